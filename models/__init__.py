@@ -1,0 +1,1 @@
+"""Networks, the supernet, and the artifact that a training run hands over."""

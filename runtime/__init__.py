@@ -1,0 +1,1 @@
+"""Inference without torch: artifact, engines, profile, policies, scheduler."""

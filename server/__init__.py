@@ -1,0 +1,1 @@
+"""The HTTP server: V2 inference protocol, image endpoint, metrics, page."""

@@ -1,0 +1,1 @@
+"""Alternating sparse training: one run, one file, several sub-nets."""
