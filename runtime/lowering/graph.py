@@ -1,0 +1,247 @@
+"""The typed graph the sparse kernels execute: a closed union of operations on numbered tensors.
+
+Shapes are per example, (C, H, W) or (C,): the batch dimension is implied everywhere. Tensor 0 is the
+input; every operation writes one new tensor; operations stand in an order in which they can run.
+BatchNorm, residual additions and activations are already folded into the convolutions that allow it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+Shape = tuple[int, ...]
+TensorId = int
+
+
+class Activation(Enum):
+    """What happens to a value before it is written."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+    SILU = "silu"
+    HARD_SWISH = "hard_swish"
+    HARD_SIGMOID = "hard_sigmoid"
+    SIGMOID = "sigmoid"
+
+
+class Stride(NamedTuple):
+    """Steps of a window, in pixels."""
+
+    height: int
+    width: int
+
+
+class Padding(NamedTuple):
+    """Zeros (minus infinity for a maximum) around a map, in pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """activation(convolution + bias + residual); the residual has the output's shape.
+
+    weight: float32 [O, I / groups, kH, kW], C-contiguous; bias: float32 [O]. Depthwise is groups == I.
+    """
+
+    output: TensorId
+    input: TensorId
+    weight: FloatArray
+    bias: FloatArray
+    stride: Stride
+    padding: Padding
+    groups: int = 1
+    activation: Activation = Activation.NONE
+    residual: TensorId | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """activation(weight @ input + bias) on a (C,) tensor; weight: float32 [O, C], bias: float32 [O]."""
+
+    output: TensorId
+    input: TensorId
+    weight: FloatArray
+    bias: FloatArray
+    activation: Activation = Activation.NONE
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Window maximum; padding never wins. The last window may stick out past bottom and right padding."""
+
+    output: TensorId
+    input: TensorId
+    kernel: tuple[int, int]
+    stride: Stride
+    padding: Padding
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """Window mean; `count_padding` divides by the whole window, otherwise by the pixels inside the map."""
+
+    output: TensorId
+    input: TensorId
+    kernel: tuple[int, int]
+    stride: Stride
+    padding: Padding
+    count_padding: bool
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool:
+    """Mean over height and width: (C, H, W) to (C, 1, 1)."""
+
+    output: TensorId
+    input: TensorId
+
+
+@dataclass(frozen=True)
+class Add:
+    """activation(left + right), equal shapes."""
+
+    output: TensorId
+    left: TensorId
+    right: TensorId
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True)
+class Scale:
+    """input (C, H, W) times factor (C, 1, 1), as in squeeze-and-excitation."""
+
+    output: TensorId
+    input: TensorId
+    factor: TensorId
+
+
+@dataclass(frozen=True)
+class Activate:
+    """An activation that no producer could take in."""
+
+    output: TensorId
+    input: TensorId
+    activation: Activation
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine:
+    """activation(input * scale + shift) per channel: a BatchNorm that no convolution could take in."""
+
+    output: TensorId
+    input: TensorId
+    scale: FloatArray
+    shift: FloatArray
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Zeros around (C, H, W): `before` and `after` along each of the three."""
+
+    output: TensorId
+    input: TensorId
+    before: tuple[int, int, int]
+    after: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """`size` elements from `start` in steps of `step` (above 0), along each of (C, H, W)."""
+
+    output: TensorId
+    input: TensorId
+    start: tuple[int, int, int]
+    step: tuple[int, int, int]
+    size: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Concat:
+    """(C, H, W) tensors one after another along the channels."""
+
+    output: TensorId
+    inputs: tuple[TensorId, ...]
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(C, H, W) to (C * H * W,), row-major."""
+
+    output: TensorId
+    input: TensorId
+
+
+Operation = (
+    Conv
+    | Linear
+    | MaxPool
+    | AveragePool
+    | GlobalAveragePool
+    | Add
+    | Scale
+    | Activate
+    | ChannelAffine
+    | Pad
+    | Slice
+    | Concat
+    | Flatten
+)
+
+
+def inputs_of(operation: Operation) -> tuple[TensorId, ...]:
+    """The tensors an operation reads; a residual comes last."""
+    match operation:
+        case Conv(residual=int() as residual):
+            return operation.input, residual
+        case Add():
+            return operation.left, operation.right
+        case Scale():
+            return operation.input, operation.factor
+        case Concat():
+            return operation.inputs
+        case _:
+            return (operation.input,)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operations in running order, and the per-example shape of every tensor by its number.
+
+    Tensor 0 is the input (C, H, W); tensor `output` is the answer, (classes,).
+    """
+
+    operations: tuple[Operation, ...]
+    shapes: tuple[Shape, ...]
+    output: TensorId
+
+    @property
+    def weights(self) -> int:
+        """Number of weights in convolutions and linear layers, zeros included."""
+        return sum(op.weight.size for op in self.operations if isinstance(op, Conv | Linear))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one example, counting non-zero weights only."""
+        total = 0
+        for op in self.operations:
+            if isinstance(op, Conv | Linear):
+                pixels = math.prod(self.shapes[op.output][1:])
+                total += int((op.weight != 0).sum()) * pixels
+        return total
