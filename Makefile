@@ -1,0 +1,51 @@
+# Both environments are one: `make demo` installs what serving needs into $(VENV), everything else adds to it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8000
+MODEL ?= models/zoo/cifar10-resnet20.onnx
+JOBS ?= 2
+bin := $(VENV)/bin
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.serving ## profile the bundled network on this machine and serve it (PORT=8000, MODEL=path)
+	@exec $(bin)/downshift serve $(MODEL) --port $(PORT)
+
+test: $(VENV)/.everything ## run every test (JOBS=2 at once)
+	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: $(VENV)/.everything ## formatting, lint, types and import direction
+	@$(bin)/ruff format --check .
+	@$(bin)/ruff check .
+	@$(bin)/mypy
+	@$(bin)/lint-imports
+
+bench: $(VENV)/.everything ## measure: every script in benchmarks/
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(bin)/python "$$script"; done
+
+clean: ## remove the environment, builds and caches
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: an environment is installed again only when what it is made from has changed.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than Python 3.11: run make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serving: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Downshift into $(VENV), without torch (once) ..."
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.everything: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Downshift with training and development tools into $(VENV) (once) ..."
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
+	@touch $@ $(VENV)/.serving
