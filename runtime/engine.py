@@ -1,0 +1,55 @@
+"""The seam between the scheduler and whatever computes: `Engine` compiles, `Program` runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from models.artifact import Artifact
+    from runtime.errors import UnsupportedModel
+    from runtime.request import Tensor
+
+
+class Program(Protocol):
+    """One sub-net compiled for this machine.
+
+    Only one thread runs a program at a time, so it may own scratch memory.
+    """
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that compiled it."""
+        ...
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        """Logits float32 [n, classes] for float32 [n, C, H, W], any n >= 1; releases the GIL meanwhile.
+
+        The batch is C-contiguous and is not modified; the result is the caller's to keep.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """Compiles sub-nets; constructing one raises `EngineUnavailable` where it cannot work at all."""
+
+    @property
+    def name(self) -> str:
+        """The name users ask for and metrics carry."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever speed may change; part of the key of cached profiles."""
+        ...
+
+    def compile(
+        self, artifact: Artifact, subnets: Sequence[str], *, threads: int
+    ) -> Mapping[str, Program | UnsupportedModel]:
+        """For every named sub-net its program, or the reason why this engine cannot run it.
+
+        All sub-nets at once, so that an engine can share memory between them. Raises
+        `UnsupportedModel` when it can run none of them.
+        """
+        ...

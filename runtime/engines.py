@@ -1,0 +1,36 @@
+"""The engines there are: one line each, imported only when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from models.errors import UnknownName
+from runtime.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runtime.engine import Engine
+
+# name -> "module:factory"; the factory takes nothing and raises EngineUnavailable where it cannot work
+ENGINES: Mapping[str, str] = {
+    "onnxruntime": "runtime.onnx_engine:cpu",
+    "onnxruntime-cuda": "runtime.onnx_engine:cuda",
+    "onnxruntime-tensorrt": "runtime.onnx_engine:tensorrt",
+}
+
+# tried when nobody asked for particular ones; those that cannot work here are passed over
+DEFAULT_ENGINES = ("onnxruntime",)
+
+
+def load_engine(name: str) -> Engine:
+    """The named engine; raises `UnknownName`, or `EngineUnavailable` with the reason and remedy."""
+    if name not in ENGINES:
+        raise UnknownName("engine", name, ENGINES)
+    module, factory = ENGINES[name].split(":")
+    try:
+        engine = getattr(import_module(module), factory)()
+    except ImportError as error:
+        raise EngineUnavailable(f"engine {name}: {error}; install what it needs or choose another") from error
+    return cast("Engine", engine)

@@ -1,0 +1,135 @@
+"""Errors of the `runtime` package.
+
+    RuntimeFault
+    ├── InvalidRequest          inputs of the wrong shape or type, NaN, contradictory options
+    ├── Rejected                a well-formed request that is not executed
+    │   ├── DeadlineImpossible  no admissible sub-net is fast enough for the budget, even on an idle machine
+    │   ├── DeadlineExpired     accepted, but its time ran out in the queue
+    │   ├── AccuracyUnavailable no sub-net reaches the accuracy floor
+    │   ├── Draining            the deployment is closing
+    │   └── Shed                try again after `retry_after` seconds
+    │       ├── QueueFull       as many requests wait as may wait
+    │       └── Overloaded      the work already queued leaves no time within the budget
+    ├── ExecutionFailed         accepted and executed, without an answer
+    │   ├── EngineFailed        the engine raised
+    │   └── NonFiniteOutput     the network answered NaN or infinity for this request
+    ├── EngineUnavailable       a library or device the engine needs is not on this machine
+    ├── UnsupportedModel        the engine cannot run this sub-net; names the operator
+    └── ProfileError            a profile that cannot be read or does not belong to this artifact and machine
+
+A request that its client cancels ends as `concurrent.futures.CancelledError`, raised by its future.
+"""
+
+from __future__ import annotations
+
+
+class RuntimeFault(Exception):  # noqa: N818 - RuntimeError is Python's own
+    """Base of every error this package raises; the text names the value and the remedy."""
+
+
+class InvalidRequest(RuntimeFault):
+    """A request that no sub-net of this deployment could ever answer."""
+
+
+class Rejected(RuntimeFault):
+    """A well-formed request that is not executed."""
+
+
+class DeadlineImpossible(Rejected):
+    """The budget is below the p99 of the fastest admissible sub-net; nothing was executed."""
+
+    def __init__(self, budget: float, needed: float) -> None:
+        self.budget, self.needed = budget, needed
+        super().__init__(
+            f"latency budget {budget * 1e3:.3g} ms: the fastest admissible sub-net needs "
+            f"{needed * 1e3:.3g} ms on this machine; grant at least that"
+        )
+
+
+class DeadlineExpired(Rejected):
+    """The deadline passed, or came too close for the fastest sub-net, while the request was queued."""
+
+    def __init__(self, waited: float) -> None:
+        self.waited = waited
+        super().__init__(
+            f"deadline expired after {waited * 1e3:.3g} ms in the queue; nothing was executed: "
+            "grant a larger latency budget or send fewer requests"
+        )
+
+
+class AccuracyUnavailable(Rejected):
+    """No admissible sub-net is known to be that accurate."""
+
+    def __init__(self, floor: float, best: float | None) -> None:
+        self.floor, self.best = floor, best
+        has = "has no measured accuracy" if best is None else f"offers at most {best:.4g}"
+        super().__init__(f"accuracy floor {floor:.4g}: this artifact {has}; lower the floor or leave it out")
+
+
+class Draining(Rejected):
+    """The deployment is closing and takes no more work."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down and takes no new requests; send this one to another")
+
+
+class Shed(Rejected):
+    """Refused because of the load at this moment; `retry_after` seconds from now it may fit."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class QueueFull(Shed):
+    """As many requests wait as may wait."""
+
+    def __init__(self, capacity: int, retry_after: float) -> None:
+        super().__init__(
+            f"the queue holds its limit of {capacity} requests; retry in {retry_after:.3g} s", retry_after
+        )
+
+
+class Overloaded(Shed):
+    """The work that must run first leaves too little of the budget, even at the fastest sub-net."""
+
+    def __init__(self, budget: float, wait: float) -> None:
+        super().__init__(
+            f"latency budget {budget * 1e3:.3g} ms: work already queued takes at least "
+            f"{wait * 1e3:.3g} ms first; retry later or grant more",
+            wait,
+        )
+
+
+class ExecutionFailed(RuntimeFault):
+    """The request was executed and there is no answer."""
+
+
+class EngineFailed(ExecutionFailed):
+    """The engine raised while running this request; the cause is chained, not shown to clients."""
+
+    def __init__(self, engine: str, subnet: str) -> None:
+        self.engine, self.subnet = engine, subnet
+        super().__init__(f"engine {engine} failed while running sub-net {subnet}; see the server's log")
+
+
+class NonFiniteOutput(ExecutionFailed):
+    """The network's answer to this request holds NaN or infinity."""
+
+    def __init__(self, example: int, subnet: str) -> None:
+        super().__init__(
+            f"example {example}: sub-net {subnet} answered NaN or infinity; send inputs in the range of the "
+            "training data"
+        )
+
+
+class EngineUnavailable(RuntimeFault):
+    """A library or device that the engine needs is not on this machine."""
+
+
+class UnsupportedModel(RuntimeFault):
+    """An engine cannot run a sub-net; the text names the operator that stops it."""
+
+
+class ProfileError(RuntimeFault):
+    """A profile that cannot be read, or that was measured on another machine or artifact."""

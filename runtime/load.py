@@ -1,0 +1,56 @@
+"""How busy this machine is: the snapshot policies read, and where it comes from."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSnapshot:
+    """Load at one moment.
+
+    queued, in_flight: requests waiting and executing now.
+    cpu_utilization: share of all cores that was busy during the last sampling period, a ratio in [0, 1].
+    """
+
+    queued: int = 0
+    in_flight: int = 0
+    cpu_utilization: float = 0.0
+
+
+class LoadSource(Protocol):
+    """Gives the machine's part of a snapshot; reading must cost next to nothing."""
+
+    @property
+    def cpu_utilization(self) -> float:
+        """The latest sample, a ratio in [0, 1]."""
+        ...
+
+
+class CpuLoad:
+    """Samples CPU utilisation every `period` seconds on its own thread, so that reading it is free."""
+
+    def __init__(self, period: float = 0.5) -> None:
+        self.cpu_utilization = 0.0
+        self._period = period
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="downshift-load", daemon=True)
+
+    def start(self) -> None:
+        """Begin sampling."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop sampling; returns when the thread has ended."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _sample(self) -> None:
+        psutil.cpu_percent()  # the first call only sets the reference point
+        while not self._stop.wait(self._period):
+            self.cpu_utilization = min(1.0, psutil.cpu_percent() / 100.0)

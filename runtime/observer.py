@@ -1,0 +1,97 @@
+"""What the scheduler tells the outside: events, and the protocol of whoever listens to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from runtime.errors import RuntimeFault
+    from runtime.policy import Reason
+    from runtime.request import Request
+
+
+class Outcome(StrEnum):
+    """How an accepted request ended; exactly one of these each."""
+
+    OK = "ok"
+    LATE = "late"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch the executor has taken: `expected_seconds` is the profile's p50 for it."""
+
+    subnet: str
+    engine: str
+    reason: Reason
+    requests: int
+    examples: int
+    expected_seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settled:
+    """The end of an accepted request.
+
+    error: what its future raises; None for an answer or a cancellation.
+    subnet, engine: None when it was never executed. Seconds are 0.0 for a phase that never began.
+    """
+
+    request: Request
+    outcome: Outcome
+    subnet: str | None
+    engine: str | None
+    queue_seconds: float
+    compute_seconds: float
+    error: RuntimeFault | None
+
+
+class Observer(Protocol):
+    """Hears every event, on whatever thread causes it, outside all locks; must be cheap and thread-safe.
+
+    An exception it raises is logged and otherwise ignored.
+    """
+
+    def accepted(self, request: Request) -> None:
+        """A request entered the queue; exactly one `settled` follows."""
+        ...
+
+    def rejected(self, request: Request, error: Exception) -> None:
+        """A request was refused at the door; nothing else follows."""
+        ...
+
+    def started(self, batch: Batch) -> None:
+        """The executor begins a batch."""
+        ...
+
+    def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
+        """The engine has run for `seconds`; `error` is what it raised, if it did."""
+        ...
+
+    def settled(self, event: Settled) -> None:
+        """An accepted request reached its one outcome."""
+        ...
+
+
+class Silent:
+    """An observer that ignores everything; also the base of those that care about some events only."""
+
+    def accepted(self, request: Request) -> None:
+        """Ignore it."""
+
+    def rejected(self, request: Request, error: Exception) -> None:
+        """Ignore it."""
+
+    def started(self, batch: Batch) -> None:
+        """Ignore it."""
+
+    def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
+        """Ignore it."""
+
+    def settled(self, event: Settled) -> None:
+        """Ignore it."""

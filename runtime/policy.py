@@ -1,0 +1,70 @@
+"""The seam between the queue and the choice of a sub-net: a policy is a pure function of frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runtime.load import LoadSnapshot
+    from runtime.profile import Profile
+
+# why a sub-net was chosen: the best there is; the head's slack, or the rest of the queue, allowed no better;
+# nothing fits, so the fastest; the client or the operator named it
+Reason = Literal["accurate", "slack", "queue", "fastest", "pinned", "fixed"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """One queued request as a policy sees it.
+
+    arrival, deadline: monotonic seconds; deadline is infinity for a request without a budget.
+    examples: how many inputs it holds.
+    candidates: names of the sub-nets that may answer it, most accurate first, never empty.
+    """
+
+    arrival: float
+    deadline: float
+    examples: int
+    candidates: tuple[str, ...]
+    priority: int = 0
+
+    @property
+    def pinned(self) -> bool:
+        """Exactly one sub-net may answer."""
+        return len(self.candidates) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """The queue at one moment, in the order of service: the head comes first, and there is one.
+
+    now: monotonic seconds. examples: total over all waiting requests.
+    """
+
+    now: float
+    waiting: Sequence[Waiting]
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Run the head with `subnet`, together with compatible others up to `batch_size` examples in all."""
+
+    subnet: str
+    batch_size: int
+    reason: Reason
+
+
+class Policy(Protocol):
+    """Decides what the free executor does next.
+
+    Stateless: the same view, load and profile always give the same decision, so that the simulator and
+    the real scheduler agree. Called under the queue's lock: a few microseconds, no I/O.
+    """
+
+    def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
+        """The sub-net, one of the head's candidates, and the largest batch to run it with."""
+        ...

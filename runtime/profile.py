@@ -1,0 +1,149 @@
+"""Measured latency of every (sub-net, engine, batch size) on one machine, and the view policies read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from models.errors import UnknownName
+
+if TYPE_CHECKING:
+    from runtime.machine import Machine
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Latency quantiles, in seconds, of one sub-net on one engine at one batch size.
+
+    sparsity, accuracy: copied from the manifest, ratios; accuracy is None where never measured.
+    chosen: this engine is the fastest for this sub-net and batch size, so it is the one that runs.
+    """
+
+    subnet: str
+    sparsity: float
+    accuracy: float | None
+    engine: str
+    batch_size: int
+    p50: float
+    p95: float
+    p99: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class SubnetLatency:
+    """What running a sub-net costs, for any number of examples.
+
+    p50, p99: seconds for n examples at index n, from 0 to the largest measured batch size; between
+    measured sizes interpolated on the engine that would run them. engines: who that is, same index.
+    """
+
+    name: str
+    sparsity: float
+    accuracy: float | None
+    p50: tuple[float, ...]
+    p99: tuple[float, ...]
+    engines: tuple[str, ...]
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch that is run at once; more examples run one such batch after the other."""
+        return len(self.p50) - 1
+
+    def typical(self, examples: int) -> float:
+        """p50 seconds for that many examples."""
+        return _in_chunks(self.p50, examples)
+
+    def bound(self, examples: int) -> float:
+        """p99 seconds for that many examples: what may be promised."""
+        return _in_chunks(self.p99, examples)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All measurements of one artifact on one machine; built by `runtime.profiler.measure`.
+
+    artifact: the manifest's SHA-256. Measurements come sub-net by sub-net, densest first.
+    """
+
+    artifact: str
+    machine: Machine
+    measurements: tuple[Measurement, ...]
+
+    @cached_property
+    def subnets(self) -> tuple[SubnetLatency, ...]:
+        """Every sub-net, most accurate first; without measured accuracies, densest first."""
+        names = dict.fromkeys(m.subnet for m in self.measurements)
+        found = [_latency([m for m in self.measurements if m.subnet == name]) for name in names]
+        if all(subnet.accuracy is not None for subnet in found):
+            found.sort(key=lambda subnet: -(subnet.accuracy or 0.0))  # stable: equals stay densest first
+        return tuple(found)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Sub-net names, most accurate first."""
+        return tuple(self._by_name)
+
+    @cached_property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The measured batch sizes, ascending; 1 is among them."""
+        return tuple(sorted({m.batch_size for m in self.measurements}))
+
+    @cached_property
+    def floor(self) -> float:
+        """The least p50 seconds an example can cost: any sub-net, any batch size."""
+        return min(m.p50 / m.batch_size for m in self.measurements)
+
+    @cached_property
+    def dominated(self) -> frozenset[str]:
+        """Sub-nets that another beats: at least as accurate and at least as fast, and better in one of them.
+
+        Fast means the p50 at batch size 1. Empty when accuracies were not measured.
+        """
+        points = [(s.name, s.accuracy, s.p50[1]) for s in self.subnets if s.accuracy is not None]
+        return frozenset(
+            name
+            for name, accuracy, seconds in points
+            if any(
+                other >= accuracy and faster <= seconds and (other, faster) != (accuracy, seconds)
+                for _, other, faster in points
+            )
+        )
+
+    def __getitem__(self, name: str) -> SubnetLatency:
+        """The named sub-net's latency; raises `UnknownName`."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownName("sub-net", name, self.names) from None
+
+    @cached_property
+    def _by_name(self) -> dict[str, SubnetLatency]:
+        return {subnet.name: subnet for subnet in self.subnets}
+
+
+def _in_chunks(seconds: tuple[float, ...], examples: int) -> float:
+    largest = len(seconds) - 1
+    if examples <= largest:
+        return seconds[examples]
+    whole, rest = divmod(examples, largest)
+    return whole * seconds[largest] + seconds[rest]
+
+
+def _latency(measurements: list[Measurement]) -> SubnetLatency:
+    """The per-count tables of one sub-net: n examples run on the engine chosen for the next measured size."""
+    at = {(m.engine, m.batch_size): m for m in measurements}
+    chosen = {m.batch_size: m.engine for m in measurements if m.chosen}
+    p50, p99, engines = [0.0], [0.0], [chosen[min(chosen)]]
+    for n in range(1, max(chosen) + 1):
+        upper_size = min(size for size in chosen if size >= n)
+        engine = chosen[upper_size]
+        upper = at[engine, upper_size]
+        lower = at[engine, max((size for size in chosen if size < n), default=upper_size)]
+        share = 1.0 if upper is lower else (n - lower.batch_size) / (upper_size - lower.batch_size)
+        p50.append(lower.p50 + share * (upper.p50 - lower.p50))
+        p99.append(lower.p99 + share * (upper.p99 - lower.p99))
+        engines.append(engine)
+    first = measurements[0]
+    return SubnetLatency(first.subnet, first.sparsity, first.accuracy, tuple(p50), tuple(p99), tuple(engines))
