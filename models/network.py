@@ -10,7 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models.errors import SpecError, UnknownName
+from models.networks import torchvision_network
+from models.networks.mobilenet import MobileNetV1
 from models.networks.resnet_cifar import BasicBlock, Bottleneck, CifarResNet
+from models.networks.vgg import Vgg19
+from models.networks.wide_resnet import WideResNet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _CIFAR = 32
+_FOUR_STAGES = (64, 128, 256, 512)
+_TORCHVISION = "torchvision/"
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,7 @@ def _thin_resnet(depth: int) -> Callable[..., nn.Module]:
     return partial(CifarResNet, block=BasicBlock, depths=(blocks,) * 3, widths=(16, 32, 64))
 
 
-_WIDE = (64, 128, 256, 512)
-
-NETWORKS = {
+_NETWORKS = {
     network.name: network
     for network in (
         Network("cifar-resnet20", _CIFAR, _thin_resnet(20)),
@@ -49,27 +53,35 @@ NETWORKS = {
         Network(
             "cifar-resnet18",
             _CIFAR,
-            partial(CifarResNet, block=BasicBlock, depths=(2, 2, 2, 2), widths=_WIDE),
+            partial(CifarResNet, block=BasicBlock, depths=(2, 2, 2, 2), widths=_FOUR_STAGES),
         ),
         Network(
             "cifar-resnet50",
             _CIFAR,
-            partial(CifarResNet, block=Bottleneck, depths=(3, 4, 6, 3), widths=_WIDE),
+            partial(CifarResNet, block=Bottleneck, depths=(3, 4, 6, 3), widths=_FOUR_STAGES),
         ),
+        Network("cifar-wrn22-2", _CIFAR, partial(WideResNet, depth=22, widen=2)),
+        Network("cifar-vgg19-bn", _CIFAR, Vgg19),
+        Network("cifar-mobilenet-v1", _CIFAR, MobileNetV1),
     )
 }
 
 
 def names() -> tuple[str, ...]:
-    """Every name `find` and `build` accept."""
-    return tuple(NETWORKS)
+    """Every name `find` and `build` accept: ours, then `torchvision/...`."""
+    return *_NETWORKS, *(_TORCHVISION + name for name in torchvision_network.architectures())
 
 
 def find(name: str) -> Network:
     """The named network; raises `UnknownName` listing those that exist."""
-    if name not in NETWORKS:
+    if name in _NETWORKS:
+        return _NETWORKS[name]
+    architecture = name.removeprefix(_TORCHVISION)
+    if architecture == name or architecture not in torchvision_network.architectures():
         raise UnknownName("network", name, names())
-    return NETWORKS[name]
+    return Network(
+        name, torchvision_network.input_size(architecture), partial(torchvision_network.make, architecture)
+    )
 
 
 def build(name: str, *, classes: int, width: float = 1.0, channels: int = 3) -> nn.Module:

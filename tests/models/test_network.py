@@ -17,6 +17,9 @@ PARAMETERS = {
     "cifar-resnet56-padding": 853_018,
     "cifar-resnet18": 11_173_962,
     "cifar-resnet50": 23_520_842,
+    "cifar-wrn22-2": 1_079_642,
+    "cifar-vgg19-bn": 20_035_018,
+    "cifar-mobilenet-v1": 3_217_226,
 }
 
 
@@ -72,5 +75,19 @@ def test_impossible_figures_are_named(figures: dict[str, float], named: str) -> 
         build("cifar-resnet20", **figures)  # type: ignore[arg-type]
 
 
-def test_every_name_is_found_with_an_input_size() -> None:
-    assert all(find(name).size >= 32 for name in names())
+def test_every_name_of_ours_is_built_for_images_of_32_pixels() -> None:
+    ours = [name for name in names() if not name.startswith("torchvision/")]
+    assert set(ours) == set(PARAMETERS)
+    assert {find(name).size for name in ours} == {32}
+
+
+def test_a_torchvision_network_is_found_by_name_with_the_size_it_is_evaluated_at() -> None:
+    assert find("torchvision/resnet50").size == 224
+    assert find("torchvision/inception_v3").size == 299
+    assert parameters("torchvision/resnet50", classes=1000) == 25_557_032
+
+
+@pytest.mark.parametrize("name", ["resnet50", "torchvision/resnet5", "torchvision/"])
+def test_a_torchvision_network_needs_its_whole_name(name: str) -> None:
+    with pytest.raises(UnknownName, match=f"unknown network '{name}'"):
+        find(name)
