@@ -83,7 +83,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Window maximum; padding never wins. The last window may stick out past bottom and right padding."""
+    """Window maximum; padding never wins, and every window holds at least one pixel of the map."""
 
     output: TensorId
     input: TensorId
