@@ -218,10 +218,10 @@ def _check_ends(manifest: Manifest, model: onnx.ModelProto) -> None:
         raise ArtifactError("manifest.output", f"is {manifest.output!a}, the graph's outputs are {outputs}")
     image = model.graph.input[0].type.tensor_type
     sizes = tuple(dimension.dim_value for dimension in image.shape.dim)
-    if image.elem_type != onnx.TensorProto.FLOAT or sizes[1:] != manifest.input.shape:
+    if image.elem_type != onnx.TensorProto.FLOAT or sizes != (0, *manifest.input.shape):
+        needed = ["N", *manifest.input.shape]
         raise ArtifactError(
-            "manifest.input",
-            f"is float32 [N, {str(manifest.input.shape)[1:-1]}], the graph takes {list(sizes)}",
+            "manifest.input", f"is float32 {needed}, the graph takes {list(sizes)}, where 0 is any: {AGAIN}"
         )
     classes = [dimension.dim_value for dimension in model.graph.output[0].type.tensor_type.shape.dim]
     if classes[1:] != [len(manifest.labels)]:

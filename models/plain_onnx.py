@@ -34,6 +34,9 @@ DTYPES: dict[int, np.dtype[np.generic]] = {
     onnx.TensorProto.BOOL: np.dtype("?"),
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
+TENSOR_FIELDS = {"dims", "data_type", "name", "raw_data"}
+MOST_DIMENSIONS = 8
+MOST_VALUES = 2**31
 STANDARD_DOMAINS = ("", "ai.onnx")
 
 
@@ -71,13 +74,17 @@ def tensor(name: str, array: Array) -> onnx.TensorProto:
 
 def array(proto: onnx.TensorProto, field: str) -> Array:
     """The read-only values of a tensor that carries exactly the bytes its shape needs, inside the file."""
-    if proto.data_location != onnx.TensorProto.DEFAULT or proto.external_data:
-        raise ArtifactError(field, "points to another file; an artifact holds all its tensors itself")
+    _refuse_external(proto, field)
+    if strange := {descriptor.name for descriptor, _ in proto.ListFields()} - TENSOR_FIELDS:
+        raise ArtifactError(field, f"uses {min(strange)}; its values must be raw_data alone")
     dtype = DTYPES.get(proto.data_type)
     if dtype is None:
         raise ArtifactError(field, f"data type {proto.data_type} is not among {_names(CODES)}")
-    if min(proto.dims, default=0) < 0:
-        raise ArtifactError(field, f"dimensions {list(proto.dims)} cannot be negative")
+    # Sizes are Python integers, so that no product overflows; zeros do not excuse the other dimensions.
+    if len(proto.dims) > MOST_DIMENSIONS or not 0 <= min(proto.dims, default=0):
+        raise ArtifactError(field, f"{list(proto.dims)[:MOST_DIMENSIONS]} is not a shape")
+    if math.prod(max(size, 1) for size in proto.dims) > MOST_VALUES:
+        raise ArtifactError(field, f"shape {list(proto.dims)} is larger than any file")
     needed = math.prod(proto.dims) * dtype.itemsize
     if needed != len(proto.raw_data):
         raise ArtifactError(
@@ -113,12 +120,13 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
     for message in (plain, plain.graph, *_described(plain.graph)):
         message.ClearField("doc_string")
         message.ClearField("metadata_props")
-    for index, proto in enumerate(plain.graph.initializer):
-        if not proto.HasField("raw_data") and proto.data_location == onnx.TensorProto.DEFAULT:
-            plain.graph.initializer[index].CopyFrom(tensor(proto.name, onnx.numpy_helper.to_array(proto)))
-    for node in plain.graph.node:
+    for proto in plain.graph.initializer:
+        _make_raw(proto, f"initializer {proto.name!a}")
+    for index, node in enumerate(plain.graph.node):
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
+            if attribute.HasField("t"):
+                _make_raw(attribute.t, f"node {index} {node.op_type!a}")
     check(plain)
     return plain
 
@@ -155,12 +163,22 @@ def run_checker(data: bytes) -> None:
         raise ArtifactError("graph", f"is not valid ONNX ({error}); export the artifact again") from error
 
 
-def _described(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto | onnx.ValueInfoProto | onnx.TensorProto]:
+def _make_raw(proto: onnx.TensorProto, field: str) -> None:
+    """Keep of a tensor its name, type, shape and values, as raw data."""
+    _refuse_external(proto, field)
+    proto.CopyFrom(tensor(proto.name, onnx.numpy_helper.to_array(proto)))
+
+
+def _refuse_external(proto: onnx.TensorProto, field: str) -> None:
+    if proto.data_location != onnx.TensorProto.DEFAULT or proto.external_data:
+        raise ArtifactError(field, "points to another file; an artifact holds all its tensors itself")
+
+
+def _described(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto | onnx.ValueInfoProto]:
     yield from graph.node
     yield from graph.input
     yield from graph.output
     yield from graph.value_info
-    yield from graph.initializer
 
 
 def _names(codes: Iterable[np.dtype[np.generic]]) -> str:
