@@ -58,7 +58,7 @@ class Observer(Protocol):
     """
 
     def accepted(self, request: Request) -> None:
-        """A request entered the queue; exactly one `settled` follows."""
+        """A request entered the queue; its one `settled` may even come before, from another thread."""
         ...
 
     def rejected(self, request: Request, error: Exception) -> None:

@@ -59,6 +59,10 @@ class SubnetLatency:
         """p99 seconds for that many examples: what may be promised."""
         return _in_chunks(self.p99, examples)
 
+    def engine(self, examples: int) -> str:
+        """The engine that runs that many examples."""
+        return self.engines[min(examples, self.max_batch)]
+
 
 @dataclass(frozen=True)
 class Profile:

@@ -1,0 +1,65 @@
+"""A deployment: one artifact being served on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from runtime.clock import MonotonicClock
+from runtime.core import Core, Limits
+from runtime.execution import Executor
+from runtime.load import CpuLoad
+from runtime.policies import BudgetPolicy
+from runtime.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from runtime.observer import Observer
+    from runtime.policy import Policy
+    from runtime.preparation import Prepared
+    from runtime.request import Answer, Request
+
+DRAIN_SECONDS = 10.0
+
+
+class Deployment:
+    """Answers requests for one prepared artifact, from the moment it is made until `close`.
+
+        with Deployment(prepare("model.onnx")) as deployment:
+            answer = deployment.submit(Request(inputs)).result()
+
+    manifest, programs, profile: as prepared. scheduler: its `queued`, `in_flight`, `serving` say how it is.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        policy: Policy | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        observer: Observer | None = None,
+    ) -> None:
+        """Start serving. policy: `BudgetPolicy()` by default. observer: hears every event."""
+        self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
+        clock = MonotonicClock()
+        core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
+        executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
+        self.load = CpuLoad()
+        self.scheduler = Scheduler(core, executor, load=self.load, observer=observer)
+        self.load.start()
+        self.scheduler.start()
+
+    def submit(self, request: Request) -> Future[Answer]:
+        """The future of the request's answer; see `Scheduler.submit` for all that it may raise."""
+        return self.scheduler.submit(request)
+
+    def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Take no more requests, answer those that wait for at most that long, fail the rest; then stop."""
+        self.scheduler.close(drain_seconds)
+        self.load.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
