@@ -1,0 +1,73 @@
+"""The ASGI application: routes, middleware and lifespan put together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from server.boundary import Boundary, http_error
+from server.catalog import Catalog
+from server.metrics import Metrics, software_version
+from server.page import assets, page_router
+from server.predict import predict_router
+from server.settings import Settings
+from server.v2 import v2_router
+
+DECODERS = 2  # pictures decoded at once; each may take a few bytes per pixel of the limit
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "one sentence: what is wrong and the remedy"}},
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request is refused", "content": {"application/json": {"schema": _ERROR}}},
+    "5XX": {"description": "It cannot be answered now", "content": {"application/json": {"schema": _ERROR}}},
+}
+
+
+def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAPI:
+    """The server's application; it closes the catalog's models when it shuts down."""
+    decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="downshift-decode")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(catalog.close, settings.drain_seconds)
+        decoders.shutdown(wait=False, cancel_futures=True)
+
+    version = software_version()
+    app = FastAPI(
+        title="Downshift",
+        version=version,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=_ERRORS,
+    )
+    app.add_middleware(Boundary)
+    app.add_exception_handler(HTTPException, http_error)
+    app.include_router(page_router(catalog))
+    app.include_router(predict_router(catalog, metrics, settings, decoders))
+    app.include_router(v2_router(catalog, metrics, settings, version))
+    app.include_router(_metrics_router(metrics))
+    app.mount("/static", assets(), name="static")
+    return app
+
+
+def _metrics_router(metrics: Metrics) -> APIRouter:
+    router = APIRouter(tags=["metrics"])
+
+    @router.get("/metrics")
+    def scrape() -> Response:  # not async: runs on a worker thread
+        """All metrics, in Prometheus' text format."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,87 @@
+"""The outermost layer of our own: stamps the arrival, and turns every error into its response."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from server.arrival import stamp
+from server.errors import retry_after, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("downshift.server")
+
+
+class Json(Response):
+    """A JSON response; numpy arrays among its content are written as lists."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The content's JSON."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_response(error: Exception) -> Response:
+    """The response for an error: its own text if `STATUS` lists it, else a 500 with a request id."""
+    status = status_of(error)
+    if status is None:
+        request_id = uuid4().hex
+        log.error("request %s failed", request_id, exc_info=error)
+        text = f"internal error; the server's log has it under request id {request_id}"
+        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, text, {"X-Request-Id": request_id})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.__cause__ is not None:
+        log.error("%s", error, exc_info=error)
+    after = retry_after(error)
+    return _error(status, str(error), {} if after is None else {"Retry-After": str(after)})
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """The response when no route takes the request: 404, or 405 with the methods that are allowed."""
+    if not isinstance(error, HTTPException):
+        raise error
+    text = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase.lower()}"
+    return _error(error.status_code, text, error.headers or {})
+
+
+class Boundary:
+    """ASGI middleware: nothing passes it but responses."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and answer for whoever fails on it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        stamp(scope)
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if started:
+                raise
+            await error_response(error)(scope, receive, send)
+
+
+def _error(status: int, text: str, headers: Mapping[str, str]) -> Response:
+    return Json({"error": text}, status_code=status, headers=dict(headers))

@@ -1,0 +1,202 @@
+"""The V2 inference protocol's request and response bodies, in JSON and in its binary extension.
+
+Bytes in, numpy out, and back. Nothing here knows about HTTP but the length header's value, and no
+schema library stands on the path: one pass over what orjson returns, every complaint a `BadInput`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from server.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from models.spec import Manifest
+
+DATATYPE = "FP32"
+_WIRE = np.dtype("<f4")
+_LENGTH = re.compile(r"[0-9]{1,12}")
+_MAX_ID = 256
+_MAX_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """One V2 infer request, checked against the model it is meant for.
+
+    inputs: float32 [N, C, H, W], finite. id: echoed when given. timeout: the `timeout` parameter
+    as it came, for `server.budget`. binary: whether the answer's tensor goes behind the JSON.
+    """
+
+    inputs: NDArray[np.float32]
+    id: str | None
+    timeout: object
+    binary: bool
+
+
+@dataclass(frozen=True)
+class InferBody:
+    """A response body; `json_size` is the length of its JSON when a binary tensor follows it."""
+
+    content: bytes
+    json_size: int | None
+
+
+def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch: int) -> InferRequest:
+    """The request in `body`; `json_size` is the Inference-Header-Content-Length header, if any.
+
+    Raises `BadInput` naming the first thing that is wrong.
+    """
+    head, tail = _split(body, json_size)
+    try:
+        request = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"the body is not valid JSON (NaN and Infinity are not either): {error}") from None
+    if not isinstance(request, dict):
+        raise BadInput("the body must be a JSON object with 'inputs'")
+    request_id = request.get("id")
+    if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= _MAX_ID):
+        raise BadInput(f"id must be a string of at most {_MAX_ID} characters")
+    parameters = _parameters(request, "parameters")
+    return InferRequest(
+        inputs=_read_input(request.get("inputs"), tail, manifest, max_batch),
+        id=request_id or None,
+        timeout=parameters.get("timeout"),
+        binary=_wants_binary(request.get("outputs"), parameters, manifest.output),
+    )
+
+
+def write_infer(
+    answer: Mapping[str, Any], outputs: NDArray[np.float32], manifest: Manifest, binary: bool
+) -> InferBody:
+    """The body that adds outputs float32 [N, classes] to `answer` (model name, version, id, parameters)."""
+    tensor: dict[str, Any] = {"name": manifest.output, "datatype": DATATYPE, "shape": list(outputs.shape)}
+    flat = np.ascontiguousarray(outputs, dtype=_WIRE).ravel()
+    tensor |= {"parameters": {"binary_data_size": flat.nbytes}} if binary else {"data": flat}
+    head = orjson.dumps({**answer, "outputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return InferBody(head + flat.tobytes(), len(head)) if binary else InferBody(head, None)
+
+
+def model_metadata(manifest: Manifest, model: str, version: str) -> dict[str, Any]:
+    """What `GET /v2/models/{model}` answers."""
+    return {
+        "name": model,
+        "versions": [version],
+        "platform": "downshift",
+        "inputs": [{"name": manifest.input.name, "datatype": DATATYPE, "shape": [-1, *manifest.input.shape]}],
+        "outputs": [{"name": manifest.output, "datatype": DATATYPE, "shape": [-1, len(manifest.labels)]}],
+    }
+
+
+def _split(body: bytes, json_size: str | None) -> tuple[bytes, bytes]:
+    """(JSON, binary tail) of a body."""
+    if json_size is None:
+        return body, b""
+    size = int(json_size) if _LENGTH.fullmatch(json_size) else -1
+    if not 0 < size <= len(body):
+        raise BadInput(
+            f"Inference-Header-Content-Length {json_size[:40]!r}: give the JSON's length, "
+            f"at most the body's {len(body)} bytes"
+        )
+    return body[:size], body[size:]
+
+
+def _parameters(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    parameters = holder.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise BadInput(f"{where} must be a JSON object")
+    return parameters
+
+
+def _read_input(inputs: object, tail: bytes, manifest: Manifest, max_batch: int) -> NDArray[np.float32]:
+    spec = manifest.input
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise BadInput(f"inputs must hold exactly one tensor, {spec.name!r}")
+    tensor = inputs[0]
+    if tensor.get("name") != spec.name:
+        raise BadInput(f"inputs[0].name {_show(tensor.get('name'))}: this model's input is {spec.name!r}")
+    if tensor.get("datatype") != DATATYPE:
+        raise BadInput(f"inputs[0].datatype {_show(tensor.get('datatype'))}: this model takes {DATATYPE}")
+    shape = _read_shape(tensor.get("shape"), spec.shape, max_batch)
+    size = _parameters(tensor, "inputs[0].parameters").get("binary_data_size")
+    if size is None:
+        if tail:
+            raise BadInput("bytes follow the JSON, and inputs[0].parameters has no binary_data_size")
+        values = _from_json(tensor.get("data"), shape)
+    else:
+        values = _from_bytes(tensor, size, tail, shape)
+    if not np.isfinite(values).all():
+        raise BadInput("inputs[0].data holds NaN, infinity, or a number too large for FP32")
+    return values
+
+
+def _read_shape(shape: object, example: tuple[int, int, int], max_batch: int) -> tuple[int, ...]:
+    wanted = f"[N, {', '.join(map(str, example))}] with N in 1 to {max_batch}"
+    if (
+        not isinstance(shape, list)
+        or not all(type(side) is int for side in shape)
+        or tuple(shape[1:]) != example
+        or not 1 <= shape[0] <= max_batch
+    ):
+        raise BadInput(f"inputs[0].shape {_show(shape)}: this model takes {wanted}")
+    return tuple(shape)
+
+
+def _from_json(data: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if not isinstance(data, list):
+        raise BadInput("inputs[0].data must be a list of numbers, flat or nested")
+    try:
+        values = np.asarray(data)
+    except ValueError:
+        raise BadInput("inputs[0].data is ragged: nest it evenly or send it flat") from None
+    if values.dtype.kind not in "fiu":
+        raise BadInput("inputs[0].data must hold numbers only")
+    if values.shape not in (shape, (math.prod(shape),)):
+        raise BadInput(f"inputs[0].data has shape {list(values.shape)[:8]}, not {list(shape)} nor flat")
+    with np.errstate(over="ignore"):
+        return values.reshape(shape).astype(np.float32)
+
+
+def _from_bytes(
+    tensor: Mapping[str, Any], size: object, tail: bytes, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    if "data" in tensor:
+        raise BadInput("inputs[0] has both data and binary_data_size: send one of them")
+    needed = math.prod(shape) * _WIRE.itemsize
+    if type(size) is not int or size != needed or len(tail) != needed:
+        raise BadInput(
+            f"inputs[0] of shape {list(shape)} takes {needed} bytes: binary_data_size says {_show(size)} "
+            f"and {len(tail)} follow the JSON"
+        )
+    return np.frombuffer(tail, dtype=_WIRE).reshape(shape).astype(np.float32, copy=False)
+
+
+def _wants_binary(outputs: object, parameters: Mapping[str, Any], name: str) -> bool:
+    default = parameters.get("binary_data_output") is True
+    if outputs is None or outputs == []:
+        return default
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
+        raise BadInput(f"outputs must be a list of objects, such as [{{'name': {name!r}}}]")
+    if unknown := [output.get("name") for output in outputs if output.get("name") != name]:
+        raise BadInput(f"outputs names {_show(unknown[0])}: this model's output is {name!r}")
+    if len(outputs) > 1:
+        raise BadInput(f"outputs names {name!r} more than once")
+    return _parameters(outputs[0], "outputs[0].parameters").get("binary_data", default) is True
+
+
+def _show(value: object) -> str:
+    """A client's value as it may appear in a sentence: short, whatever it is."""
+    text = repr(value[:_MAX_SHOWN]) if isinstance(value, str | list) else repr(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

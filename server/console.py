@@ -1,0 +1,47 @@
+"""What the operator sees: a progress bar while the model is prepared, then where and how to ask."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runtime.preparation import Prepared
+    from runtime.profiler import Progress as Report
+
+
+@contextmanager
+def progress_bar() -> Iterator[Report]:
+    """A bar on stderr, to be told the finished fraction and a text; it disappears at the end."""
+    console = Console(stderr=True)
+    columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn()
+    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def report(fraction: float, text: str) -> None:
+            progress.update(task, completed=fraction, description=text)
+
+        yield report
+
+
+def ready_text(url: str, model: str, prepared: Prepared) -> str:
+    """What to print when the server can answer: its sub-nets, a curl line to try, the URL to open."""
+    lines = [f"{model}: {len(prepared.profile.subnets)} sub-nets on {prepared.programs.threads} threads"]
+    for subnet in prepared.profile.subnets:
+        accuracy = "not measured" if subnet.accuracy is None else f"{subnet.accuracy:.2%}"
+        lines.append(
+            f"  {subnet.name:<8} sparsity {subnet.sparsity:4.0%}  accuracy {accuracy:<12}  "
+            f"p50 {subnet.p50[1] * 1e3:.3f} ms  p99 {subnet.p99[1] * 1e3:.3f} ms  {subnet.engines[1]}"
+        )
+    lines += (f"  note: {reason}" for reason in prepared.programs.skipped)
+    lines += [
+        "",
+        f"Try:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @picture.jpg {url}/predict",
+        f"Open:  {url}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""Errors of the `server` package, and the one table that gives every known error its HTTP status.
+
+    ServerFault
+    ├── BadInput            a request that cannot be understood; the text names value and remedy
+    ├── UnknownModel        a model or version this server does not hold
+    ├── NotReady            the model is still being loaded and profiled
+    ├── BodyTooLarge        a body longer than the server's limit
+    ├── UnsupportedMedia    a content type or encoding the endpoint does not read
+    ├── ClientGone          the client hung up before its answer was ready
+    ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
+    └── ImageError          (see `server.image`) an upload that is no usable image
+        ├── NotAnImage
+        ├── ImageTooLarge
+        └── BrokenImage
+
+Only the text of an error whose type is in `STATUS` reaches a client. For anything else the answer
+is a 500 that carries nothing but the request's id, and the log has the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from models.errors import UnknownName
+from runtime.errors import (
+    AccuracyUnavailable,
+    DeadlineExpired,
+    DeadlineImpossible,
+    Draining,
+    ExecutionFailed,
+    InvalidRequest,
+    Shed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class ServerFault(Exception):
+    """Base of every error this package raises; the text is one sentence meant for the client."""
+
+
+class BadInput(ServerFault, ValueError):
+    """A request that cannot be understood."""
+
+
+class UnknownModel(ServerFault, LookupError):
+    """A model or version that is not served; the text names those that are."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"no model {name[:80]!r} is served here: choose one of {', '.join(known)}")
+
+
+class NotReady(ServerFault):
+    """The model is still being loaded and profiled; `retry_after` is in seconds."""
+
+    retry_after = 2.0
+
+
+class BodyTooLarge(ServerFault):
+    """A body longer than the server's limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is longer than the {limit} bytes this server accepts: send less at once")
+
+
+class UnsupportedMedia(ServerFault):
+    """A content type or encoding that the endpoint does not read."""
+
+
+class ClientGone(ServerFault):
+    """The client hung up before its answer was ready; nobody reads this response."""
+
+
+class BadSetting(ServerFault, ValueError):
+    """A setting the server cannot start with."""
+
+
+class ImageError(ServerFault, ValueError):
+    """An upload that is no usable image."""
+
+
+class NotAnImage(ImageError):
+    """Bytes that are in none of the accepted image formats, whatever their name says."""
+
+
+class ImageTooLarge(ImageError):
+    """An image with more pixels than the server decodes."""
+
+
+class BrokenImage(ImageError):
+    """An image that begins well and cannot be decoded."""
+
+
+CLIENT_CLOSED_REQUEST = 499
+
+STATUS: Mapping[type[Exception], int] = {
+    BadInput: HTTPStatus.BAD_REQUEST,
+    BrokenImage: HTTPStatus.BAD_REQUEST,
+    InvalidRequest: HTTPStatus.BAD_REQUEST,
+    UnknownName: HTTPStatus.BAD_REQUEST,
+    AccuracyUnavailable: HTTPStatus.BAD_REQUEST,
+    UnknownModel: HTTPStatus.NOT_FOUND,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Shed: HTTPStatus.TOO_MANY_REQUESTS,
+    ClientGone: CLIENT_CLOSED_REQUEST,
+    ExecutionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    Draining: HTTPStatus.SERVICE_UNAVAILABLE,
+    DeadlineImpossible: HTTPStatus.GATEWAY_TIMEOUT,
+    DeadlineExpired: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status of an error whose text a client may read; None for any other error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
+def retry_after(error: Exception) -> int | None:
+    """Whole seconds, at least one, until the same request may succeed; None where waiting is no remedy."""
+    if not isinstance(error, Shed | NotReady | Draining):
+        return None
+    return max(1, math.ceil(getattr(error, "retry_after", 1.0)))

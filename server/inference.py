@@ -1,0 +1,83 @@
+"""One request's way through a model: submit, wait, and let go when the client hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runtime.errors import Draining
+from runtime.observer import Outcome
+from runtime.request import Request as Query
+from server.arrival import arrival
+from server.budget import NO_SOURCE
+from server.errors import ClientGone, NotReady, ServerFault
+from server.metrics import INVALID, SHED
+from server.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from starlette.requests import Request
+    from starlette.types import Receive
+
+    from runtime.request import Answer, Tensor
+    from server.catalog import Model
+    from server.demand import Demand
+    from server.metrics import Metrics
+
+
+@contextmanager
+def counted(metrics: Metrics) -> Iterator[None]:
+    """Count an inference request that ends inside, which is before the scheduler could count it."""
+    try:
+        yield
+    except (NotReady, Draining):
+        metrics.refused(SHED)
+        raise
+    except ClientGone:
+        metrics.refused(Outcome.CANCELLED)
+        raise
+    except ServerFault:
+        metrics.refused(INVALID)
+        raise
+
+
+async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, metrics: Metrics) -> Report:
+    """The model's answer to inputs float32 [n, C, H, W] and how it came about.
+
+    Raises whatever the deployment refuses with, and `ClientGone` after cancelling a request whose
+    client hung up.
+    """
+    began = arrival(request.scope)
+    budget = demand.budget
+    metrics.granted(budget)
+    deadline = began + budget.seconds
+    query = Query(inputs, deadline=deadline, subnet=demand.subnet, min_accuracy=demand.min_accuracy)
+    answer = await _answer(model.backend.submit(query), request.receive)
+    now = time.monotonic()
+    metrics.answered(answer.subnet.name, now - began)
+    return Report(answer, budget, now - began, None if budget.source == NO_SOURCE else deadline - now)
+
+
+async def _answer(future: Future[Answer], receive: Receive) -> Answer:
+    waiting = asyncio.wrap_future(future)
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientGone("the client hung up before its answer was ready")
+        if waiting.cancelled():
+            raise Draining
+        return waiting.result()
+    finally:
+        gone.cancel()
+        waiting.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Return when the client has closed its connection; the body must have been read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

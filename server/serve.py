@@ -1,0 +1,143 @@
+"""Running the server: listen at once, load and profile meanwhile, drain on SIGTERM, end with exit code 0."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from prometheus_client import CollectorRegistry, start_http_server
+
+from runtime.deployment import Deployment
+from runtime.preparation import Setup, prepare
+from server.app import create_app
+from server.arrival import FirstByteProtocol
+from server.catalog import Catalog
+from server.console import progress_bar, ready_text
+from server.errors import BadSetting
+from server.metrics import Metrics
+from server.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from fastapi import FastAPI
+
+    from server.settings import Settings
+
+CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on the first signal goes on answering until nothing is in flight.
+
+    Meanwhile inference requests are refused by `catalog` with 503, and so is readiness. The second
+    signal ends it at once.
+    """
+
+    def __init__(self, app: FastAPI, catalog: Catalog, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app,
+            http=FirstByteProtocol,
+            lifespan="on",
+            limit_concurrency=settings.max_connections,
+            timeout_graceful_shutdown=CLOSING_SECONDS,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+        )
+        super().__init__(config)
+        self._catalog = catalog
+        self._drain_seconds = settings.drain_seconds
+        self._give_up_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
+        """Begin to drain; asked again, end now."""
+        if self._give_up_at is None:
+            self._catalog.drain()
+            self._give_up_at = time.monotonic() + self._drain_seconds
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop serving."""
+        if self._give_up_at is not None:
+            in_flight = len(self.server_state.tasks)
+            self.should_exit |= not in_flight or time.monotonic() > self._give_up_at
+        return await super().on_tick(counter)
+
+
+class Loader(threading.Thread):
+    """Prepares the artifact while the server already listens; a failure stops the server."""
+
+    def __init__(self, load: Callable[[], None], server: Server) -> None:
+        super().__init__(name="downshift-load-model", daemon=True)
+        self._load = load
+        self._server = server
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Load, or keep the error for whoever started the server."""
+        try:
+            self._load()
+        except Exception as error:  # noqa: BLE001  raised again on the main thread
+            self.error = error
+            self._server.should_exit = True
+
+
+def run(path: str | Path, *, name: str | None = None, **overrides: Any) -> None:
+    """Serve the artifact in that file until SIGTERM or SIGINT, then answer what is queued and return.
+
+    name: the model's name, by default the file's. overrides: fields of `Settings` (host, port, threads...),
+    before those of the environment; None counts as not given.
+
+    Raises `BadSetting` (for a port in use, too) and whatever `runtime.preparation.prepare` raises.
+    """
+    settings = read_settings(**overrides)
+    model = name or Path(path).stem
+    metrics, catalog = Metrics(CollectorRegistry()), Catalog([model])
+    server = Server(create_app(catalog, metrics, settings), catalog, settings)
+
+    def load() -> None:
+        with progress_bar() as report:
+            prepared = prepare(path, Setup(threads=settings.threads, cache_dir=settings.cache_dir), report)
+        events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
+        deployment = Deployment(prepared, observer=events)
+        metrics.watch(deployment)
+        catalog.publish(model, deployment)
+        print(ready_text(url(listener), model, prepared), flush=True)
+
+    loader = Loader(load, server)
+    with closing(listen(settings.host, settings.port)) as listener:
+        if settings.metrics_port is not None:
+            start_http_server(settings.metrics_port, settings.host, registry=metrics.registry)
+        loader.start()
+        server.run(sockets=[listener])
+    if loader.error is not None:
+        raise loader.error
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that answers without Nagle's delay; raises `BadSetting` when there can be none."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadSetting(f"cannot listen on {host} port {port} ({why}): choose another with --port") from None
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def url(listener: socket.socket) -> str:
+    """Where a browser on this machine finds the server."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  shown, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

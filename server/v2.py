@@ -1,0 +1,121 @@
+"""The V2 (Open Inference Protocol) endpoints."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.body import read_body
+from server.boundary import Json
+from server.catalog import Catalog
+from server.codec import model_metadata, read_infer, write_infer
+from server.demand import read_demand
+from server.errors import NotReady
+from server.inference import counted, infer
+from server.metrics import Metrics
+from server.settings import Settings
+
+JSON_SIZE = "Inference-Header-Content-Length"
+LARGE = 256 * 1024
+
+
+def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: str) -> APIRouter:
+    """All routes below /v2, answering for the models of `catalog`."""
+    router = APIRouter(prefix="/v2", tags=["V2 inference protocol"])
+
+    @router.get("")
+    async def server_metadata() -> Response:
+        """Name, version and protocol extensions of this server."""
+        return Json({"name": "downshift", "version": version, "extensions": ["binary_tensor_data"]})
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        """The process answers."""
+        return Json({"live": True})
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        """Every model is loaded and profiled, and the server is not shutting down."""
+        if not catalog.ready:
+            raise NotReady("the server is loading its models or shutting down: try again shortly")
+        return Json({"ready": True})
+
+    @router.get("/models")
+    async def models() -> Response:
+        """The models served here."""
+        return Json({"models": [{"name": name} for name in catalog.names]})
+
+    @router.get("/models/{name}")
+    @router.get("/models/{name}/versions/{version}")
+    async def metadata(name: str, version: str | None = None) -> Response:
+        """Inputs and outputs of a model."""
+        model = catalog.get(name, version)
+        return Json(model_metadata(model.backend.manifest, model.name, model.version))
+
+    @router.get("/models/{name}/ready")
+    @router.get("/models/{name}/versions/{version}/ready")
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        """The model answers infer requests."""
+        model = catalog.admit(name, version)
+        return Json({"name": model.name, "ready": True})
+
+    @router.post("/models/{name}/infer", openapi_extra=_INFER)
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER)
+    async def model_infer(request: Request, name: str, version: str | None = None) -> Response:
+        """Classify a batch within the latency budget that the headers grant."""
+        with counted(metrics):
+            model = catalog.admit(name, version)
+            manifest = model.backend.manifest
+            body = await read_body(request, settings.max_body_bytes)
+            arguments = body, request.headers.get(JSON_SIZE), manifest, settings.max_batch
+            if len(body) > LARGE:  # parsing would hold up everybody else
+                parsed = await asyncio.to_thread(read_infer, *arguments)
+            else:
+                parsed = read_infer(*arguments)
+            demand = read_demand(request.headers.items(), settings.max_budget, parsed.timeout)
+        report = await infer(request, model, parsed.inputs, demand, metrics)
+        answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+        if parsed.id is not None:
+            answer["id"] = parsed.id
+        answer["parameters"] = report.parameters
+        reply = write_infer(answer, report.answer.outputs, manifest, parsed.binary)
+        if reply.json_size is None:
+            return Response(reply.content, media_type="application/json", headers=report.headers)
+        headers = report.headers | {JSON_SIZE: str(reply.json_size)}
+        return Response(reply.content, media_type="application/octet-stream", headers=headers)
+
+    return router
+
+
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "datatype": {"type": "string", "enum": ["FP32"]},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "items": {}},
+    },
+}
+_INFER = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "parameters": {"type": "object"},
+                        "inputs": {"type": "array", "items": _TENSOR},
+                        "outputs": {"type": "array", "items": {"type": "object"}},
+                    },
+                }
+            }
+        },
+    }
+}
