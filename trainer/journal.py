@@ -1,0 +1,52 @@
+"""The run's journal: `metrics.jsonl`, one JSON object a line, mirrored to TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Journal:
+    """Appends records; `position` lets a resumed run cut off what an interrupted one wrote too much."""
+
+    def __init__(self, folder: Path, position: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "metrics.jsonl"
+        if self.path.exists():
+            with self.path.open("r+b") as file:
+                file.truncate(position)
+        self._file = self.path.open("ab")
+        self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    @property
+    def position(self) -> int:
+        """Bytes written so far."""
+        return self._file.tell()
+
+    def write(self, step: int, record: dict[str, Any]) -> None:
+        """Append one record of `step`; numbers, also nested by sub-net, become TensorBoard scalars."""
+        self._file.write(json.dumps({"step": step, **record}).encode() + b"\n")
+        self._file.flush()
+        for name, value in record.items():
+            series = value if isinstance(value, dict) else {"": value}
+            for key, number in series.items():
+                if isinstance(number, int | float):
+                    self._board.add_scalar(f"{name}/{key}" if key else name, number, step)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()  # type: ignore[no-untyped-call]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Every record of a journal, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,60 @@
+"""Data-parallel training under `torchrun`: every worker takes its share of each batch, gradients are averaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of one run; a run started without torchrun is a world of one."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def join(cls, device: torch.device) -> Workers:
+        """Join the process group torchrun announces in the environment, NCCL on GPUs and Gloo elsewhere."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This worker's rows of a global batch."""
+        return batch[self.rank :: self.world]
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace the tensors, in place, by their mean over all workers."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(mean.view(tensor.shape))
+
+    def same_buffers(self, module: nn.Module) -> None:
+        """Give every worker the first one's buffers (BatchNorm statistics differ by share of the batch)."""
+        if self.world == 1:
+            return
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+    def leave(self) -> None:
+        """Wait for the others and leave the group."""
+        if self.world > 1:
+            dist.barrier()
+            dist.destroy_process_group()

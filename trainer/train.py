@@ -1,0 +1,65 @@
+"""From a recipe to a finished run's folder: data, training or resuming, and what is handed over at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from trainer import checkpoint as checkpoints
+from trainer import datasets
+from trainer.errors import CheckpointError, RecipeError
+from trainer.journal import Journal
+from trainer.parallel import Workers
+from trainer.progress import Reporter, Silence
+from trainer.recipe import Recipe
+from trainer.run import CHECKPOINT, Outcome, Run
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    data_dir: Path,
+    resume: bool = False,
+    device: str = "auto",
+    report: Reporter | None = None,
+) -> Outcome:
+    """Train `recipe` in the folder `out`, or go on with the run that lies there, and leave its results.
+
+    Raises `TrainerError` for a recipe, data set or folder that cannot be used, before anything is written.
+    """
+    target = choose_device(device)
+    workers = Workers.join(target)
+    saved = out / CHECKPOINT
+    if saved.exists() and not resume:
+        raise CheckpointError(f"{out} already holds a run; go on with --resume, or choose another --out")
+    checkpoint = checkpoints.load(saved) if resume else None
+    data = datasets.load(
+        recipe.data.name,
+        data_dir,
+        validation=recipe.data.validation,
+        seed=recipe.run.seed,
+        test=recipe.data.test,
+    )
+    run = Run(recipe, data, target, workers)
+    position = run.resume(checkpoint) if checkpoint else 0
+    if workers.leads:
+        with Journal(out, position) as journal:
+            outcome = run.train(out, journal, report or Silence())
+    else:
+        outcome = run.train(out, None, Silence())
+    workers.leave()
+    return outcome
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the first GPU if there is one. Raises `RecipeError` if it is absent."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(f"device {name!r} cannot be used here ({error}); try --device cpu") from error
+    return device
