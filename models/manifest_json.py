@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from models.errors import ArtifactError, SpecError
@@ -37,16 +38,11 @@ def dumps(manifest: Manifest) -> str:
     Raises `SpecError` when the provenance holds something JSON cannot.
     """
     try:
-        return json.dumps(
-            to_dict(manifest),
-            indent=2,
-            sort_keys=True,
-            ensure_ascii=False,
-            allow_nan=False,
-            check_circular=True,
-        )
+        text = json.dumps(to_dict(manifest), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise SpecError(f"manifest: {error}; provenance holds only finite JSON values") from error
+        raise SpecError(f"manifest: {error}; provenance holds finite JSON values, text is Unicode") from error
+    return text
 
 
 def loads(text: str | bytes) -> Manifest:
@@ -88,6 +84,8 @@ def _plain(value: object) -> object:
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
     return value
 
 
@@ -279,7 +277,7 @@ def _positive(path: str, value: object) -> int:
 def _real(path: str, value: object) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ArtifactError(path, f"{_shown(value)} is not a number")
-    if not math.isfinite(value) or abs(value) > LARGEST:
+    if abs(value) > LARGEST if isinstance(value, int) else not math.isfinite(value):
         raise ArtifactError(path, f"{_shown(value)} is out of range")
     return float(value)
 

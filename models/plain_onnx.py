@@ -81,7 +81,7 @@ def array(proto: onnx.TensorProto, field: str) -> Array:
     if dtype is None:
         raise ArtifactError(field, f"data type {proto.data_type} is not among {_names(CODES)}")
     # Sizes are Python integers, so that no product overflows; zeros do not excuse the other dimensions.
-    if len(proto.dims) > MOST_DIMENSIONS or not 0 <= min(proto.dims, default=0):
+    if len(proto.dims) > MOST_DIMENSIONS or min(proto.dims, default=0) < 0:
         raise ArtifactError(field, f"{list(proto.dims)[:MOST_DIMENSIONS]} is not a shape")
     if math.prod(max(size, 1) for size in proto.dims) > MOST_VALUES:
         raise ArtifactError(field, f"shape {list(proto.dims)} is larger than any file")

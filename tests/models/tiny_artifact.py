@@ -1,7 +1,8 @@
-"""A tiny artifact built in code: conv + BatchNorm + relu, depth-wise conv + BatchNorm, pool, linear."""
+"""A tiny artifact built in code: convolution, BatchNorm, ReLU, global average pool, linear."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,8 +105,6 @@ def tiny_artifact(
     subnets: int = 3, encoding: MaskEncoding = "levels", seed: int = 0, **manifest: Any
 ) -> Artifact:
     """A sealed artifact of random tensors; `manifest` replaces fields of its manifest."""
-    from dataclasses import replace
-
     masks = tiny_masks(subnets, encoding, seed)
     spec = replace(tiny_manifest(masks, encoding), **manifest)
     return encode(tiny_model(seed), spec, masks, tiny_norms(subnets, seed))
