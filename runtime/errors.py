@@ -41,8 +41,8 @@ class DeadlineImpossible(Rejected):
     def __init__(self, budget: float, needed: float) -> None:
         self.budget, self.needed = budget, needed
         super().__init__(
-            f"latency budget {budget * 1e3:.3g} ms: the fastest admissible sub-net needs "
-            f"{needed * 1e3:.3g} ms on this machine; grant at least that"
+            f"{max(0.0, budget) * 1e3:.3g} ms are left of the latency budget, but the fastest admissible "
+            f"sub-net needs {needed * 1e3:.3g} ms on this machine; grant more"
         )
 
 
@@ -95,8 +95,8 @@ class Overloaded(Shed):
 
     def __init__(self, budget: float, wait: float) -> None:
         super().__init__(
-            f"latency budget {budget * 1e3:.3g} ms: work already queued takes at least "
-            f"{wait * 1e3:.3g} ms first; retry later or grant more",
+            f"{budget * 1e3:.3g} ms are left of the latency budget, but work already queued takes at least "
+            f"{wait * 1e3:.3g} ms of it; retry later or grant more",
             wait,
         )
 

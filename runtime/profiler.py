@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.clock import Clock, MonotonicClock
 from runtime.errors import ProfileError
 from runtime.machine import this_machine
 from runtime.profile import Measurement, Profile
@@ -23,14 +23,16 @@ Progress = Callable[[float, str], None]
 """Called with the finished fraction in [0, 1] and a short text for people."""
 
 WARMUP_RUNS = 3
+WARMUP_SHARE = 0.1  # of the progress bar
+REPORT_EVERY = 0.01  # fraction of the progress bar
 
 
 @dataclass(frozen=True)
 class Effort:
     """How long a measurement may take.
 
-    seconds: time to spend on all candidates together; every one of them runs at least `min_runs` times,
-    at most `max_runs`, however long that takes.
+    batch_sizes: what to measure; ascending from 1. seconds: for all candidates together; each of them runs
+    at least `min_runs` times, however long that takes, and at most `max_runs` times.
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
@@ -39,12 +41,11 @@ class Effort:
     max_runs: int = 400
 
     def __post_init__(self) -> None:
-        if (
-            not self.batch_sizes
-            or self.batch_sizes[0] != 1
-            or sorted(set(self.batch_sizes)) != list(self.batch_sizes)
-        ):
-            raise ProfileError(f"batch sizes {self.batch_sizes}: start at 1 and ascend, as in 1,2,4,8")
+        sizes = self.batch_sizes
+        if not sizes or sizes[0] != 1 or sorted(set(sizes)) != list(sizes):
+            raise ProfileError(f"batch sizes {list(sizes)}: start at 1 and ascend, as in 1, 2, 4, 8")
+        if not 1 <= self.min_runs <= self.max_runs:
+            raise ProfileError(f"runs from {self.min_runs} to {self.max_runs}: at least 1, and ascending")
 
 
 @dataclass(frozen=True)
@@ -55,41 +56,48 @@ class _Candidate:
     batch: Tensor
     samples: list[float]
 
-    def run(self) -> None:
-        begin = time.perf_counter()
+    def run(self, clock: Clock) -> None:
+        begin = clock.now()
         self.program.run(self.batch)
-        self.samples.append(time.perf_counter() - begin)
+        self.samples.append(clock.now() - begin)
 
 
 def measure(
-    manifest: Manifest, programs: Programs, *, effort: Effort = Effort(), progress: Progress | None = None
+    manifest: Manifest,
+    programs: Programs,
+    effort: Effort = Effort(),
+    progress: Progress | None = None,
+    clock: Clock = MonotonicClock(),  # noqa: B008 - stateless
 ) -> Profile:
     """The profile of all programs on this machine, measured now.
 
     One run of each candidate, then the next of each (A B A B ...), so that clock drift, heat and noisy
-    neighbours fall on all of them alike. The engine with the lowest p50 is chosen per sub-net and batch size.
+    neighbours fall on all of them alike. The engine with the lowest p50 is chosen per sub-net and batch
+    size: what a sub-net's sparsity promises plays no part in it.
     """
     report = progress or (lambda _fraction, _text: None)
     candidates = _candidates(manifest, programs, effort.batch_sizes)
     for index, candidate in enumerate(candidates):
-        report(0.1 * index / len(candidates), f"warming up {candidate.subnet} on {candidate.engine}")
+        report(WARMUP_SHARE * index / len(candidates), f"warming up {candidate.subnet} on {candidate.engine}")
         for _ in range(WARMUP_RUNS):
-            candidate.run()
+            candidate.run(clock)
         candidate.samples.clear()
-    begin = time.perf_counter()
-    rounds = 0
-    while rounds < effort.max_runs:
-        spent = time.perf_counter() - begin
-        done = min(rounds / effort.min_runs, max(spent / effort.seconds, rounds / effort.max_runs))
-        if done >= 1.0:
-            break
-        report(0.1 + 0.9 * done, f"measuring {len(candidates)} candidates, round {rounds + 1}")
+    begin, rounds, reported = clock.now(), 0, 0.0
+    while (done := _done(effort, rounds, clock.now() - begin)) < 1.0:
+        if done >= reported + REPORT_EVERY:
+            report(WARMUP_SHARE + (1.0 - WARMUP_SHARE) * done, f"measuring, round {rounds + 1}")
+            reported = done
         for candidate in candidates:
-            candidate.run()
+            candidate.run(clock)
         rounds += 1
-    report(1.0, f"measured {len(candidates)} candidates in {rounds} rounds")
+    report(1.0, f"measured {len(candidates)} candidates, {rounds} runs each")
     machine = this_machine(programs.threads, programs.versions)
     return Profile(manifest.sha256, machine, _measurements(manifest, candidates))
+
+
+def _done(effort: Effort, rounds: int, seconds: float) -> float:
+    """Share of the measurement that is finished; 1.0 or more when it is over."""
+    return max(rounds / effort.max_runs, min(rounds / effort.min_runs, seconds / effort.seconds))
 
 
 def _candidates(manifest: Manifest, programs: Programs, batch_sizes: Sequence[int]) -> list[_Candidate]:
@@ -104,11 +112,11 @@ def _candidates(manifest: Manifest, programs: Programs, batch_sizes: Sequence[in
 
 
 def _measurements(manifest: Manifest, candidates: Sequence[_Candidate]) -> tuple[Measurement, ...]:
-    best: dict[tuple[str, int], tuple[float, str]] = {}
     quantiles = [np.quantile(candidate.samples, (0.5, 0.95, 0.99)).tolist() for candidate in candidates]
+    fastest: dict[tuple[str, int], tuple[float, str]] = {}
     for candidate, (p50, _, _) in zip(candidates, quantiles, strict=True):
         key = candidate.subnet, len(candidate.batch)
-        best[key] = min(best.get(key, (p50, candidate.engine)), (p50, candidate.engine))
+        fastest[key] = min(fastest.get(key, (p50, candidate.engine)), (p50, candidate.engine))
     return tuple(
         Measurement(
             subnet=candidate.subnet,
@@ -119,7 +127,7 @@ def _measurements(manifest: Manifest, candidates: Sequence[_Candidate]) -> tuple
             p50=p50,
             p95=p95,
             p99=p99,
-            chosen=best[candidate.subnet, len(candidate.batch)][1] == candidate.engine,
+            chosen=fastest[candidate.subnet, len(candidate.batch)][1] == candidate.engine,
         )
         for candidate, (p50, p95, p99) in zip(candidates, quantiles, strict=True)
     )

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.load import LoadSnapshot
+from runtime.policies.budget import BudgetPolicy, time_per_example
+from runtime.policy import Decision, QueueView, Waiting
+from tests.runtime.doubles import SECONDS, profile
+
+NAMES = ("s50", "s90", "s98")
+IDLE = LoadSnapshot()
+NO_MARGIN = BudgetPolicy(margin=0.0)
+
+
+def view(*requests: Waiting, now: float = 0.0) -> QueueView:
+    return QueueView(now, requests, sum(request.examples for request in requests))
+
+
+def due(deadline: float, *, examples: int = 1, candidates: tuple[str, ...] = NAMES) -> Waiting:
+    return Waiting(0.0, deadline, examples, candidates)
+
+
+@pytest.mark.parametrize(
+    ("budget", "decision"),
+    [
+        (math.inf, Decision("s50", 1, "accurate")),
+        (0.010, Decision("s50", 1, "accurate")),
+        (0.0099, Decision("s90", 1, "slack")),
+        (0.004, Decision("s90", 1, "slack")),
+        (0.003, Decision("s98", 1, "slack")),
+        (0.0005, Decision("s98", 1, "fastest")),
+    ],
+)
+def test_a_request_alone_gets_the_most_accurate_sub_net_whose_p99_fits_its_slack(
+    budget: float, decision: Decision
+) -> None:
+    assert NO_MARGIN.decide(view(due(5.0 + budget), now=5.0), IDLE, profile()) == decision
+
+
+def test_the_p99_counts_for_the_head_and_not_the_p50() -> None:
+    assert NO_MARGIN.decide(view(due(0.010)), IDLE, profile(tail=1.5)).subnet == "s90"
+
+
+def test_the_margin_is_kept_free() -> None:
+    assert BudgetPolicy(margin=0.002).decide(view(due(0.011)), IDLE, profile()).subnet == "s90"
+
+
+def test_the_head_leaves_time_for_those_behind_it() -> None:
+    """Three requests due in 15 ms may take 5 ms each: s90, though the head alone could have s50."""
+    queue = view(due(0.015), due(0.015), due(0.015))
+    assert NO_MARGIN.decide(queue, IDLE, profile()) == Decision("s90", 1, "queue")
+
+
+def test_a_request_far_behind_that_is_in_no_hurry_changes_nothing() -> None:
+    assert NO_MARGIN.decide(view(due(0.012), due(9.0)), IDLE, profile()).subnet == "s50"
+
+
+def test_a_batch_is_run_where_it_costs_less_than_its_members() -> None:
+    queue = view(*[due(1.0)] * 4)
+    assert NO_MARGIN.decide(queue, IDLE, profile(marginal=0.1)).batch_size == 4
+    assert NO_MARGIN.decide(queue, IDLE, profile(marginal=1.0)).batch_size == 1
+
+
+def test_a_batch_lets_a_crowd_have_the_accuracy_that_one_by_one_it_could_not() -> None:
+    """Four due in 16 ms: 4 ms each is too little for s50 alone, but a batch of four takes 13 ms."""
+    queue = view(*[due(0.016)] * 4)
+    assert NO_MARGIN.decide(queue, IDLE, profile(marginal=0.1)) == Decision("s50", 4, "accurate")
+
+
+def test_a_batch_that_would_be_late_is_cut_down() -> None:
+    queue = view(due(0.012), *[due(1.0)] * 3)
+    assert NO_MARGIN.decide(queue, IDLE, profile(marginal=0.15)) == Decision("s50", 2, "accurate")
+
+
+def test_what_waits_is_a_batch_size_too() -> None:
+    queue = view(*[due(1.0)] * 3)
+    assert NO_MARGIN.decide(queue, IDLE, profile(marginal=0.1)).batch_size == 3
+
+
+def test_a_crowd_that_nothing_fits_is_served_at_the_least_cost_per_example() -> None:
+    """Eight due in 2 ms: s98 takes 0.25 ms an example in a batch of four that ends in time."""
+    queue = view(*[due(0.002)] * 8)
+    cheap = profile(marginal=0.0)
+    assert NO_MARGIN.decide(queue, IDLE, cheap) == Decision("s98", 4, "slack")
+    dear = profile(marginal=0.3)
+    assert NO_MARGIN.decide(queue, IDLE, dear) == Decision("s98", 4, "fastest")
+
+
+def test_a_pin_is_kept_whatever_it_costs() -> None:
+    queue = view(due(0.0001, candidates=("s50",)))
+    assert NO_MARGIN.decide(queue, IDLE, profile()) == Decision("s50", 1, "pinned")
+    assert NO_MARGIN.decide(view(due(9.0, candidates=("s98",))), IDLE, profile()).reason == "pinned"
+
+
+def test_a_request_of_many_examples_needs_time_for_all_of_them() -> None:
+    assert NO_MARGIN.decide(view(due(0.040, examples=9)), IDLE, profile()) == Decision("s90", 9, "slack")
+
+
+def test_time_per_example_is_the_tightest_share() -> None:
+    queue = view(due(0.010), due(0.012, examples=3), due(0.100))
+    assert time_per_example(queue, 0.0, at_least=0.0) == 0.012 / 4
+    assert time_per_example(queue, 0.002, at_least=0.0) == 0.010 / 4
+    assert time_per_example(view(due(math.inf)), 0.0, at_least=0.0) == math.inf
+
+
+waiting = st.builds(
+    due,
+    st.one_of(st.just(math.inf), st.floats(-0.01, 0.2)),
+    examples=st.integers(1, 9),
+    candidates=st.sampled_from([NAMES, ("s50",), ("s50", "s90"), ("s98",)]),
+)
+
+
+@given(st.lists(waiting, min_size=1, max_size=12), st.floats(0.0, 1.2), st.floats(1.0, 3.0))
+def test_a_decision_is_always_one_the_head_allows_and_the_queue_can_fill(
+    requests: list[Waiting], marginal: float, tail: float
+) -> None:
+    requests.sort(key=lambda request: request.deadline)
+    queue = view(*requests)
+    measured = profile(marginal=marginal, tail=tail)
+    decision = NO_MARGIN.decide(queue, IDLE, measured)
+    head = queue.waiting[0]
+    assert decision.subnet in head.candidates
+    assert head.examples <= decision.batch_size <= queue.examples
+    assert decision.batch_size == head.examples or decision.batch_size <= 4
+    fits_some = any(measured[name].bound(head.examples) <= head.deadline for name in head.candidates)
+    if fits_some:
+        assert measured[decision.subnet].bound(decision.batch_size) <= head.deadline, (
+            "never promised and broken"
+        )
+
+
+@given(st.lists(waiting, min_size=1, max_size=12), st.floats(0.0, 0.1))
+def test_more_time_never_makes_the_answer_less_accurate(requests: list[Waiting], more: float) -> None:
+    requests.sort(key=lambda request: request.deadline)
+    patient = [due(r.deadline + more, examples=r.examples, candidates=r.candidates) for r in requests]
+    before = NO_MARGIN.decide(view(*requests), IDLE, profile())
+    after = NO_MARGIN.decide(view(*patient), IDLE, profile())
+    assert SECONDS[after.subnet] >= SECONDS[before.subnet]
