@@ -133,6 +133,7 @@ def _within_limit(node: Node, values: Sequence[Array], size: int) -> Sequence[Ar
 FOLDS: Mapping[str, Fold] = {
     "Add": _elementwise(np.add),
     "Cast": _cast,
+    "CastLike": lambda _, values: values[0].astype(values[1].dtype),
     "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from runtime.lowering.graph import FloatArray
     from runtime.lowering.read import Array
     from runtime.lowering.scope import Call, Scope
 
@@ -158,28 +159,24 @@ def gemm(scope: Scope, call: Call) -> Tensor:
     node, tensor, weight = call.node, call.tensor(0), call.weight(1)
     if node.integer("transA", 0):
         raise node.error("its input is transposed")
+    if (alpha := node.real("alpha", 1.0)) != 1:
+        weight = finite(node, weight.astype(np.float64) * alpha)
+    bias = np.zeros(1) if call.constant(2) is None else call.weight(2).astype(np.float64)
     matrix = weight if node.integer("transB", 0) else weight.T
-    bias = np.zeros(1, np.float32) if call.constant(2) is None else call.weight(2)
-    return _linear(
-        scope,
-        call,
-        tensor,
-        node.real("alpha", 1.0) * matrix.astype(np.float64),
-        node.real("beta", 1.0) * bias.astype(np.float64),
-    )
+    return _linear(scope, call, tensor, matrix, bias * node.real("beta", 1.0))
 
 
 def matmul(scope: Scope, call: Call) -> Tensor:
     """A fully connected layer without bias."""
-    return _linear(scope, call, call.tensor(0), call.weight(1).T.astype(np.float64), np.zeros(1))
+    return _linear(scope, call, call.tensor(0), call.weight(1).T, np.zeros(1))
 
 
 def _linear(
-    scope: Scope, call: Call, tensor: Tensor, matrix: NDArray[np.float64], bias: NDArray[np.float64]
+    scope: Scope, call: Call, tensor: Tensor, matrix: FloatArray, bias: NDArray[np.float64]
 ) -> Tensor:
     if matrix.ndim != 2 or len(scope.shape(tensor)) != 1:  # noqa: PLR2004 - [O, I]
         raise call.node.error(f"weight {matrix.shape} on input {scope.shape(tensor)} is not a flat layer")
-    weight = finite(call.node, np.ascontiguousarray(matrix))
+    weight = np.ascontiguousarray(matrix)
     shift = finite(call.node, _per_channel(call, bias, (matrix.shape[0],)))
     return scope.emit(lambda output: Linear(output, tensor.id, weight, shift, name=call.node.name))
 

@@ -25,6 +25,7 @@ from runtime.lowering.graph import (
     Pad,
     Padding,
     Scale,
+    Slice,
     inputs_of,
 )
 
@@ -80,8 +81,17 @@ def _merged(source: Operation, operation: Operation) -> Operation | None:
             source.activation is Activation.NONE
         ):
             return replace(source, output=operation.output, activation=operation.activation)
+        case Slice(), Slice():
+            return _sliced_twice(source, operation)
         case _:
             return None
+
+
+def _sliced_twice(first: Slice, second: Slice) -> Slice:
+    (c, h, w), (dc, dh, dw) = first.start, first.step
+    start = c + second.start[0] * dc, h + second.start[1] * dh, w + second.start[2] * dw
+    step = dc * second.step[0], dh * second.step[1], dw * second.step[2]
+    return Slice(second.output, first.input, start, step, second.size)
 
 
 def _without_pad(operation: Operation, done: Mapping[TensorId, Operation]) -> Operation:

@@ -149,9 +149,13 @@ def concat(scope: Scope, call: Call) -> Tensor:
     if len(tensors) != 1:
         raise node.error("joins constants with more than one map")
     shape = scope.full_shape(tensors[0])
-    at = call.values.index(tensors[0])
-    channels = [_zero_channels(call, value, shape) for value in call.values if not isinstance(value, Tensor)]
-    return _padded(scope, tensors[0], (sum(channels[:at]), 0, 0), (sum(channels[at:]), 0, 0))
+    before, after = 0, 0
+    for value in call.values:
+        if isinstance(value, Tensor):
+            before, after = after, 0
+        else:
+            after += _zero_channels(call, value, shape)
+    return _padded(scope, tensors[0], (before, 0, 0), (after, 0, 0))
 
 
 def _zero_channels(call: Call, value: Array | None, shape: tuple[int, ...]) -> int:

@@ -55,6 +55,9 @@ OPERATORS: Mapping[str, Callable[[Scope, Call], Tensor]] = {
 }
 """Every operator that may work on tensors; a new one is one function and one line."""
 
+SEEN_FROM_OUTSIDE: Mapping[str, int] = {"CastLike": 1, "Shape": 0}
+"""Operators that need only shape and type of one input, so that a tensor is as good as a constant there."""
+
 
 def lower(model: onnx.ModelProto) -> Graph:
     """The graph that computes what `model` computes for images, with every legal fusion done.
@@ -81,9 +84,14 @@ def _lower_node(scope: Scope, node: Node, values: Mapping[str, Tensor | Array | 
     if missing:
         raise node.error(f"input {missing[0]!r} is computed nowhere before it")
     arguments = tuple(values[name] for name in node.inputs)
-    if node.operator == "Shape" and arguments and isinstance(arguments[0], Tensor):
-        full = np.broadcast_to(np.float32(0), scope.full_shape(arguments[0]))
-        return fold_constant(node, (full,))
+    if node.operator in SEEN_FROM_OUTSIDE:
+        at = SEEN_FROM_OUTSIDE[node.operator]
+        arguments = tuple(
+            np.broadcast_to(np.float32(0), scope.full_shape(value))
+            if i == at and isinstance(value, Tensor)
+            else value
+            for i, value in enumerate(arguments)
+        )
     if not any(isinstance(value, Tensor) for value in arguments) and node.operator in FOLDS:
         present = tuple(value for value in arguments if not isinstance(value, Tensor | None))
         return fold_constant(node, present)

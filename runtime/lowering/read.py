@@ -49,9 +49,9 @@ class Node:
         return value
 
     def real(self, name: str, default: float) -> float:
-        """An attribute that must be one finite number."""
+        """An attribute that must be one number, finite or not."""
         value = self.attributes.get(name, default)
-        if not isinstance(value, int | float) or not np.isfinite(value):
+        if not isinstance(value, int | float):
             raise self.error(f"attribute {name} {value!r} is not a number")
         return float(value)
 
