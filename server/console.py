@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from runtime.preparation import Prepared
     from runtime.profiler import Progress as Report
@@ -17,10 +18,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """A bar on stderr, to be told the finished fraction and a text; it disappears at the end."""
+    """A bar on stderr, to be told the finished fraction and a text; it disappears at the end.
+
+    Where stderr is no terminal nothing is printed.
+    """
     console = Console(stderr=True)
-    columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as progress:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
 
         def report(fraction: float, text: str) -> None:
@@ -29,8 +38,11 @@ def progress_bar() -> Iterator[Report]:
         yield report
 
 
-def ready_text(url: str, model: str, prepared: Prepared) -> str:
-    """What to print when the server can answer: its sub-nets, a curl line to try, the URL to open."""
+def ready_text(url: str, model: str, prepared: Prepared, picture: Path) -> str:
+    """What to print when the server can answer: its sub-nets, a curl line to try, the URL to open.
+
+    picture: the file that the curl line sends.
+    """
     lines = [f"{model}: {len(prepared.profile.subnets)} sub-nets on {prepared.programs.threads} threads"]
     for subnet in prepared.profile.subnets:
         accuracy = "not measured" if subnet.accuracy is None else f"{subnet.accuracy:.2%}"
@@ -41,7 +53,7 @@ def ready_text(url: str, model: str, prepared: Prepared) -> str:
     lines += (f"  note: {reason}" for reason in prepared.programs.skipped)
     lines += [
         "",
-        f"Try:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @picture.jpg {url}/predict",
+        f"Try:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @{picture} {url}/predict",
         f"Open:  {url}",
     ]
     return "\n".join(lines)

@@ -111,7 +111,7 @@ def run(path: str | Path, *, name: str | None = None, **overrides: Any) -> None:
         deployment = Deployment(prepared, observer=events)
         metrics.watch(deployment)
         catalog.publish(model, deployment)
-        print(ready_text(url(listener), model, prepared), flush=True)
+        print(ready_text(url(listener), model, prepared, sample_picture(Path(path))), flush=True)
 
     loader = Loader(load, server)
     with closing(listen(settings.host, settings.port)) as listener:
@@ -121,6 +121,12 @@ def run(path: str | Path, *, name: str | None = None, **overrides: Any) -> None:
         server.run(sockets=[listener])
     if loader.error is not None:
         raise loader.error
+
+
+def sample_picture(artifact: Path) -> Path:
+    """The picture that lies beside an artifact under its name, or else a name that stands for one's own."""
+    picture = artifact.with_suffix(".png")
+    return picture if picture.is_file() else Path("picture.jpg")
 
 
 def listen(host: str, port: int) -> socket.socket:
