@@ -160,7 +160,9 @@ def evaluate(
             report(index / len(manifest.names), f"{name} on {len(labels):,} images")
             measured.append(top1(programs.get(name), images, labels, manifest.input))
     if as_json:
-        rows = [{"subnet": s.name, "accuracy": a} for s, a in zip(manifest.subnets, measured, strict=True)]
+        rows = [
+            {"subnet": name, "accuracy": ratio} for name, ratio in zip(manifest.names, measured, strict=True)
+        ]
         typer.echo(
             json.dumps({"dataset": dataset, "test": split, "images": len(labels), "subnets": rows}, indent=2)
         )

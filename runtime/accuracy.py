@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from models.spec import InputSpec
@@ -17,17 +15,8 @@ if TYPE_CHECKING:
 BATCH = 100
 
 
-def top1(
-    program: Program,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    spec: InputSpec,
-    progress: Callable[[float], None] | None = None,
-) -> float:
-    """Share in [0, 1] of images [N, H, W, C], N >= 1, that the program puts into their class, labels [N].
-
-    progress: called with the finished fraction in [0, 1] after every batch.
-    """
+def top1(program: Program, images: NDArray[np.uint8], labels: NDArray[np.int64], spec: InputSpec) -> float:
+    """Share in [0, 1] of images [N, H, W, C], N >= 1, that the program puts into their class, labels [N]."""
     mean, std = (np.asarray(values, np.float32).reshape(1, -1, 1, 1) for values in (spec.mean, spec.std))
     right = 0
     for start in range(0, len(images), BATCH):
@@ -35,6 +24,4 @@ def top1(
         pixels = images[rows].transpose(0, 3, 1, 2).astype(np.float32) / 255.0
         outputs = program.run(np.ascontiguousarray((pixels - mean) / std))
         right += int((outputs.argmax(axis=1) == labels[rows]).sum())
-        if progress is not None:
-            progress(min(1.0, (start + BATCH) / len(images)))
     return right / len(images)
