@@ -8,25 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runtime import admission
-from runtime.errors import (
-    DeadlineExpired,
-    DeadlineImpossible,
-    Draining,
-    InvalidRequest,
-    Overloaded,
-    QueueFull,
-)
+from runtime.dispatch import Dispatch
+from runtime.errors import DeadlineExpired, Draining, InvalidRequest
 from runtime.job import Ending, Job, Ticket, unexecuted
 from runtime.observer import Outcome
-from runtime.queue import EdfQueue
 
 if TYPE_CHECKING:
     from models.spec import Manifest
     from runtime.clock import Clock
     from runtime.errors import RuntimeFault
     from runtime.load import LoadSnapshot
-    from runtime.policy import Decision, Policy, Waiting
+    from runtime.policy import Decision, Policy
     from runtime.profile import Profile
+    from runtime.queue import EdfQueue
     from runtime.request import Request
 
 
@@ -54,15 +48,23 @@ class Core:
     def __init__(
         self, manifest: Manifest, profile: Profile, policy: Policy, *, limits: Limits, clock: Clock
     ) -> None:
-        self.profile = profile
         self.draining = False
-        self.queue: EdfQueue[Ticket] = EdfQueue()
         self.in_flight = 0
+        self._dispatch: Dispatch[Ticket] = Dispatch(profile, policy, capacity=limits.queued)
         self._manifest = manifest
-        self._policy = policy
         self._limits = limits
         self._clock = clock
         self._busy_until = -math.inf
+
+    @property
+    def profile(self) -> Profile:
+        """What decisions rest on."""
+        return self._dispatch.profile
+
+    @property
+    def queue(self) -> EdfQueue[Ticket]:
+        """The tickets that wait."""
+        return self._dispatch.queue
 
     def check(self, request: Request) -> tuple[str, ...]:
         """The sub-nets that may answer; reads only what never changes, so it needs no lock.
@@ -93,32 +95,31 @@ class Core:
             request=request,
             future=Future(),
         )
-        needed = min(self.profile[name].bound(ticket.examples) for name in candidates)
-        if now + needed > deadline:
-            raise DeadlineImpossible(deadline - now, needed)
-        if len(self.queue) >= self._limits.queued:
-            raise QueueFull(self._limits.queued, self._work_ahead(now, self.queue.examples))
-        wait = self._work_ahead(now, self.queue.examples_before(deadline, ticket.priority))
-        if now + wait + needed > deadline:
-            raise Overloaded(deadline - now, wait)
-        self.queue.push(ticket)
+        refusal = self._dispatch.admit(ticket, now, self._busy_until)
+        if refusal is not None:
+            raise refusal
         return ticket
 
     def take(self, load: LoadSnapshot) -> tuple[Job | None, list[Ending]]:
         """The next job, or None when nothing waits; and the endings of tickets dropped on the way."""
         endings: list[Ending] = []
         now = self._clock.now()
-        while self.queue:
-            head = self.queue.head
-            if head.deadline < now + self._soonest(head):
-                error = DeadlineExpired(now - head.arrival)
-                endings.append(self._end(head, Outcome.EXPIRED, error, now))
-                continue
-            decision = self._policy.decide(self.queue.view(now), load, self.profile)
-            tickets = self._claim(decision.subnet, decision.batch_size, now, endings)
-            if tickets:
-                return self._job(tickets, decision, now), endings
-        return None, endings
+        while True:
+            endings += (
+                self._end(ticket, Outcome.EXPIRED, DeadlineExpired(now - ticket.arrival), now)
+                for ticket in self._dispatch.give_up(now)
+            )
+            if not self.queue:
+                return None, endings
+            decision, claimed = self._dispatch.take(now, load)
+            running = []
+            for ticket in claimed:
+                if ticket.future.set_running_or_notify_cancel():  # from now on it cannot be cancelled
+                    running.append(ticket)
+                else:
+                    endings.append(unexecuted(ticket, Outcome.CANCELLED, now))
+            if running:
+                return self._job(tuple(running), decision, now), endings
 
     def complete(self, job: Job) -> None:
         """The job has been run, well or not."""
@@ -134,30 +135,10 @@ class Core:
     def abandon(self) -> list[Ending]:
         """Empty the queue: nothing that waits will be run any more."""
         now = self._clock.now()
-        return [self._end(ticket, Outcome.FAILED, Draining(), now) for ticket in tuple(self.queue)]
-
-    def _claim(self, subnet: str, batch_size: int, now: float, endings: list[Ending]) -> tuple[Ticket, ...]:
-        """Take the head, and others that the sub-net may answer up to the batch size, out of the queue.
-
-        A claimed ticket can be cancelled no more. Empty when the head was cancelled just now.
-        """
-        claimed: list[Ticket] = []
-        examples = 0
-        for ticket in tuple(self.queue):
-            fits = not claimed or (subnet in ticket.candidates and examples + ticket.examples <= batch_size)
-            if not fits:
-                continue
+        tickets = tuple(self.queue)
+        for ticket in tickets:
             self.queue.remove(ticket)
-            if not ticket.future.set_running_or_notify_cancel():
-                endings.append(unexecuted(ticket, Outcome.CANCELLED, now))
-                if not claimed:
-                    break
-                continue
-            claimed.append(ticket)
-            examples += ticket.examples
-            if examples >= batch_size:
-                break
-        return tuple(claimed)
+        return [self._end(ticket, Outcome.FAILED, Draining(), now) for ticket in tickets]
 
     def _job(self, tickets: tuple[Ticket, ...], decision: Decision, now: float) -> Job:
         latency = self.profile[decision.subnet]
@@ -168,16 +149,7 @@ class Core:
         return Job(tickets, decision.subnet, latency.engine(examples), decision.reason, now, expected)
 
     def _end(self, ticket: Ticket, outcome: Outcome, error: RuntimeFault, now: float) -> Ending:
-        """Take the ticket out of the queue for good; if its client was faster, it counts as cancelled."""
-        self.queue.remove(ticket)
+        """The ending of a ticket that has left the queue: cancelled, if its client was faster."""
         if not ticket.future.set_running_or_notify_cancel():
             return unexecuted(ticket, Outcome.CANCELLED, now)
         return unexecuted(ticket, outcome, now, error)
-
-    def _soonest(self, waiting: Waiting) -> float:
-        """p50 seconds of the fastest sub-net that may answer: sooner is not to be expected."""
-        return min(self.profile[name].typical(waiting.examples) for name in waiting.candidates)
-
-    def _work_ahead(self, now: float, examples: int) -> float:
-        """Seconds until the running job and then that many examples are done, at the least."""
-        return max(0.0, self._busy_until - now) + examples * self.profile.floor

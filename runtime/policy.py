@@ -42,11 +42,13 @@ class QueueView:
     """The queue at one moment, in the order of service: the head comes first, and there is one.
 
     now: monotonic seconds. examples: total over all waiting requests.
+    executors: how many batches can run at once; one of them is free now.
     """
 
     now: float
     waiting: Sequence[Waiting]
     examples: int
+    executors: int = 1
 
 
 @dataclass(frozen=True, slots=True)

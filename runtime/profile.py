@@ -115,12 +115,32 @@ class Profile:
             )
         )
 
+    def soonest(self, names: tuple[str, ...], examples: int) -> float:
+        """p50 seconds of the fastest of the named sub-nets: sooner is not to be expected."""
+        if names == self.names and examples < len(self._least_p50):
+            return self._least_p50[examples]
+        return min(self[name].typical(examples) for name in names)
+
+    def soonest_bound(self, names: tuple[str, ...], examples: int) -> float:
+        """p99 seconds of the fastest of the named sub-nets: the least that may be promised."""
+        if names == self.names and examples < len(self._least_p99):
+            return self._least_p99[examples]
+        return min(self[name].bound(examples) for name in names)
+
     def __getitem__(self, name: str) -> SubnetLatency:
         """The named sub-net's latency; raises `UnknownName`."""
         try:
             return self._by_name[name]
         except KeyError:
             raise UnknownName("sub-net", name, self.names) from None
+
+    @cached_property
+    def _least_p50(self) -> tuple[float, ...]:
+        return tuple(map(min, zip(*(subnet.p50 for subnet in self.subnets), strict=True)))
+
+    @cached_property
+    def _least_p99(self) -> tuple[float, ...]:
+        return tuple(map(min, zip(*(subnet.p99 for subnet in self.subnets), strict=True)))
 
     @cached_property
     def _by_name(self) -> dict[str, SubnetLatency]:

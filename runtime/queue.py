@@ -18,7 +18,8 @@ class EdfQueue(Generic[W]):
     """Waiting requests by priority, then deadline, then arrival. Not thread-safe: its owner locks.
 
     A request without a budget has the deadline infinity and so comes last, first in first out.
-    Sorted lists beat a heap here: policies read the queue in order, and a few thousand entries move fast.
+    Sorted lists beat a heap here: policies read the queue in order, most requests come in at the end and
+    leave at the front, and a few thousand entries move fast.
     """
 
     def __init__(self) -> None:
@@ -43,9 +44,14 @@ class EdfQueue(Generic[W]):
     def push(self, item: W) -> None:
         """Queue the item, behind all that are at least as urgent."""
         key = (-item.priority, item.deadline, next(self._serial))
-        index = bisect_left(self._keys, key)
-        self._keys.insert(index, key)
-        self._items.insert(index, item)
+        keys = self._keys
+        if not keys or keys[-1] < key:
+            keys.append(key)
+            self._items.append(item)
+        else:
+            index = bisect_left(keys, key)
+            keys.insert(index, key)
+            self._items.insert(index, item)
         self._key_of[item] = key
         self.examples += item.examples
 
@@ -59,11 +65,46 @@ class EdfQueue(Generic[W]):
         self.examples -= item.examples
         return True
 
+    def claim(self, subnet: str, most: int) -> list[W]:
+        """Take out the head and, in order, others `subnet` may answer: `most` examples, or a larger head.
+
+        What does not fit is passed over, so that it keeps nobody behind it from joining.
+        """
+        if self.examples == len(self._items) and self._shares_candidates(most):
+            return self._take_front(most)
+        claimed = [self._items[0]]
+        examples = claimed[0].examples
+        for item in self._items[1:]:
+            if examples >= most:
+                break
+            if subnet in item.candidates and examples + item.examples <= most:
+                claimed.append(item)
+                examples += item.examples
+        for item in claimed:
+            self.remove(item)
+        return claimed
+
     def examples_before(self, deadline: float, priority: int) -> int:
         """How many examples would be served before a new request with that deadline and priority."""
-        key = (-priority, deadline, next(self._serial))
-        return sum(item.examples for item in self._items[: bisect_right(self._keys, key)])
+        keys = self._keys
+        if not keys or keys[-1][:2] <= (-priority, deadline):
+            return self.examples
+        index = bisect_right(keys, (-priority, deadline, next(self._serial)))
+        return sum(item.examples for item in self._items[:index])
 
-    def view(self, now: float) -> QueueView:
+    def view(self, now: float, executors: int = 1) -> QueueView:
         """What a policy sees; valid until the queue changes."""
-        return QueueView(now, self._items, self.examples)
+        return QueueView(now, self._items, self.examples, executors)
+
+    def _shares_candidates(self, most: int) -> bool:
+        """The usual case: whoever may answer the head may answer the others at the front as well."""
+        candidates = self._items[0].candidates
+        return all(item.candidates is candidates for item in self._items[1:most])
+
+    def _take_front(self, most: int) -> list[W]:
+        claimed = self._items[:most]
+        del self._items[:most], self._keys[:most]
+        for item in claimed:
+            del self._key_of[item]
+        self.examples -= len(claimed)
+        return claimed

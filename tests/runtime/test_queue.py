@@ -95,3 +95,33 @@ def test_any_sequence_of_pushes_and_removals_leaves_a_sorted_queue(
     assert queue.examples == sum(item.examples for item in expected)
     assert drained(queue) == expected
     assert queue.examples == 0
+
+
+def test_a_claim_takes_the_head_and_passes_over_what_may_not_join() -> None:
+    queue: EdfQueue[Waiting] = EdfQueue()
+    head, pinned, large, small = (
+        waiting(1.0),
+        Waiting(0.0, 2.0, 1, ("s90",)),
+        waiting(3.0, examples=3),
+        waiting(4.0),
+    )
+    for item in (head, pinned, large, small):
+        queue.push(item)
+    assert queue.claim("s50", 2) == [head, small]
+    assert list(queue) == [pinned, large]
+    assert queue.claim("s90", 1) == [pinned]
+    assert queue.claim("s50", 1) == [large], "a head larger than the batch runs alone"
+    assert (len(queue), queue.examples) == (0, 0)
+
+
+@given(st.lists(requests, min_size=1, max_size=12), st.integers(1, 8))
+def test_a_claim_never_overfills_a_batch_nor_loses_anyone(items: list[Waiting], most: int) -> None:
+    queue: EdfQueue[Waiting] = EdfQueue()
+    for item in items:
+        queue.push(item)
+    before = list(queue)
+    claimed = queue.claim("s50", most)
+    assert claimed[0] is before[0]
+    assert sum(item.examples for item in claimed) <= max(most, claimed[0].examples)
+    assert list(queue) == [item for item in before if item not in claimed]
+    assert queue.examples == sum(item.examples for item in queue)

@@ -1,0 +1,74 @@
+"""Which requests may wait, which are given up, which run together: the decisions, without threads or futures.
+
+The real scheduler's core and the simulator both stand on this, so that what one shows holds for the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from runtime.errors import DeadlineImpossible, Overloaded, QueueFull
+from runtime.policy import Waiting
+from runtime.queue import EdfQueue
+
+if TYPE_CHECKING:
+    from runtime.errors import Rejected
+    from runtime.load import LoadSnapshot
+    from runtime.policy import Decision, Policy
+    from runtime.profile import Profile
+
+W = TypeVar("W", bound=Waiting)
+
+
+class Dispatch(Generic[W]):
+    """One queue before one or more equal executors. Not thread-safe: its owner locks.
+
+    profile may be replaced at any time by one of the same sub-nets: decisions then follow the new one.
+    """
+
+    def __init__(self, profile: Profile, policy: Policy, *, capacity: int, executors: int = 1) -> None:
+        self.profile = profile
+        self.policy = policy
+        self.queue: EdfQueue[W] = EdfQueue()
+        self._capacity = capacity
+        self._executors = executors
+
+    def admit(self, item: W, now: float, free_at: float) -> Rejected | None:
+        """Queue the item; or say, and change nothing, why it could not be answered in time.
+
+        free_at: when the next executor should be free; any time before now means at once.
+        """
+        queue, executors = self.queue, self._executors
+        budget = item.deadline - now
+        needed = self.profile.soonest_bound(item.candidates, item.examples)
+        if needed > budget:
+            return DeadlineImpossible(budget, needed)
+        busy, floor = max(0.0, free_at - now), self.profile.floor / executors
+        if len(queue) >= self._capacity:
+            return QueueFull(self._capacity, busy + queue.examples * floor)
+        wait = busy + queue.examples_before(item.deadline, item.priority) * floor
+        if wait + needed > budget:
+            return Overloaded(budget, wait)
+        queue.push(item)
+        return None
+
+    def give_up(self, now: float) -> list[W]:
+        """Take the items whose deadline nothing can meet any more from the head of the queue."""
+        queue, profile, hopeless = self.queue, self.profile, []
+        while queue:
+            head = queue.head
+            if now + profile.soonest(head.candidates, head.examples) <= head.deadline:
+                break
+            queue.remove(head)
+            hopeless.append(head)
+        return hopeless
+
+    def take(self, now: float, load: LoadSnapshot) -> tuple[Decision, list[W]]:
+        """The policy's decision for the queue, which must not be empty, and the items to run together.
+
+        These are the head and, in order, others the sub-net may answer, up to the decision's batch size;
+        they have left the queue.
+        """
+        queue = self.queue
+        decision = self.policy.decide(queue.view(now, self._executors), load, self.profile)
+        return decision, queue.claim(decision.subnet, decision.batch_size)
