@@ -95,7 +95,9 @@ class Scheduler:
         try:
             while self._step():
                 pass
-        finally:  # only a bug ends up here with work left; nobody may wait for ever because of it
+        except Exception:  # a bug, of a policy perhaps: the server turns unready, and nobody waits for ever
+            log.critical("the scheduler stopped", exc_info=True)
+        finally:
             with self._changed:
                 self._core.draining = True
                 endings = self._core.abandon()

@@ -106,7 +106,7 @@ def changed(*path: str | int, to: Any) -> str:
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ProfileError, match="measure again|this version reads"):
+    with pytest.raises(ProfileError, match=r"measure again|this version reads"):
         profile_json.loads(text)
 
 

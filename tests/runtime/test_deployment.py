@@ -1,0 +1,98 @@
+"""From a file to an answer, on real onnxruntime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from models import artifact as artifacts
+from models.errors import ArtifactError
+from models.materialize import materialize
+from runtime.deployment import Deployment
+from runtime.errors import DeadlineImpossible, Draining
+from runtime.policies import FixedPolicy
+from runtime.preparation import Setup, prepare
+from runtime.profiler import Effort
+from runtime.request import Request
+from tests.models.tiny_artifact import tiny_artifact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = Effort(batch_sizes=(1, 2), seconds=0.01, min_runs=2, max_runs=4)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    artifacts.write(path, tiny_artifact())
+    return path
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return Setup(threads=1, engines=["onnxruntime"], cache_dir=tmp_path / "cache", effort=QUICK)
+
+
+def test_every_pinned_sub_net_answers_what_its_own_export_does(model: Path, setup: Setup) -> None:
+    inputs = np.random.default_rng(1).standard_normal((3, 3, 5, 5), dtype=np.float32)
+    with Deployment(prepare(model, setup)) as deployment:
+        for name in deployment.manifest.names:
+            answer = deployment.submit(Request(inputs, subnet=name)).result(30)
+            plain = materialize(tiny_artifact(), name).SerializeToString()
+            session = onnxruntime.InferenceSession(plain, providers=["CPUExecutionProvider"])
+            assert answer.subnet.name == name
+            assert answer.engine == "onnxruntime"
+            assert np.abs(answer.outputs - session.run(None, {"image": inputs})[0]).max() < 1e-6
+
+
+def test_budgets_decide(model: Path, setup: Setup) -> None:
+    inputs = np.zeros((1, 3, 5, 5), np.float32)
+    with Deployment(prepare(model, setup)) as deployment:
+        answer = deployment.submit(Request(inputs, deadline=time.monotonic() + 60.0)).result(30)
+        assert answer.subnet.name == deployment.manifest.names[0]
+        with pytest.raises(DeadlineImpossible):
+            deployment.submit(Request(inputs, deadline=time.monotonic() - 1.0))
+    with pytest.raises(Draining):
+        deployment.submit(Request(inputs))
+
+
+def test_another_policy_can_be_given(model: Path, setup: Setup) -> None:
+    with Deployment(prepare(model, setup), policy=FixedPolicy("s2")) as deployment:
+        answer = deployment.submit(Request(np.zeros((1, 3, 5, 5), np.float32))).result(30)
+        assert answer.subnet.name == "s2"
+
+
+def test_the_second_preparation_finds_the_profile_unless_told_to_measure(model: Path, setup: Setup) -> None:
+    heard: list[tuple[float, str]] = []
+    first = prepare(model, setup, progress=lambda *report: heard.append(report))
+    assert [fraction for fraction, _ in heard] == sorted(fraction for fraction, _ in heard)
+    assert heard[-1][0] == 1.0
+    heard.clear()
+    again = prepare(model, setup, progress=lambda *report: heard.append(report))
+    assert again.profile == first.profile
+    assert heard[-1] == (1.0, "profile found in the cache")
+    measured = prepare(model, Setup(**{**vars(setup), "remeasure": True}))
+    assert measured.profile != first.profile
+
+
+def test_a_damaged_artifact_is_refused(model: Path, setup: Setup) -> None:
+    model.write_bytes(model.read_bytes()[:-100])
+    with pytest.raises(ArtifactError):
+        prepare(model, setup)
+
+
+def test_serving_imports_neither_torch_nor_a_web_stack() -> None:
+    script = (
+        "import sys, runtime.deployment, runtime.preparation, runtime.onnx_engine, runtime.profile_json\n"
+        "unwanted = ('torch', 'torchvision', 'fastapi', 'pydantic', 'prometheus_client')\n"
+        "print([module for module in unwanted if module in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

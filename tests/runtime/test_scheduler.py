@@ -1,0 +1,240 @@
+"""The thread around the core. Time is real here: events and futures say when to go on, never a sleep."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models.errors import UnknownName
+from runtime.clock import MonotonicClock
+from runtime.core import Core, Limits
+from runtime.errors import Draining, EngineFailed, InvalidRequest, QueueFull, RuntimeFault
+from runtime.execution import Executor
+from runtime.load import CpuLoad, LoadSnapshot
+from runtime.observer import Outcome, Silent
+from runtime.policies import FixedPolicy
+from runtime.programs import Programs
+from runtime.request import Request
+from runtime.scheduler import Scheduler
+from tests.runtime.doubles import ENGINE, SECONDS, FakeClock, FakeProgram, Recorder, inputs, manifest, profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runtime.observer import Observer
+    from runtime.policy import Decision, Policy, QueueView
+    from runtime.profile import Profile
+    from runtime.request import Tensor
+
+PATIENCE = 30.0  # seconds until a test that hangs fails
+
+
+@dataclass
+class Gated(FakeProgram):
+    """A program whose runs wait until the gate is opened; `entered` says that one has begun."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        self.entered.set()
+        assert self.gate.wait(PATIENCE)
+        return super().run(batch)
+
+
+@contextmanager
+def running(
+    program: FakeProgram,
+    observer: Observer | None = None,
+    *,
+    policy: Policy = FixedPolicy("s50"),  # noqa: B008
+    queued: int = 8,
+) -> Iterator[Scheduler]:
+    clock = MonotonicClock()
+    programs = Programs({name: {ENGINE: program} for name in SECONDS}, {ENGINE: "1"}, (), 1)
+    core = Core(manifest(), profile(), policy, limits=Limits(queued=queued), clock=clock)
+    executor = Executor(manifest(), programs, max_batch=4, clock=clock)
+    scheduler = Scheduler(core, executor, load=CpuLoad(), observer=observer)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        if isinstance(program, Gated):
+            program.gate.set()
+        scheduler.close(PATIENCE)
+
+
+def occupy(scheduler: Scheduler, program: Gated) -> None:
+    """Return once the executor is inside the program, which stays shut."""
+    scheduler.submit(Request(inputs(0.0)))
+    assert program.entered.wait(PATIENCE)
+
+
+def test_a_request_is_answered_and_every_event_is_told() -> None:
+    events = Recorder()
+    request = Request(inputs(3.0))
+    with running(FakeProgram(FakeClock()), events) as scheduler:
+        answer = scheduler.submit(request).result(PATIENCE)
+    assert answer.outputs.tolist() == [[3.0, -3.0]]
+    assert answer.subnet.name == "s50"
+    assert events.accepts == [request]
+    assert events.refusals == []
+    (batch,) = events.starts
+    assert (batch.subnet, batch.engine, batch.reason) == ("s50", ENGINE, "fixed")
+    assert (batch.requests, batch.examples, batch.expected_seconds) == (1, 1, 0.010)
+    assert [(ended, error) for ended, _, error in events.ends] == [(batch, None)]
+    (settled,) = events.settlements
+    assert (settled.request, settled.outcome, settled.subnet) == (request, Outcome.OK, "s50")
+
+
+def test_what_waits_while_the_executor_is_busy_is_batched() -> None:
+    program = Gated(FakeClock())
+    with running(program) as scheduler:
+        occupy(scheduler, program)
+        futures = [scheduler.submit(Request(inputs(float(n)))) for n in (1, 2, 3, 4)]
+        assert (scheduler.queued, scheduler.in_flight) == (4, 1)
+        program.gate.set()
+        assert [future.result(PATIENCE).outputs[0, 0] for future in futures] == [1.0, 2.0, 3.0, 4.0]
+    assert program.batches == [[0.0], [1.0, 2.0, 3.0, 4.0]]
+
+
+def test_a_cancelled_request_leaves_the_queue_at_once_and_is_never_executed() -> None:
+    program, events = Gated(FakeClock()), Recorder()
+    with running(program, events) as scheduler:
+        occupy(scheduler, program)
+        gone = scheduler.submit(Request(inputs(1.0)))
+        stays = scheduler.submit(Request(inputs(2.0)))
+        assert gone.cancel()
+        assert scheduler.queued == 1
+        assert [event.outcome for event in events.settlements] == [Outcome.CANCELLED]
+        program.gate.set()
+        stays.result(PATIENCE)
+    with pytest.raises(CancelledError):
+        gone.result(0)
+    assert program.batches == [[0.0], [2.0]]
+
+
+def test_refusals_are_raised_and_told_and_leave_nothing_queued() -> None:
+    program, events = Gated(FakeClock()), Recorder()
+    with running(program, events, queued=1) as scheduler:
+        occupy(scheduler, program)
+        scheduler.submit(Request(inputs(1.0)))
+        for request, error in (
+            (Request(inputs(1.0)), QueueFull),
+            (Request(inputs(1.0), subnet="s1"), UnknownName),
+            (Request(inputs(float("nan"))), InvalidRequest),
+        ):
+            with pytest.raises(error):
+                scheduler.submit(request)
+        assert scheduler.queued == 1
+    assert [type(error) for _, error in events.refusals] == [QueueFull, UnknownName, InvalidRequest]
+
+
+def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
+    program = Gated(FakeClock())
+    with running(program) as scheduler:
+        occupy(scheduler, program)
+        waiting = scheduler.submit(Request(inputs(1.0)))
+        assert scheduler.serving
+        closing = threading.Thread(target=scheduler.close, args=(PATIENCE,))
+        closing.start()
+        while scheduler.serving:
+            threading.Event().wait(0.001)
+        with pytest.raises(Draining):
+            scheduler.submit(Request(inputs(2.0)))
+        program.gate.set()
+        closing.join(PATIENCE)
+        assert waiting.result(0).outputs[0, 0] == 1.0
+        assert (scheduler.queued, scheduler.in_flight, scheduler.serving) == (0, 0, False)
+
+
+def test_what_still_waits_when_the_time_to_drain_is_over_fails_as_draining() -> None:
+    program, events = Gated(FakeClock()), Recorder()
+    with running(program, events) as scheduler:
+        occupy(scheduler, program)
+        left = scheduler.submit(Request(inputs(1.0)))
+        left.add_done_callback(lambda _: program.gate.set())
+        scheduler.close(0.0)
+        assert isinstance(left.exception(0), Draining)
+    assert program.batches == [[0.0]]
+    assert sorted(event.outcome for event in events.settlements) == [Outcome.FAILED, Outcome.OK]
+
+
+def test_closing_twice_is_closing_once() -> None:
+    with running(FakeProgram(FakeClock())) as scheduler:
+        scheduler.close(PATIENCE)
+        scheduler.close(PATIENCE)
+
+
+def test_an_engine_that_fails_fails_its_batch_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    events = Recorder()
+    with (
+        caplog.at_level(logging.CRITICAL),
+        running(FakeProgram(FakeClock(), poison=1.0), events) as scheduler,
+    ):
+        assert isinstance(scheduler.submit(Request(inputs(1.0))).exception(PATIENCE), EngineFailed)
+        assert scheduler.submit(Request(inputs(2.0))).result(PATIENCE).outputs[0, 0] == 2.0
+    assert [error is None for _, _, error in events.ends] == [False, True]
+
+
+def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Silent):
+        def accepted(self, request: Request) -> None:
+            raise ValueError("broken")
+
+        def settled(self, event: object) -> None:
+            raise ValueError("broken")
+
+    with caplog.at_level(logging.CRITICAL + 1), running(FakeProgram(FakeClock()), Broken()) as scheduler:
+        assert scheduler.submit(Request(inputs(2.0))).result(PATIENCE).outputs[0, 0] == 2.0
+
+
+def test_a_policy_that_raises_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
+            raise ValueError("broken")
+
+    program = FakeProgram(FakeClock())
+    with caplog.at_level(logging.CRITICAL), running(program, policy=Broken()) as scheduler:
+        future = scheduler.submit(Request(inputs(2.0)))
+        with pytest.raises(Draining):
+            future.result(PATIENCE)
+        assert not scheduler.serving
+    assert "the scheduler stopped" in caplog.text
+
+
+def test_many_threads_submit_and_cancel_and_each_request_ends_once() -> None:
+    events = Recorder()
+    results: list[str] = []
+
+    def client(number: int) -> None:
+        for turn in range(50):
+            value = float(1000 * number + turn)
+            try:
+                future = scheduler.submit(Request(inputs(value)))
+            except RuntimeFault:
+                results.append("refused")
+                continue
+            if turn % 3 == 0 and future.cancel():
+                results.append("cancelled")
+            else:
+                results.append("ok" if future.result(PATIENCE).outputs[0, 0] == value else "wrong")
+
+    with running(FakeProgram(FakeClock()), events, queued=3) as scheduler:
+        clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join(PATIENCE)
+    assert len(results) == 200
+    assert "wrong" not in results
+    ends = [event.outcome for event in events.settlements]
+    assert len({event.request for event in events.settlements}) == len(ends) == len(events.accepts)
+    assert ends.count(Outcome.CANCELLED) == results.count("cancelled")
+    assert ends.count(Outcome.OK) == results.count("ok")
