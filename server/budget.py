@@ -135,5 +135,5 @@ def _timeout_seconds(timeout: object) -> float | None:
     if timeout is None:
         return None
     if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0:
-        raise BadInput(f"parameters.timeout {str(timeout)[:40]!r}: give whole microseconds, such as 25000")
-    return timeout * 1e-6 or None
+        raise BadInput(f"parameters.timeout {repr(timeout)[:40]}: give whole microseconds, such as 25000")
+    return timeout / 1e6 or None

@@ -66,9 +66,9 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
 def _visible(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
     """The part (left, top, right, bottom) of a picture of that size that ends up in the input.
 
-    Resizing only this part equals resizing the whole and cutting out the centre, whose left and top
-    edges fall on whole pixels of the resized picture. The whole is never made: of a picture one pixel
-    high it could be larger than memory.
+    Resizing only this part equals, up to rounding, resizing the whole and cutting out the centre, whose
+    left and top edges fall on whole pixels of the resized picture. The whole is never made: of a picture
+    one pixel high it could be larger than memory.
     """
     width, height = size
     if spec.resize is None:

@@ -18,7 +18,8 @@ const percent = (ratio, digits = 1) => (ratio == null ? "–" : `${(100 * ratio)
 
 function milliseconds(value) {
   if (value >= 1000) return `${(value / 1000).toPrecision(3)} s`;
-  return `${value >= 100 ? Math.round(value) : value.toPrecision(2)} ms`;
+  if (value >= 99.5) return `${Math.round(value)} ms`;
+  return value >= 0.0995 || value <= 0 ? `${value.toPrecision(2)} ms` : `${(1000 * value).toPrecision(2)} µs`;
 }
 
 function budget() {
@@ -39,7 +40,7 @@ function subnetRow(subnet) {
   const row = element("tr", {}, element("td", {}, label));
   if (!subnet.name) {
     input.checked = true;
-    row.append(element("td", { colSpan: 4, textContent: "the most accurate that fits" }));
+    row.append(element("td", { colSpan: 4, className: "note", textContent: "the most accurate that fits" }));
     return row;
   }
   row.dataset.subnet = subnet.name;
@@ -117,7 +118,7 @@ function render(answer) {
   const status = $("status");
   status.className = answer.error ? "bad" : "";
   $("result").hidden = Boolean(answer.error);
-  for (const row of $("subnets").rows) row.classList.toggle("answered", row.dataset.subnet === answer.subnet);
+  for (const row of $("subnets").rows) row.classList.toggle("answered", !answer.error && row.dataset.subnet === answer.subnet);
   if (answer.error) {
     status.textContent = answer.error[0].toUpperCase() + answer.error.slice(1);
     return;
@@ -139,7 +140,7 @@ function render(answer) {
 
 function labelBar({ label, probability }) {
   const bar = element("i");
-  bar.style.width = percent(probability);
+  bar.style.width = `${100 * probability}%`;
   const frame = element("span", { className: "bar" }, bar);
   frame.setAttribute("aria-hidden", "true");
   return element("li", {}, element("span", { textContent: label }),

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from server.budget import Budget
+from server.demand import Demand, read_demand
+from server.errors import BadInput
+
+
+def test_a_request_without_demands_gets_the_maximum_budget_and_any_sub_net() -> None:
+    assert read_demand([("host", "x")], 60.0) == Demand(Budget(60.0))
+
+
+def test_budget_pin_and_floor_are_read_together() -> None:
+    headers = [("x-subnet", " s90 "), ("x-min-accuracy", "0.85"), ("x-latency-budget-ms", "25")]
+    assert read_demand(headers, 60.0) == Demand(Budget(0.025, "x-latency-budget-ms"), "s90", 0.85)
+
+
+def test_the_timeout_parameter_counts() -> None:
+    assert read_demand([], 60.0, 1000).budget.seconds == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("text", "ratio"), [("0", 0.0), ("1", 1.0), ("1.0", 1.0), (".5", 0.5), ("0.9", 0.9)])
+def test_a_floor_is_a_ratio(text: str, ratio: float) -> None:
+    assert read_demand([("x-min-accuracy", text)], 60.0).min_accuracy == ratio
+
+
+@pytest.mark.parametrize("text", ["90", "1.01", "-0.1", "nan", "90%", "", "1e-1"])
+def test_a_floor_that_is_no_ratio_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"X-Min-Accuracy .*ratio between 0 and 1"):
+        read_demand([("x-min-accuracy", text)], 60.0)

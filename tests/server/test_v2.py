@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import re
+import struct
+
+import numpy as np
+import pytest
+
+from server.v2 import LARGE
+from tests.server.doubles import ScriptedBackend, manifest, serving, tensor
+
+INFER = "/v2/models/pets/infer"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models", {"models": [{"name": "pets"}]}),
+        ("/v2/models/pets/ready", {"name": "pets", "ready": True}),
+        ("/v2/models/pets/versions/1/ready", {"name": "pets", "ready": True}),
+    ],
+)
+async def test_health_and_names(path: str, body: object) -> None:
+    async with serving() as served:
+        response = await served.client.get(path)
+    assert (response.status_code, response.json()) == (200, body)
+
+
+async def test_server_metadata() -> None:
+    async with serving() as served:
+        answer = (await served.client.get("/v2")).json()
+    assert answer["name"] == "downshift"
+    assert answer["extensions"] == ["binary_tensor_data"]
+    assert isinstance(answer["version"], str)
+
+
+@pytest.mark.parametrize("path", ["/v2/models/pets", "/v2/models/pets/versions/1"])
+async def test_model_metadata(path: str) -> None:
+    async with serving() as served:
+        answer = (await served.client.get(path)).json()
+    assert answer["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 3, 2, 2]}]
+    assert answer["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+async def test_the_answer_is_this_json_but_for_its_timing() -> None:
+    async with serving() as served:
+        response = await served.client.post(INFER, json=tensor() | {"id": "7"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    body = re.sub(r'"total_ms":[0-9.]+', '"total_ms":0', response.text)
+    assert body == (
+        '{"model_name":"pets","model_version":"1","id":"7","parameters":{"subnet":"s50","subnet_sparsity":0.5,'
+        '"subnet_accuracy":0.9,"queue_ms":1.5,"infer_ms":4.0,"total_ms":0},'
+        '"outputs":[{"name":"logits","datatype":"FP32","shape":[1,3],"data":[0.0,2.0,1.0]}]}'
+    )
+
+
+async def test_what_is_submitted_is_what_was_sent() -> None:
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
+    headers = {"X-Subnet": "s90", "X-Min-Accuracy": "0.7", "X-Latency-Budget-Ms": "5000"}
+    async with serving() as served:
+        request = tensor(shape=[2, 3, 2, 2], data=values.tolist())
+        response = await served.client.post("/v2/models/pets/versions/1/infer", json=request, headers=headers)
+    [submitted] = served.backend.requests
+    np.testing.assert_array_equal(submitted.inputs, values)
+    assert (submitted.subnet, submitted.min_accuracy) == ("s90", 0.7)
+    assert response.json()["outputs"][0]["shape"] == [2, 3]
+
+
+async def test_the_headers_say_who_answered_and_what_is_left() -> None:
+    headers = {"X-Subnet": "s90", "X-Latency-Budget-Ms": "5000", "Prefer": "wait=9"}
+    async with serving() as served:
+        response = await served.client.post(INFER, json=tensor(), headers=headers)
+    assert response.headers["x-subnet"] == "s90"
+    assert response.headers["x-subnet-sparsity"] == "0.9"
+    assert response.headers["x-subnet-accuracy"] == "0.8"
+    assert response.headers["preference-applied"] == "wait=9"
+    assert re.fullmatch(
+        r"queue;dur=1\.5, infer;dur=4\.0, total;dur=[0-9.]+", response.headers["server-timing"]
+    )
+    remaining = float(response.headers["x-latency-budget-remaining-ms"])
+    assert 0 < remaining < 5000
+    parameters = response.json()["parameters"]
+    assert parameters["latency_budget_remaining_ms"] == remaining
+    assert f"total;dur={parameters['total_ms']}" in response.headers["server-timing"]
+
+
+async def test_without_a_budget_or_an_accuracy_their_headers_are_absent() -> None:
+    spec = manifest()
+    from dataclasses import replace
+
+    spec = replace(spec, subnets=tuple(replace(subnet, accuracy=None) for subnet in spec.subnets))
+    async with serving(ScriptedBackend(spec)) as served:
+        response = await served.client.post(INFER, json=tensor())
+    for absent in ("x-subnet-accuracy", "x-latency-budget-remaining-ms", "preference-applied"):
+        assert absent not in response.headers
+    assert "subnet_accuracy" not in response.json()["parameters"]
+
+
+async def test_the_timeout_parameter_is_a_budget() -> None:
+    async with serving() as served:
+        response = await served.client.post(INFER, json=tensor() | {"parameters": {"timeout": 5_000_000}})
+    assert 0 < float(response.headers["x-latency-budget-remaining-ms"]) < 5000
+    assert served.count("downshift_budget_source_total", source="timeout") == 1
+
+
+async def test_binary_tensors_both_ways() -> None:
+    head = (
+        b'{"inputs":[{"name":"image","shape":[1,3,2,2],"datatype":"FP32","parameters":{"binary_data_size":48}}],'
+        b'"outputs":[{"name":"logits","parameters":{"binary_data":true}}]}'
+    )
+    async with serving() as served:
+        response = await served.client.post(
+            INFER,
+            content=head + struct.pack("<12f", *range(12)),
+            headers={"Inference-Header-Content-Length": str(len(head))},
+        )
+    assert response.headers["content-type"] == "application/octet-stream"
+    size = int(response.headers["inference-header-content-length"])
+    assert response.content[:size].endswith(b'"shape":[1,3],"parameters":{"binary_data_size":12}}]}')
+    assert struct.unpack("<3f", response.content[size:]) == (0.0, 2.0, 1.0)
+    np.testing.assert_array_equal(served.backend.requests[0].inputs.ravel(), np.arange(12))
+
+
+async def test_a_large_body_is_parsed_aside_with_the_same_result() -> None:
+    request = tensor() | {"id": "x", "padding": " " * LARGE}
+    async with serving() as served:
+        response = await served.client.post(INFER, json=request)
+        wrong = await served.client.post(INFER, json=request | {"inputs": []})
+    assert response.json()["id"] == "x"
+    assert wrong.status_code == 400
+
+
+async def test_the_documentation_promises_no_422_and_lists_the_endpoints() -> None:
+    async with serving() as served:
+        document = (await served.client.get("/openapi.json")).json()
+    assert {"/predict", "/v2", "/v2/models/{name}/infer", "/metrics", "/subnets"} <= set(document["paths"])
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert "422" not in operation["responses"]
