@@ -8,11 +8,13 @@ Two forms of one idea, both indexed by sub-net with 0 = densest:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class MaskStack(Protocol):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.errors import SpecError, UnknownName
@@ -84,7 +84,7 @@ class MaskedLayer(nn.Module):
     @property
     def weight(self) -> nn.Parameter:
         """The shared weight, unmasked."""
-        return self.layer.weight
+        return cast("nn.Parameter", self.layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output with weight * mask of the selected sub-net."""
@@ -95,8 +95,10 @@ class MaskedLayer(nn.Module):
             self.effective = weight
         layer = self.layer
         if isinstance(layer, nn.Conv2d):
-            return F.conv2d(x, weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return F.linear(x, weight, layer.bias)
+            return functional.conv2d(
+                x, weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
+            )
+        return functional.linear(x, weight, layer.bias)
 
     def dense_gradient(self) -> Tensor:
         """Gradient of the effective weight at every position, after a backward pass that kept it."""

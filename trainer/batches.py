@@ -5,17 +5,20 @@ The random numbers of an epoch are drawn up front, so training can start again a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
-from trainer.dataset import Split
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trainer.dataset import Split
 
 PAD = 4
+EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Batches:
         self.seed = seed
         self._images = split.images
         if augment != "none":
-            self._images = F.pad(split.images, (0, 0, PAD, PAD, PAD, PAD))
+            self._images = functional.pad(split.images, (0, 0, PAD, PAD, PAD, PAD))
 
     def __len__(self) -> int:
         """Full batches in an epoch; the remainder is left out, a different one each epoch."""
@@ -80,3 +83,10 @@ class Batches:
         columns = shifts[:, 1:] + torch.where(flips[:, None], columns.flip(0), columns)
         each = torch.arange(len(images), device=images.device)
         return images[each[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def evaluation_batches(split: Split, normalisation: Normalisation) -> Iterator[tuple[Tensor, Tensor]]:
+    """A split in order, in batches that fit any machine."""
+    for start in range(0, len(split), EVALUATION_BATCH):
+        rows = slice(start, start + EVALUATION_BATCH)
+        yield normalisation(split.images[rows]), split.labels[rows]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
-from torch import Tensor
 
 from models.atomic import write_atomically
 from trainer.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
 
 FORMAT = 1
 

@@ -6,10 +6,13 @@ g <- g - min(0, <g, p>) / (||p||^2 + eps) * p, confined to the active mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EPSILON = 1e-12
 

@@ -1,9 +1,9 @@
 """Errors of the `trainer` package.
 
-    TrainerError
-    ├── DataError         a data set that is missing, not the one it should be, or damaged
-    ├── RecipeError       a recipe that cannot be followed
-    └── CheckpointError   a checkpoint that is missing, damaged, or of another run
+TrainerError
+├── DataError         a data set that is missing, not the one it should be, or damaged
+├── RecipeError       a recipe that cannot be followed
+└── CheckpointError   a checkpoint that is missing, damaged, or of another run
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from models.supernet import Supernet
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from models.supernet import Supernet
 
 
 @torch.no_grad()

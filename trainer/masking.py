@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.pattern import NByM, Pattern
-from models.supernet import MaskedLayer, Supernet
 from trainer.allocation import erk_densities, uniform_densities
 from trainer.errors import RecipeError
 from trainer.pruning import Layers, drop_and_grow, keep_nested, n_by_m, trade_in_groups
-from trainer.recipe import MasksChoice, Recipe
 from trainer.schedule import Ramp, Updates, cosine_fraction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.supernet import MaskedLayer, Supernet
+    from trainer.recipe import MasksChoice, Recipe
 
 
 @dataclass(frozen=True)

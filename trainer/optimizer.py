@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from models.supernet import Supernet
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.supernet import Supernet
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ weights all lose stays empty; it never turns dense again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Layers = list[Tensor]
 

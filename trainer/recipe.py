@@ -117,7 +117,9 @@ class Recipe:
     def __post_init__(self) -> None:
         chosen = self.subnets
         if bool(chosen.sparsities) == bool(chosen.patterns):
-            raise RecipeError("subnets: give either sparsities, such as [0.5, 0.9], or patterns, such as ['2:4']")
+            raise RecipeError(
+                "subnets: give either sparsities, such as [0.5, 0.9], or patterns, such as ['2:4']"
+            )
         if list(chosen.sparsities) != sorted(set(chosen.sparsities)):
             raise RecipeError(f"subnets.sparsities {list(chosen.sparsities)}: each once, the densest first")
         _within("subnets.sparsities", chosen.sparsities, 0.0, 0.9999)
@@ -253,7 +255,9 @@ def _build(kind: type, values: Any, prefix: str) -> Any:
     required = [
         name
         for name, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and name not in values
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and name not in values
     ]
     if required:
         raise RecipeError(f"recipe key '{prefix}{required[0]}' is missing")

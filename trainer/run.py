@@ -1,37 +1,38 @@
-"""One training run, from a recipe to the files it leaves; it can be killed anywhere and resumed bit-exactly."""
+"""One training run, from a recipe to a trained supernet; it can be killed anywhere and resumed bit-exactly."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from models.network import build
 from models.supernet import LayerRule, Supernet
 from trainer import checkpoint as checkpoints
-from trainer.batches import Batches, Normalisation
 from trainer.checkpoint import Checkpoint
-from trainer.dataset import Dataset, Split
 from trainer.errors import CheckpointError, RecipeError
 from trainer.evaluation import accuracy, recalibrate
-from trainer.journal import Journal
 from trainer.masking import Masking, MaskPlan
 from trainer.optimizer import MaskedSGD, ParameterGroups
 from trainer.parallel import Workers
-from trainer.progress import Reporter
-from trainer.recipe import Recipe
 from trainer.schedule import LearningRate
 from trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.supernet import Encoding
+    from trainer.journal import Journal
+    from trainer.progress import Reporter
+    from trainer.recipe import Recipe
+    from trainer.training_data import Part, TrainingData
+
 CHECKPOINT = "checkpoint.safetensors"
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -46,35 +47,20 @@ class Outcome:
 class Run:
     """A supernet in training. Construct, optionally `resume`, then `train`."""
 
-    def __init__(self, recipe: Recipe, data: Dataset, device: torch.device, workers: Workers | None = None):
+    def __init__(
+        self, recipe: Recipe, data: TrainingData, device: torch.device, workers: Workers | None = None
+    ) -> None:
         self.recipe = recipe
         self.data = data
         self.device = device
         self.workers = workers or Workers()
-        torch.manual_seed(recipe.run.seed)
-        network = build(
-            recipe.network.name,
-            classes=len(data.labels),
-            width=recipe.network.width,
-            channels=data.train.images.shape[-1],
-        )
-        rule = LayerRule(recipe.masks.classifier, recipe.masks.depthwise, recipe.masks.dense)
-        encoding = "levels" if recipe.masks.form == "nested" else "bitmaps"
-        self.supernet = Supernet(network, len(recipe.names), rule=rule, encoding=encoding)
-        self.supernet.to(device=device, memory_format=torch.channels_last)
-        self.normalisation = Normalisation(data.mean, data.std)
-        self.batches = Batches(
-            data.train.to(device),
-            batch_size=recipe.run.batch_size,
-            normalisation=self.normalisation,
-            augment=recipe.data.augment,
-            seed=recipe.run.seed,
-        )
-        if len(self.batches) == 0:
+        self.supernet = _supernet(recipe, data).to(device)
+        self.supernet.to(memory_format=torch.channels_last)
+        if len(data) == 0:
             raise RecipeError(
-                f"run.batch_size {recipe.run.batch_size}: the training split has only {len(data.train.labels)} images"
+                f"run.batch_size {recipe.run.batch_size}: the training split has fewer images than that"
             )
-        self.steps = recipe.run.epochs * len(self.batches)
+        self.steps = recipe.run.epochs * len(data)
         self.rate = _learning_rate(recipe, self.steps)
         choice = recipe.optimizer
         self.optimizer = MaskedSGD(
@@ -103,10 +89,9 @@ class Run:
         report.begin(self.step, self.steps)
         self.supernet.train()
         while self.step < self.steps:
-            epoch, start = divmod(self.step, len(self.batches))
-            for images, labels in self.batches.epoch(epoch, start):
-                lr = self.rate.at(self.step)
-                self.take_step(self.step, lr, self.workers.share(images), self.workers.share(labels))
+            epoch, start = divmod(self.step, len(self.data))
+            for images, labels in self.data.epoch(epoch, start):
+                self.take_step(self.step, self.rate.at(self.step), images, labels)
                 self.step += 1
                 report.step()
             last = epoch + 1 == run.epochs
@@ -121,19 +106,18 @@ class Run:
     def finish(self) -> Outcome:
         """Measure BatchNorm statistics anew where the recipe says so, then evaluate on both held-out splits."""
         self.workers.same_buffers(self.supernet)
-        if self.recipe.run.recalibrate:
+        if count := self.recipe.run.recalibrate:
             for index in range(self.supernet.count):
-                batches = self.batches.epoch(self.recipe.run.epochs)
-                recalibrate(self.supernet, index, _first(batches, self.recipe.run.recalibrate))
-        return Outcome(self.supernet, self.evaluate(self.data.validation), self.evaluate(self.data.test))
+                batches = self.data.calibration(self.recipe.run.epochs)
+                recalibrate(self.supernet, index, islice(batches, count))
+        return Outcome(self.supernet, self.evaluate("validation"), self.evaluate("test"))
 
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """Top-1 accuracy of every sub-net on a split, in float32."""
-        split = split.to(self.device)
+    def evaluate(self, part: Part) -> dict[str, float]:
+        """Top-1 accuracy of every sub-net on a held-out split, in float32."""
         out = {}
         for index, name in enumerate(self.recipe.names):
             self.supernet.select(index)
-            out[name] = accuracy(self.supernet, evaluation_batches(split, self.normalisation))
+            out[name] = accuracy(self.supernet, self.data.held_out(part))
         return out
 
     def checkpoint(self, journal: int) -> Checkpoint:
@@ -178,7 +162,7 @@ class Run:
 
     def _journal_epoch(self, epoch: int, journal: Journal | None, report: Reporter) -> None:
         self.workers.same_buffers(self.supernet)
-        validation = self.evaluate(self.data.validation)
+        validation = self.evaluate("validation")
         tally = self.context.tally
         names = self.recipe.names
         losses = tally.losses / tally.steps.clamp(min=1)
@@ -199,11 +183,14 @@ class Run:
         report.evaluated(validation)
 
 
-def evaluation_batches(split: Split, normalisation: Normalisation) -> Iterator[tuple[Tensor, Tensor]]:
-    """A split in order, in batches that fit any machine."""
-    for start in range(0, len(split.labels), EVALUATION_BATCH):
-        rows = slice(start, start + EVALUATION_BATCH)
-        yield normalisation(split.images[rows]), split.labels[rows]
+def _supernet(recipe: Recipe, data: TrainingData) -> Supernet:
+    """The recipe's network, its weights drawn by the recipe's seed, as a supernet."""
+    torch.manual_seed(recipe.run.seed)
+    choice, masks = recipe.network, recipe.masks
+    network = build(choice.name, classes=len(data.labels), width=choice.width, channels=data.image.channels)
+    rule = LayerRule(masks.classifier, masks.depthwise, masks.dense)
+    encoding: Encoding = "levels" if masks.form == "nested" else "bitmaps"
+    return Supernet(network, len(recipe.names), rule=rule, encoding=encoding)
 
 
 def _learning_rate(recipe: Recipe, steps: int) -> LearningRate:
@@ -216,7 +203,3 @@ def _autocast(precision: str, device: torch.device) -> Any:
     if precision == "fp32":
         return nullcontext
     return partial(torch.autocast, device.type, dtype=torch.bfloat16)
-
-
-def _first(batches: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return (batch for _, batch in zip(range(count), batches, strict=False))

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
-from models.supernet import Supernet
 from trainer.correction import corrected
-from trainer.masking import Masking
-from trainer.optimizer import MaskedSGD
+
+if TYPE_CHECKING:
+    from models.supernet import Supernet
+    from trainer.masking import Masking
+    from trainer.optimizer import MaskedSGD
 
 Correction = Literal["apply", "observe", "off"]
 Average = Callable[[Sequence[Tensor]], None]
@@ -40,7 +42,9 @@ class Tally:
     def zero(cls, count: int, device: torch.device) -> Tally:
         """An empty tally for `count` sub-nets."""
         return cls(
-            torch.zeros(count, device=device), torch.zeros(count, device=device), torch.zeros(3, device=device)
+            torch.zeros(count, device=device),
+            torch.zeros(count, device=device),
+            torch.zeros(3, device=device),
         )
 
     def add_loss(self, index: int, loss: Tensor) -> None:
@@ -77,7 +81,7 @@ class StepContext:
         self.supernet.selection.dense_gradient = dense
         with self.autocast():
             logits = self.supernet(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         self.supernet.selection.dense_gradient = False
         self.tally.add_loss(index, loss)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from trainer import checkpoint as checkpoints
-from trainer import datasets
+from trainer import training_data
 from trainer.errors import CheckpointError, RecipeError
 from trainer.journal import Journal
 from trainer.parallel import Workers
 from trainer.progress import Reporter, Silence
-from trainer.recipe import Recipe
+from trainer.results import write_results
 from trainer.run import CHECKPOINT, Outcome, Run
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def train(
+    from trainer.recipe import Recipe
+
+
+def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     recipe: Recipe,
     out: Path,
     *,
@@ -27,7 +32,8 @@ def train(
 ) -> Outcome:
     """Train `recipe` in the folder `out`, or go on with the run that lies there, and leave its results.
 
-    Raises `TrainerError` for a recipe, data set or folder that cannot be used, before anything is written.
+    Resuming a finished run measures it again and writes the results anew. Raises `TrainerError` for a recipe,
+    data set or folder that cannot be used, before anything is written.
     """
     target = choose_device(device)
     workers = Workers.join(target)
@@ -35,18 +41,14 @@ def train(
     if saved.exists() and not resume:
         raise CheckpointError(f"{out} already holds a run; go on with --resume, or choose another --out")
     checkpoint = checkpoints.load(saved) if resume else None
-    data = datasets.load(
-        recipe.data.name,
-        data_dir,
-        validation=recipe.data.validation,
-        seed=recipe.run.seed,
-        test=recipe.data.test,
-    )
+    data = training_data.load(recipe, data_dir, target, workers)
     run = Run(recipe, data, target, workers)
     position = run.resume(checkpoint) if checkpoint else 0
     if workers.leads:
         with Journal(out, position) as journal:
             outcome = run.train(out, journal, report or Silence())
+            journal.write(run.step, {"final": outcome.validation, "test": outcome.test})
+        write_results(out, recipe, data, outcome)
     else:
         outcome = run.train(out, None, Silence())
     workers.leave()
@@ -54,7 +56,7 @@ def train(
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the first GPU if there is one. Raises `RecipeError` if it is absent."""
+    """The device of that name, `auto` being the first GPU if there is one; raises `RecipeError` without it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
