@@ -1,0 +1,135 @@
+"""Artifacts of any network with random weights and random nested masks, to measure and to load-test with.
+
+Such an artifact is shaped like a trained one and runs at the speed of a trained one: sparsities per layer,
+BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, and says so: its provenance is
+`synthetic` and its accuracies are None.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from models.artifact import pack, unpack, write
+from models.errors import ModelsError
+from models.network import build, find, names
+from models.spec import InputSpec
+from models.supernet import Supernet
+from trainer.allocation import erk_densities, uniform_densities
+from trainer.errors import TrainerError
+from trainer.evaluation import recalibrate
+from trainer.export import export
+from trainer.graph import INPUT
+from trainer.pruning import keep_nested
+from trainer.recipe import DataChoice, MasksChoice, NetworkChoice, Recipe, RunChoice, SubnetsChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from models.artifact import Artifact
+
+SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
+ALLOCATIONS = {"uniform": uniform_densities, "erk": erk_densities}
+CHANNELS = 3
+CALIBRATION_BATCHES, CALIBRATION_IMAGES = 2, 8
+TORCHVISION = "torchvision/"
+
+
+def synthetic(recipe: Recipe, *, classes: int, size: int | None = None) -> Artifact:
+    """An artifact of the recipe's network, sub-nets and mask allocation, everything random but its seed.
+
+    size: side of the square input images in pixels, by default the network's usual one.
+    Equal arguments give equal artifacts. Raises `ModelsError` for a network or figure that cannot be.
+    """
+    size = size or find(recipe.network.name).size
+    torch.manual_seed(recipe.run.seed)
+    network = build(recipe.network.name, classes=classes, width=recipe.network.width, channels=CHANNELS)
+    supernet = Supernet(network, len(recipe.sparsities))
+    layers = list(supernet.masked_layers.values())
+    shapes = [tuple(layer.weight.shape) for layer in layers]
+    allocate = ALLOCATIONS[recipe.masks.allocation]
+    densities = [allocate(shapes, sparsity) for sparsity in recipe.sparsities]
+    for index, layer in enumerate(layers):
+        masks = random_masks(layer.weight.numel(), [density[index] for density in densities])
+        layer.stack.assign([mask.view(shapes[index]) for mask in masks])
+    _calibrate(supernet, size)
+    image = InputSpec(INPUT, CHANNELS, size, size, mean=(0.5,) * CHANNELS, std=(0.25,) * CHANNELS)
+    labels = tuple(f"class {index}" for index in range(classes))
+    artifact = export(supernet, recipe, image, labels, dict.fromkeys(recipe.names, 0.0))
+    manifest = replace(
+        artifact.manifest,
+        subnets=tuple(replace(subnet, accuracy=None) for subnet in artifact.manifest.subnets),
+        provenance=replace(artifact.manifest.provenance, synthetic=True),
+    )
+    return unpack(pack(replace(artifact, manifest=manifest)))
+
+
+def random_masks(count: int, densities: Sequence[float]) -> list[Tensor]:
+    """Nested random masks of `count` weights, one for each of the descending densities."""
+    return [masks[0] for masks in keep_nested([torch.rand(count)], [round(d * count) for d in densities])]
+
+
+@torch.no_grad()
+def _calibrate(supernet: Supernet, size: int) -> None:
+    """Give every sub-net a BatchNorm of its own that keeps activations at unit scale on random images."""
+    for index in range(supernet.count):
+        for switchable in supernet.switchable_norms.values():
+            norm = switchable.norms[index]
+            norm.get_parameter("weight").uniform_(0.5, 1.5)
+            norm.get_parameter("bias").normal_(0.0, 0.2)
+        images = torch.randn(CALIBRATION_BATCHES, CALIBRATION_IMAGES, CHANNELS, size, size)
+        recalibrate(supernet, index, ((batch, torch.empty(0)) for batch in images))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the artifact that the command line asks for; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example: python -m benchmarks.synthetic resnet18 --out resnet18.onnx --sparsity 0.5 0.9",
+    )
+    parser.add_argument("network", help="a network of ours such as cifar-resnet18, or one of torchvision's")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument(
+        "--sparsity", type=float, nargs="+", default=SPARSITIES, help="one per sub-net, ascending"
+    )
+    parser.add_argument("--allocation", choices=ALLOCATIONS, default="uniform", help="how layers share it")
+    parser.add_argument("--width", type=float, default=1.0, help="multiplies the channels of our networks")
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument(
+        "--size", type=int, help="side of the input images, by default the network's usual one"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    try:
+        recipe = Recipe(
+            NetworkChoice(_known_name(chosen.network), chosen.width),
+            DataChoice("synthetic"),
+            RunChoice(epochs=1, seed=chosen.seed),
+            SubnetsChoice(sparsities=tuple(chosen.sparsity)),
+            MasksChoice(allocation=chosen.allocation),
+        )
+        artifact = synthetic(recipe, classes=chosen.classes, size=chosen.size)
+        write(chosen.out, artifact)
+    except (ModelsError, TrainerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{chosen.out}: {recipe.network.name}, {', '.join(artifact.manifest.names)}")
+    return 0
+
+
+def _known_name(name: str) -> str:
+    """The network's full name: torchvision's may be given without their prefix."""
+    return TORCHVISION + name if TORCHVISION + name in names() else name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Synthetic artifacts have the sub-nets that were asked for, run, and never pass for trained ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from benchmarks.synthetic import main, random_masks
+from models.artifact import read
+from models.materialize import materialize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.artifact import Artifact
+
+TINY = ["cifar-resnet20", "--width", "0.25", "--size", "8", "--classes", "4"]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    path = tmp_path_factory.mktemp("synthetic") / "model.onnx"
+    assert main([*TINY, "--out", str(path), "--allocation", "erk", "--sparsity", "0", "0.5", "0.98"]) == 0
+    return read(path)
+
+
+def test_random_masks_are_nested_and_keep_exactly_their_share() -> None:
+    torch.manual_seed(3)
+    first, second, third = random_masks(1000, [1.0, 0.25, 0.013])
+    assert [int(mask.sum()) for mask in (first, second, third)] == [1000, 250, 13]
+    assert not bool((third & ~second).any())
+
+
+def test_the_manifest_says_that_nothing_was_learned(artifact: Artifact) -> None:
+    assert artifact.manifest.provenance.synthetic
+    assert [subnet.accuracy for subnet in artifact.manifest.subnets] == [None] * 3
+
+
+def test_sub_nets_have_the_sparsities_that_were_asked_for_shared_out_by_erk(artifact: Artifact) -> None:
+    assert artifact.manifest.names == ("s00", "s50", "s98")
+    assert [subnet.sparsity for subnet in artifact.manifest.subnets] == pytest.approx(
+        [0, 0.5, 0.98], abs=2e-3
+    )
+    kept = [artifact.masks(layer.weight)[2].mean() for layer in artifact.manifest.layers]
+    assert max(kept) > 2 * min(kept)
+
+
+def test_every_sub_net_runs_with_logits_of_ordinary_size_that_depend_on_the_image(artifact: Artifact) -> None:
+    images = np.random.default_rng(0).standard_normal((16, 3, 8, 8)).astype(np.float32)
+    answers = []
+    for name in artifact.manifest.names:
+        session = onnxruntime.InferenceSession(materialize(artifact, name).SerializeToString())
+        answers.append(np.asarray(session.run(None, {"image": images})[0]))
+        assert answers[-1].shape == (16, 4)
+        assert 1e-3 < answers[-1].std(axis=0).min() < answers[-1].std() < 1e3
+    assert np.abs(answers[0] - answers[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (["resnet999"], "unknown network 'resnet999'"),
+        (["cifar-resnet20", "--sparsity", "0.9", "0.5"], "the densest first"),
+        (["cifar-resnet20", "--width", "-1"], "network.width"),
+        (["cifar-resnet20", "--classes", "0"], "classes 0"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(
+    change: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*change, "--out", str(tmp_path / "model.onnx")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert problem in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "Example: python -m benchmarks.synthetic resnet18 --out" in capsys.readouterr().out
