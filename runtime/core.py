@@ -62,6 +62,11 @@ class Core:
         return self._dispatch.profile
 
     @property
+    def arrival_rate(self) -> float:
+        """Examples per second that arrive, those refused included."""
+        return self._dispatch.arrivals.at(self._clock.now())
+
+    @property
     def queue(self) -> EdfQueue[Ticket]:
         """The tickets that wait."""
         return self._dispatch.queue
@@ -124,6 +129,7 @@ class Core:
     def complete(self, job: Job) -> None:
         """The job has been run, well or not."""
         self.in_flight -= len(job.tickets)
+        self._dispatch.ran(job.subnet, job.examples, self._clock.now() - job.started)
         self._busy_until = -math.inf
 
     def cancel(self, ticket: Ticket) -> Ending | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from runtime.errors import DeadlineImpossible, Overloaded, QueueFull
-from runtime.policy import Waiting
+from runtime.policy import LearningPolicy, Waiting
 from runtime.queue import EdfQueue
+from runtime.rate import ArrivalRate
 
 if TYPE_CHECKING:
     from runtime.errors import Rejected
@@ -30,6 +31,7 @@ class Dispatch(Generic[W]):
         self.profile = profile
         self.policy = policy
         self.queue: EdfQueue[W] = EdfQueue()
+        self.arrivals = ArrivalRate()
         self._capacity = capacity
         self._executors = executors
 
@@ -38,6 +40,7 @@ class Dispatch(Generic[W]):
 
         free_at: when the next executor should be free; any time before now means at once.
         """
+        self.arrivals.seen(now, item.examples)
         queue, executors = self.queue, self._executors
         budget = item.deadline - now
         needed = self.profile.soonest_bound(item.candidates, item.examples)
@@ -72,3 +75,8 @@ class Dispatch(Generic[W]):
         queue = self.queue
         decision = self.policy.decide(queue.view(now, self._executors), load, self.profile)
         return decision, queue.claim(decision.subnet, decision.batch_size)
+
+    def ran(self, subnet: str, examples: int, seconds: float) -> None:
+        """A batch has been run and took that long: what learns from it, learns."""
+        if isinstance(self.policy, LearningPolicy):
+            self.policy = self.policy.after(subnet, examples, seconds)

@@ -15,7 +15,8 @@
     │   └── NonFiniteOutput     the network answered NaN or infinity for this request
     ├── EngineUnavailable       a library or device the engine needs is not on this machine
     ├── UnsupportedModel        the engine cannot run this sub-net; names the operator
-    └── ProfileError            a profile that cannot be read or does not belong to this artifact and machine
+    ├── ProfileError            a profile that cannot be read or does not belong to this artifact and machine
+    └── TraceError              a trace of arrivals that cannot be read or makes no sense
 
 A request that its client cancels ends as `concurrent.futures.CancelledError`, raised by its future.
 """
@@ -133,3 +134,7 @@ class UnsupportedModel(RuntimeFault):
 
 class ProfileError(RuntimeFault):
     """A profile that cannot be read, or that was measured on another machine or artifact."""
+
+
+class TraceError(RuntimeFault):
+    """A trace of arrivals that cannot be read, or whose times make no sense."""

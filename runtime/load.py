@@ -15,11 +15,13 @@ class LoadSnapshot:
 
     queued, in_flight: requests waiting and executing now.
     cpu_utilization: share of all cores that was busy during the last sampling period, a ratio in [0, 1].
+    arrival_rate: examples per second that arrive, refused ones included, averaged over about a second.
     """
 
     queued: int = 0
     in_flight: int = 0
     cpu_utilization: float = 0.0
+    arrival_rate: float = 0.0
 
 
 class LoadSource(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,4 +69,13 @@ class Policy(Protocol):
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
         """The sub-net, one of the head's candidates, and the largest batch to run it with."""
+        ...
+
+
+@runtime_checkable
+class LearningPolicy(Policy, Protocol):
+    """A policy that changes with experience. It is a value still: what it has learned is in its fields."""
+
+    def after(self, subnet: str, examples: int, seconds: float) -> Self:
+        """The policy to use from now on, a batch of that many examples having taken that long."""
         ...

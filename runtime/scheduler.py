@@ -110,7 +110,10 @@ class Scheduler:
             self._changed.wait_for(lambda: self._core.queue or self._core.draining)
             if not self._core.queue:
                 return False
-            load = LoadSnapshot(len(self._core.queue), self._core.in_flight, self._load.cpu_utilization)
+            core = self._core
+            load = LoadSnapshot(
+                len(core.queue), core.in_flight, self._load.cpu_utilization, core.arrival_rate
+            )
             job, endings = self._core.take(load)
             self._changed.notify_all()
         self._settle(endings)

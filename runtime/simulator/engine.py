@@ -1,0 +1,92 @@
+"""The discrete-event engine: a trace through the real queue, admission and policy, in virtual time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from heapq import heapreplace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.dispatch import Dispatch
+from runtime.load import LoadSnapshot
+from runtime.policy import Waiting
+from runtime.simulator.outcome import UNANSWERED, Outcome
+from runtime.simulator.service import ServiceTimes
+
+if TYPE_CHECKING:
+    from runtime.policy import Policy
+    from runtime.profile import Profile
+    from runtime.simulator.trace import Trace
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What all policies of a comparison have in common.
+
+    slo: every request's latency budget, seconds. executors: how many batches run at once.
+    capacity: requests that may wait, per executor. seed: of the batches' durations.
+    """
+
+    trace: Trace
+    profile: Profile
+    slo: float
+    executors: int = 1
+    capacity: int = 1024
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival(Waiting):
+    """A simulated request: number `index` of the trace."""
+
+    index: int = 0
+
+
+def simulate(scenario: Scenario, policy: Policy) -> Outcome:
+    """What happens to every request of the trace under that policy.
+
+    Same scenario and policy, same outcome. A batch takes what `ServiceTimes` draws for it.
+    """
+    trace, profile = scenario.trace, scenario.profile
+    dispatch: Dispatch[Arrival] = Dispatch(
+        profile, policy, capacity=scenario.capacity * scenario.executors, executors=scenario.executors
+    )
+    queue, admit, candidates = dispatch.queue, dispatch.admit, profile.names
+    index_of = {name: index for index, name in enumerate(candidates)}
+    service = ServiceTimes(profile, scenario.seed)
+    times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo, 0, -math.inf
+    answered_by = [UNANSWERED] * len(trace.times)
+    batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
+    # a heap of executors by when they become free: that time, who, when it was expected, and the batch run
+    executors = [(-math.inf, who, -math.inf, "", 0, 0.0) for who in range(scenario.executors)]
+    while True:
+        free_at, who, expected, subnet, examples, seconds = executors[0]
+        now = max(now, free_at)
+        while times[upcoming] <= now:
+            arrival = times[upcoming]
+            admit(Arrival(arrival, arrival + slo, 1, candidates, 0, upcoming), arrival, expected)
+            upcoming += 1
+        if examples:
+            dispatch.ran(subnet, examples, seconds)
+        dispatch.give_up(now)
+        while not queue and upcoming < len(answered_by):  # idle until a request comes that can be served
+            now = times[upcoming]
+            admit(Arrival(now, now + slo, 1, candidates, 0, upcoming), now, expected)
+            upcoming += 1
+        if not queue:
+            break
+        busy = sum(executor[0] > now for executor in executors) if len(executors) > 1 else 0
+        load = LoadSnapshot(len(queue), busy, 0.0, dispatch.arrivals.at(now))
+        decision, claimed = dispatch.take(now, load)
+        subnet, examples = decision.subnet, len(claimed)
+        seconds, index = service.draw(subnet, examples), index_of[subnet]
+        end = now + seconds
+        for item in claimed:
+            if end <= item.deadline:
+                answered_by[item.index] = index
+        batches.append((now, index, examples, seconds))
+        expected = now + profile[subnet].typical(examples)
+        heapreplace(executors, (end, who, expected, subnet, examples, seconds))
+    return Outcome(trace, profile, np.array(answered_by, np.int16), np.array(batches).reshape(-1, 4))
