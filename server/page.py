@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from server.boundary import Json
 from server.catalog import Catalog, Model
 
-_FOLDER = Path(__file__).parent / "static"
+FOLDER = Path(__file__).parent / "static"
 _POLICY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'self'",
     "Cache-Control": "no-cache",
@@ -21,7 +21,7 @@ _POLICY = {
 
 def assets() -> StaticFiles:
     """What the page loads; all of it is in this package."""
-    return StaticFiles(directory=_FOLDER)
+    return StaticFiles(directory=FOLDER)
 
 
 def page_router(catalog: Catalog) -> APIRouter:
@@ -31,7 +31,7 @@ def page_router(catalog: Catalog) -> APIRouter:
     @router.get("/", include_in_schema=False)
     async def page() -> Response:
         """The try-it page."""
-        return FileResponse(_FOLDER / "index.html", headers=_POLICY)
+        return FileResponse(FOLDER / "index.html", headers=_POLICY)
 
     @router.get("/subnets")
     async def subnets(request: Request) -> Response:

@@ -91,32 +91,35 @@ class Loader(threading.Thread):
             self._server.should_exit = True
 
 
-def run(path: str | Path, *, name: str | None = None, **overrides: Any) -> None:
+def run(path: str | Path, **overrides: Any) -> None:
     """Serve the artifact in that file until SIGTERM or SIGINT, then answer what is queued and return.
 
-    name: the model's name, by default the file's. overrides: fields of `Settings` (host, port, threads...),
-    before those of the environment; None counts as not given.
+    The model is called like the file. overrides: fields of `Settings` (host, port, threads...), before
+    those of the environment; None counts as not given.
 
     Raises `BadSetting` (for a port in use, too) and whatever `runtime.preparation.prepare` raises.
     """
     settings = read_settings(**overrides)
-    model = name or Path(path).stem
+    path = Path(path)
+    model = path.stem
     metrics, catalog = Metrics(CollectorRegistry()), Catalog([model])
     server = Server(create_app(catalog, metrics, settings), catalog, settings)
-
-    def load() -> None:
-        with progress_bar() as report:
-            prepared = prepare(path, Setup(threads=settings.threads, cache_dir=settings.cache_dir), report)
-        events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
-        deployment = Deployment(prepared, observer=events)
-        metrics.watch(deployment)
-        catalog.publish(model, deployment)
-        print(ready_text(url(listener), model, prepared, sample_picture(Path(path))), flush=True)
-
-    loader = Loader(load, server)
     with closing(listen(settings.host, settings.port)) as listener:
+        address = url(listener)
+
+        def load() -> None:
+            with progress_bar() as report:
+                setup = Setup(threads=settings.threads, cache_dir=settings.cache_dir)
+                prepared = prepare(path, setup, report)
+            events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
+            deployment = Deployment(prepared, observer=events)
+            metrics.watch(deployment)
+            catalog.publish(model, deployment)
+            print(ready_text(address, model, prepared, sample_picture(path)), flush=True)
+
         if settings.metrics_port is not None:
-            start_http_server(settings.metrics_port, settings.host, registry=metrics.registry)
+            expose(metrics, settings.host, settings.metrics_port)
+        loader = Loader(load, server)
         loader.start()
         server.run(sockets=[listener])
     if loader.error is not None:
@@ -127,6 +130,15 @@ def sample_picture(artifact: Path) -> Path:
     """The picture that lies beside an artifact under its name, or else a name that stands for one's own."""
     picture = artifact.with_suffix(".png")
     return picture if picture.is_file() else Path("picture.jpg")
+
+
+def expose(metrics: Metrics, host: str, port: int) -> None:
+    """Serve the metrics from threads of their own, which a busy event loop cannot starve."""
+    try:
+        start_http_server(port, host, registry=metrics.registry)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadSetting(f"cannot serve metrics on {host} port {port} ({why}): choose another") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

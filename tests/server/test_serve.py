@@ -1,0 +1,259 @@
+"""The real server on loopback: first in this process with a scripted model, then as its own process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx2
+import numpy as np
+import onnxruntime
+import pytest
+from prometheus_client import CollectorRegistry
+
+from models.artifact import write
+from models.materialize import materialize
+from server.app import create_app
+from server.catalog import Catalog
+from server.errors import BadSetting
+from server.metrics import Metrics
+from server.serve import Loader, Server, expose, listen, run, sample_picture, url
+from server.settings import Settings
+from tests.models.tiny_artifact import tiny_artifact
+from tests.server.doubles import MODEL, ScriptedBackend, tensor
+from tests.server.pictures import encoded, noise, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+INFER = f"/v2/models/{MODEL}/infer"
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up, "the condition never came true"
+        time.sleep(0.005)
+
+
+@contextmanager
+def listening(backend: ScriptedBackend) -> Iterator[tuple[Server, httpx2.Client, threading.Thread]]:
+    """A real server in a thread of its own, a client for it, and that thread."""
+    catalog, settings = Catalog([MODEL]), Settings(drain_seconds=20)
+    catalog.publish(MODEL, backend)
+    server = Server(create_app(catalog, Metrics(CollectorRegistry()), settings), catalog, settings)
+    listener = listen("127.0.0.1", 0)
+    address = url(listener)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        with httpx2.Client(base_url=address, trust_env=False) as client:
+            yield server, client, thread
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def connect(client: httpx2.Client) -> socket.socket:
+    assert client.base_url.port is not None
+    return socket.create_connection((client.base_url.host, client.base_url.port))
+
+
+def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
+    body = httpx2.Request("POST", "http://x", json=tensor()).content
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    with listening(ScriptedBackend()) as (_, client, _), connect(client) as connection:
+        connection.sendall(head[:9].encode())
+        time.sleep(0.1)  # a slow client: what it takes to send its headers counts
+        connection.sendall(head[9:].encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    total = re.search(rb"total;dur=([0-9.]+)", answer)
+    assert total is not None
+    assert float(total[1]) >= 100
+
+
+def test_the_request_of_a_client_that_hangs_up_is_cancelled() -> None:
+    backend = ScriptedBackend(keep=True)
+    body = httpx2.Request("POST", "http://x", json=tensor()).content
+    with listening(backend) as (_, client, _):
+        with connect(client) as connection:
+            connection.sendall(
+                f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            )
+            wait_for(lambda: backend.waiting)
+        wait_for(backend.waiting[0].cancelled)
+
+
+def test_a_signal_lets_what_waits_finish_and_refuses_the_rest() -> None:
+    backend = ScriptedBackend(keep=True)
+    answered: list[httpx2.Response] = []
+    with listening(backend) as (server, client, thread):
+        asking = threading.Thread(
+            target=lambda: answered.append(client.post(INFER, json=tensor(), timeout=30))
+        )
+        asking.start()
+        wait_for(lambda: backend.waiting)
+        server.handle_exit(signal.SIGTERM, None)
+        refused = client.post(INFER, json=tensor())
+        ready, live = client.get("/v2/health/ready"), client.get("/v2/health/live")
+        assert thread.is_alive()
+        backend.keep = False
+        backend.waiting[0].set_result(backend.submit(backend.requests[0]).result())
+        asking.join()
+        thread.join()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert (ready.status_code, live.status_code) == (503, 200)
+    assert answered[0].status_code == 200
+    assert backend.closed == 20
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    backend = ScriptedBackend(keep=True)
+    with listening(backend) as (server, client, thread):
+        with connect(client) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            wait_for(lambda: server.server_state.tasks)
+            server.handle_exit(signal.SIGTERM, None)
+            server.handle_exit(signal.SIGTERM, None)
+            thread.join()
+        assert not thread.is_alive()
+
+
+def test_a_model_that_cannot_be_loaded_stops_the_server() -> None:
+    def fail() -> None:
+        raise ValueError("no such artifact")
+
+    with listening(ScriptedBackend()) as (server, _, thread):
+        loader = Loader(fail, server)
+        loader.run()
+        thread.join()
+    assert isinstance(loader.error, ValueError)
+
+
+def test_a_port_in_use_is_named() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSetting, match=rf"cannot listen on 127.0.0.1 port {port} .*choose another"):
+            listen("127.0.0.1", port)
+        with pytest.raises(BadSetting):
+            run("never-read.onnx", port=port)
+
+
+def test_metrics_can_have_a_port_of_their_own() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSetting, match=f"cannot serve metrics on 127.0.0.1 port {port}"):
+            expose(Metrics(CollectorRegistry()), "127.0.0.1", port)
+    expose(Metrics(CollectorRegistry()), "127.0.0.1", port)
+    with httpx2.Client(trust_env=False) as client:
+        assert "downshift_build_info{" in client.get(f"http://127.0.0.1:{port}/metrics").text
+
+
+def test_the_url_can_be_opened() -> None:
+    with listen("0.0.0.0", 0) as listener:
+        assert url(listener) == f"http://localhost:{listener.getsockname()[1]}"
+    with listen("127.0.0.1", 0) as listener:
+        assert url(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_sample_is_the_picture_beside_the_artifact(tmp_path: Path) -> None:
+    assert str(sample_picture(tmp_path / "pets.onnx")) == "picture.jpg"
+    (tmp_path / "pets.png").touch()
+    assert sample_picture(tmp_path / "pets.onnx") == tmp_path / "pets.png"
+
+
+SCRIPT = """
+import sys
+from server.serve import run
+run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5)
+loaded = {"torch", "torchvision"} & set(sys.modules)
+print("torch-free" if not loaded else loaded)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The server of a tiny artifact as its own process, and its URL."""
+    write(folder / "tiny.onnx", tiny_artifact())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder / "tiny.onnx"), str(folder / "cache")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as started:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if found := re.match(r"Open:\s+(\S+)", line):
+                yield started, found[1]
+                break
+        else:
+            pytest.fail("the server ended before it was ready")
+        started.kill()
+
+
+def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) -> None:
+    """Every sub-net answers over HTTP what plain onnxruntime answers; headers, metrics and statuses hold."""
+    started, address = process
+    artifact = tiny_artifact()
+    values = np.random.default_rng(1).standard_normal((2, 3, 5, 5)).astype(np.float32)
+    request = {
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": [2, 3, 5, 5], "data": values.tolist()}]
+    }
+    with httpx2.Client(base_url=address, trust_env=False) as client:
+        for subnet in artifact.manifest.names:
+            response = client.post("/v2/models/tiny/infer", json=request, headers={"X-Subnet": subnet})
+            session = onnxruntime.InferenceSession(materialize(artifact, subnet).SerializeToString())
+            [expected] = session.run(None, {"image": values})
+            assert response.headers["x-subnet"] == subnet
+            np.testing.assert_allclose(
+                response.json()["outputs"][0]["data"], np.ravel(expected), rtol=1e-5, atol=1e-5
+            )
+        labelled = client.post(
+            "/predict", content=encoded(picture(noise(9, 7))), headers={"X-Latency-Budget-Ms": "30000"}
+        )
+        impossible = client.post(
+            "/v2/models/tiny/infer", json=request, headers={"X-Latency-Budget-Ms": "0.000001"}
+        )
+        nonsense = client.post("/predict", content=b"hello")
+        metrics = client.get("/metrics").text
+    assert labelled.status_code == 200
+    assert {each["label"] for each in labelled.json()["predictions"]} == {"cat", "dog", "bird"}
+    assert 0 < float(labelled.headers["x-latency-budget-remaining-ms"]) < 30000
+    assert (impossible.status_code, nonsense.status_code) == (504, 415)
+    assert 'downshift_requests_total{outcome="expired",subnet="none"} 1.0' in metrics
+    assert 'downshift_requests_total{outcome="invalid",subnet="none"} 1.0' in metrics
+    assert 'downshift_subnet_selected_total{reason="pinned",subnet="s2"} 1.0' in metrics
+    assert list((folder / "cache").iterdir()), "the profile is kept"
+    started.send_signal(signal.SIGTERM)
+    rest = started.stdout.read() if started.stdout else ""
+    assert started.wait(timeout=30) == 0
+    assert rest.strip().endswith("torch-free")
+
+
+def test_a_damaged_artifact_ends_the_server_with_its_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"\x08\x0a" + bytes(50))
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "broken.onnx"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "ArtifactError" in ended.stderr

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import BadSetting
+from server.settings import read_settings
+
+
+def test_defaults_listen_on_loopback_only() -> None:
+    settings = read_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.max_budget == 60.0
+
+
+def test_the_environment_is_read_and_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOWNSHIFT_PORT", "9001")
+    monkeypatch.setenv("DOWNSHIFT_CACHE_DIR", "/var/cache/x")
+    monkeypatch.setenv("DOWNSHIFT_MAX_BUDGET_MS", "250")
+    settings = read_settings(port=None, threads=3)
+    assert (settings.port, settings.threads, settings.max_budget) == (9001, 3, 0.25)
+    assert settings.cache_dir == Path("/var/cache/x")
+    assert read_settings(port=9002).port == 9002
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORT", "70000", "DOWNSHIFT_PORT '70000': .*65535"),
+        ("THREADS", "0", "DOWNSHIFT_THREADS '0'"),
+        ("MAX_BUDGET_MS", "nan", "DOWNSHIFT_MAX_BUDGET_MS 'nan'"),
+        ("DRAIN_SECONDS", "long", "DOWNSHIFT_DRAIN_SECONDS 'long'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(f"DOWNSHIFT_{name}", value)
+    with pytest.raises(BadSetting, match=sentence):
+        read_settings()
