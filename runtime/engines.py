@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 # name -> "module:factory"; the factory takes nothing and raises EngineUnavailable where it cannot work
 ENGINES: Mapping[str, str] = {
+    "sparse": "runtime.sparse_engine:cpu",
     "onnxruntime": "runtime.onnx_engine:cpu",
     "onnxruntime-cuda": "runtime.onnx_engine:cuda",
     "onnxruntime-tensorrt": "runtime.onnx_engine:tensorrt",
 }
 
 # tried when nobody asked for particular ones; those that cannot work here are passed over
-DEFAULT_ENGINES = ("onnxruntime",)
+DEFAULT_ENGINES = ("sparse", "onnxruntime")
 
 
 def load_engine(name: str) -> Engine:
