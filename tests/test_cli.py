@@ -50,6 +50,9 @@ OURS = {"models", "trainer", "runtime", "server"}
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Every test starts in one folder, with a model and a picture; profiles are kept in another."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "120")
+        for forced in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+            patch.delenv(forced, raising=False)
         patch.setenv("PYTHONPATH", str(Path(downshift.__file__).parent))
         patch.setenv("DOWNSHIFT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         folder = tmp_path_factory.mktemp("here")

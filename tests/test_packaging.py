@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import urllib.request
 import zipfile
+from email.parser import Parser
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from PIL import Image
+
+from models import artifact as artifacts
+from tests.models.tiny_artifact import tiny_artifact
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -130,3 +140,102 @@ class TestWheel:
 
     def test_it_leaves_tests_and_benchmarks_behind(self, names: set[str]) -> None:
         assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+def _requirements(wheel: Path) -> list[Requirement]:
+    """What the wheel asks for when no extra is named."""
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    lines = Parser().parsestr(archive.read(metadata).decode()).get_all("Requires-Dist", [])
+    return _applying([Requirement(line) for line in lines], {""})
+
+
+def _applying(requirements: list[Requirement], extras: set[str]) -> list[Requirement]:
+    """Those that apply to this interpreter with these extras."""
+    return [
+        r
+        for r in requirements
+        if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)
+    ]
+
+
+def _closure(requirements: list[Requirement]) -> set[str]:
+    """Names of all distributions that installing these installs, taken from this environment."""
+    names: set[str] = set()
+    asked: set[tuple[str, str]] = set()
+    while requirements:
+        requirement = requirements.pop()
+        key = (_canonical(requirement.name), str(sorted(requirement.extras)))
+        if key in asked:
+            continue
+        asked.add(key)
+        names.add(key[0])
+        further = [Requirement(line) for line in distribution(requirement.name).requires or ()]
+        requirements += _applying(further, {"", *requirement.extras})
+    return names
+
+
+@pytest.fixture(scope="module")
+def serving(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a fresh environment: the wheel, and links to what it declares to need, nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    for name in _closure(_requirements(wheel)):
+        files = distribution(name).files or ()
+        for top in {file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__")}:
+            if not (packages / top).exists():
+                (packages / top).symlink_to(Path(str(distribution(name).locate_file(top))))
+    options = ["--no-deps", "--no-index", "--no-compile", "--quiet"]
+    interpreter = folder / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", str(interpreter), "install", *options, str(wheel)],
+        check=True,
+    )
+    return folder / "bin"
+
+
+def _run(folder: Path, *command: Path | str) -> subprocess.CompletedProcess[str]:
+    """How a command that runs in that folder ended."""
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+class TestServingEnvironment:
+    """What the image holds, but for the operating system: the wheel and its dependencies."""
+
+    def test_it_has_no_torch_and_knows_its_version(self, serving: Path, tmp_path: Path) -> None:
+        assert "No module named 'torch'" in _run(tmp_path, serving / "python", "-c", "import torch").stderr
+        version = _run(tmp_path, serving / "downshift", "--version").stdout
+        assert version == f"downshift {PYPROJECT['project']['version']}\n"
+
+    def test_training_is_refused_with_the_remedy(self, serving: Path, tmp_path: Path) -> None:
+        done = _run(tmp_path, serving / "downshift", "train", "digits")
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "pip install 'downshift[train]'" in done.stderr
+
+    def test_it_serves_pictures_and_stops_on_sigterm(self, serving: Path, tmp_path: Path) -> None:
+        artifacts.write(tmp_path / "model.onnx", tiny_artifact())
+        Image.new("RGB", (5, 5), (200, 30, 30)).save(tmp_path / "model.png")
+        server = subprocess.Popen(
+            [serving / "downshift", "serve", "model.onnx", "--port", "0"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"HOME": str(tmp_path)},
+        )
+        assert server.stdout is not None
+        started = ""
+        for line in server.stdout:
+            started += line
+            if line.startswith("Open:"):
+                break
+        url = started.split()[-1]
+        assert "--data-binary @model.png" in started
+        with urllib.request.urlopen(f"{url}/predict", (tmp_path / "model.png").read_bytes()) as answer:
+            assert json.load(answer)["subnet"] == "s0"
+        with urllib.request.urlopen(url) as page:
+            assert page.headers.get_content_type() == "text/html"
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=60)
+        assert server.returncode == 0
