@@ -45,6 +45,8 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     run = Run(recipe, data, target, workers)
     position = run.resume(checkpoint) if checkpoint else 0
     if workers.leads:
+        for half_written in out.glob(".*.part"):  # by a run that was killed
+            half_written.unlink()
         with Journal(out, position) as journal:
             outcome = run.train(out, journal, report or Silence())
             journal.write(run.step, {"final": outcome.validation, "test": outcome.test})

@@ -1,0 +1,192 @@
+"""Every sub-net of an exported artifact gives the trainer's own logits in plain onnxruntime."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from models import artifact
+from models.materialize import materialize
+from models.network import build
+from models.networks.resnet_cifar import Bottleneck, CifarResNet
+from models.networks.wide_resnet import WideResNet
+from models.pattern import NByM
+from models.spec import InputSpec
+from models.supernet import LayerRule, Supernet
+from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_network, small_recipe
+from trainer.export import export
+from trainer.pruning import n_by_m
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from models.artifact import Artifact
+    from models.supernet import Encoding
+    from trainer.recipe import Recipe
+
+LABELS = ("a", "b", "c", "d")
+IMAGE = InputSpec("image", CHANNELS, SIDE, SIDE, (0.5,) * 3, (0.25,) * 3)
+TOLERANCE = 1e-4
+
+FAMILIES: dict[str, Callable[[], nn.Module]] = {
+    "resnet-basic": small_network,
+    "resnet-padding": partial(build, "cifar-resnet20-padding", classes=CLASSES, width=0.25),
+    "resnet-bottleneck": partial(
+        CifarResNet, block=Bottleneck, depths=(1, 1), widths=(4, 8), classes=CLASSES, channels=CHANNELS
+    ),
+    "wide-resnet": partial(WideResNet, depth=10, widen=1, classes=CLASSES, width=0.25),
+    "vgg": partial(build, "cifar-vgg19-bn", classes=CLASSES, width=0.0625),
+    "mobilenet": partial(build, "cifar-mobilenet-v1", classes=CLASSES, width=0.125),
+    "torchvision": partial(build, "torchvision/squeezenet1_1", classes=CLASSES),
+}
+SIDES = {"vgg": 16, "torchvision": 32}
+
+
+def sparse(supernet: Supernet, densities: tuple[float, ...]) -> Supernet:
+    """The supernet with random masks of these densities, nested if it holds levels."""
+    for position, layer in enumerate(supernet.masked_layers.values()):
+        nested = supernet.encoding == "levels"
+        scores = [
+            torch.rand(
+                layer.weight.shape, generator=torch.Generator().manual_seed(position if nested else seed)
+            )
+            for seed in range(len(densities))
+        ]
+        layer.stack.assign([score < density for score, density in zip(scores, densities, strict=True)])
+    return supernet
+
+
+def calibrated(supernet: Supernet, images: Tensor) -> Supernet:
+    """The supernet with different, plausible BatchNorm parameters in every sub-net."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for module in supernet.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+                module.weight.copy_(0.5 + torch.rand(module.weight.shape, generator=generator))
+                module.bias.copy_(torch.rand(module.bias.shape, generator=generator))
+        for index in range(supernet.count):
+            supernet.select(index)
+            supernet.train()(images)
+    return supernet.eval()
+
+
+def exported(supernet: Supernet, recipe: Recipe, image: InputSpec = IMAGE) -> Artifact:
+    return export(supernet, recipe, image, LABELS, dict.fromkeys(recipe.names, 0.5))
+
+
+def runtime_logits(found: Artifact, name: str, images: Tensor) -> Tensor:
+    """What plain onnxruntime computes with one materialized sub-net."""
+    model = materialize(found, name).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"image": images.numpy()})
+    return torch.from_numpy(logits)
+
+
+@torch.no_grad()
+def assert_faithful(found: Artifact, supernet: Supernet, images: Tensor) -> None:
+    """Every sub-net: onnxruntime's, the selected supernet's and the plain network's logits are the same."""
+    seen = []
+    for index, name in enumerate(found.manifest.names):
+        supernet.select(index)
+        selected = supernet.eval()(images)
+        logits = runtime_logits(found, name, images)
+        torch.testing.assert_close(logits, selected, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(logits, supernet.plain(index).eval()(images), rtol=0, atol=TOLERANCE)
+        seen.append(logits)
+    for one, other in itertools.pairwise(seen):
+        assert not torch.allclose(one, other, atol=10 * TOLERANCE), "two sub-nets compute the same"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_sub_net_of_every_family_is_handed_over_as_it_was_trained(family: str) -> None:
+    torch.manual_seed(0)
+    side = SIDES.get(family, SIDE)
+    images = noise(3, CHANNELS, side, side)
+    supernet = sparse(Supernet(FAMILIES[family](), 2, rule=LayerRule(depthwise=True)), (0.7, 0.5))
+    supernet = calibrated(supernet, noise(32, CHANNELS, side, side, seed=1))
+    image = InputSpec("image", CHANNELS, side, side, (0.5,) * 3, (0.25,) * 3)
+    recipe = small_recipe(subnets={"sparsities": [0.3, 0.5]})
+    assert_faithful(exported(supernet, recipe, image), supernet, images)
+
+
+@pytest.mark.parametrize("encoding", ["levels", "bitmaps"])
+def test_four_sub_nets_with_nested_and_with_independent_masks(encoding: Encoding, tmp_path: Path) -> None:
+    supernet = Supernet(small_network(), 4, rule=LayerRule(classifier=True), encoding=encoding)
+    supernet = calibrated(sparse(supernet, (0.9, 0.6, 0.4, 0.2)), noise(32, CHANNELS, SIDE, SIDE, seed=1))
+    recipe = small_recipe(subnets={"sparsities": [0.1, 0.4, 0.6, 0.8]})
+    found = exported(supernet, recipe)
+    assert found.manifest.masks == encoding
+    assert found.manifest.names == ("s10", "s40", "s60", "s80")
+    artifact.write(tmp_path / "model.onnx", found)
+    assert_faithful(artifact.read(tmp_path / "model.onnx"), supernet, noise(5, CHANNELS, SIDE, SIDE))
+
+
+def test_n_of_m_sub_nets_keep_their_pattern_along_the_input_channels() -> None:
+    supernet = Supernet(small_network(), 2)
+    patterns = (NByM(2, 4), NByM(1, 4))
+    for layer in supernet.masked_layers.values():
+        weight = layer.weight.detach()
+        out, inputs, *kernel = weight.shape
+        rows = weight.abs().permute(0, 2, 3, 1).reshape(-1, inputs)
+        masks = [n_by_m(rows, p.n, p.m).view(out, *kernel, inputs).permute(0, 3, 1, 2) for p in patterns]
+        layer.stack.assign(masks)
+    supernet = calibrated(supernet, noise(32, CHANNELS, SIDE, SIDE, seed=1))
+    found = exported(supernet, small_recipe(subnets={"patterns": ["2:4", "1:4"]}))
+    assert [(s.name, s.pattern, s.sparsity) for s in found.manifest.subnets] == [
+        ("n2m4", patterns[0], 0.5),
+        ("n1m4", patterns[1], 0.75),
+    ]
+    for layer in found.manifest.layers:
+        out, inputs, *_ = layer.shape
+        for mask, pattern in zip(found.masks(layer.weight), patterns, strict=True):
+            groups = mask.reshape(out, inputs // 4, 4, -1).sum(axis=2)
+            assert (groups == pattern.n).all()
+    assert_faithful(found, supernet, noise(5, CHANNELS, SIDE, SIDE))
+
+
+def test_the_manifest_says_what_was_handed_over() -> None:
+    supernet = sparse(Supernet(small_network(), 2), (0.5, 0.25))
+    recipe = small_recipe(subnets={"sparsities": [0.5, 0.75]}, run={"seed": 7})
+    manifest = export(supernet, recipe, IMAGE, LABELS, {"s50": 0.75, "s75": 0.5}).manifest
+    assert (manifest.network, manifest.labels, manifest.input) == ("cifar-resnet20", LABELS, IMAGE)
+    assert [subnet.accuracy for subnet in manifest.subnets] == [0.75, 0.5]
+    origin = manifest.provenance
+    assert (origin.recipe, origin.seed, origin.dataset) == (recipe.as_dict(), 7, "digits")
+    assert {"python", "torch", "onnx"} <= origin.versions.keys()
+    assert not origin.synthetic
+
+
+def test_flops_count_the_kept_weights_of_masked_layers_and_all_of_the_others() -> None:
+    """By hand: stem and classifier are dense, each masked convolution keeps what its mask says."""
+    supernet = sparse(Supernet(small_network(), 2), (0.5, 0.25))
+    found = exported(supernet, small_recipe(subnets={"sparsities": [0.5, 0.75]}))
+    positions = {"blocks.0": 64, "blocks.1": 16, "blocks.2": 4}
+    stem, classifier = 4 * CHANNELS * 9 * 64, 16 * CLASSES
+    for index, subnet in enumerate(found.manifest.subnets):
+        kept = {name: int(m.stack.mask(index).sum()) for name, m in supernet.masked_layers.items()}
+        expected = stem + classifier + sum(n * positions[name[:8]] for name, n in kept.items())
+        assert (subnet.nonzeros, subnet.flops) == (sum(kept.values()), 2 * expected)
+
+
+def test_equal_supernets_give_equal_files() -> None:
+    supernet = sparse(Supernet(small_network(), 2), (0.5, 0.25))
+    recipe = small_recipe()
+    assert artifact.pack(exported(supernet, recipe)) == artifact.pack(exported(supernet, recipe))
+
+
+def test_a_weight_that_is_not_finite_is_refused() -> None:
+    supernet = Supernet(small_network(), 2)
+    with torch.no_grad():
+        supernet.get_parameter("network.stem.weight").view(-1)[0] = np.nan
+    with pytest.raises(artifact.ArtifactError, match=r"stem.weight.*holds NaN"):
+        exported(supernet, small_recipe())
