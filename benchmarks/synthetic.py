@@ -11,7 +11,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -66,7 +66,7 @@ def synthetic(recipe: Recipe, *, classes: int, size: int | None = None) -> Artif
     manifest = replace(
         artifact.manifest,
         subnets=tuple(replace(subnet, accuracy=None) for subnet in artifact.manifest.subnets),
-        provenance=replace(artifact.manifest.provenance, synthetic=True),
+        provenance=replace(artifact.manifest.provenance, recipe=_followed(recipe), synthetic=True),
     )
     return unpack(pack(replace(artifact, manifest=manifest)))
 
@@ -86,6 +86,16 @@ def _calibrate(supernet: Supernet, size: int) -> None:
             norm.get_parameter("bias").normal_(0.0, 0.2)
         images = torch.randn(CALIBRATION_BATCHES, CALIBRATION_IMAGES, CHANNELS, size, size)
         recalibrate(supernet, index, ((batch, torch.empty(0)) for batch in images))
+
+
+def _followed(recipe: Recipe) -> dict[str, Any]:
+    """The part of the recipe that shaped the artifact: nothing was trained."""
+    whole = recipe.as_dict()
+    return {
+        "network": whole["network"],
+        "subnets": whole["subnets"],
+        "masks": {"allocation": recipe.masks.allocation},
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,6 +37,7 @@ def test_random_masks_are_nested_and_keep_exactly_their_share() -> None:
 
 def test_the_manifest_says_that_nothing_was_learned(artifact: Artifact) -> None:
     assert artifact.manifest.provenance.synthetic
+    assert artifact.manifest.provenance.recipe.keys() == {"network", "subnets", "masks"}
     assert [subnet.accuracy for subnet in artifact.manifest.subnets] == [None] * 3
 
 
