@@ -1,0 +1,3 @@
+#define DOWNSHIFT_ISA avx2
+#define DOWNSHIFT_LANES 8
+#include "isa.inc"

@@ -1,0 +1,3 @@
+#define DOWNSHIFT_ISA portable
+#define DOWNSHIFT_LANES 4
+#include "isa.inc"

@@ -1,0 +1,139 @@
+#include "program.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "planner.hpp"
+
+namespace downshift {
+
+std::vector<const Isa*> supported_isas() {
+    std::vector<const Isa*> isas;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx512 && avx2) isas.push_back(&avx512_isa);
+    if (avx2) isas.push_back(&avx2_isa);
+#endif
+    isas.push_back(&portable_isa);
+    return isas;
+}
+
+const Isa& chosen_isa() {
+    const std::vector<const Isa*> isas = supported_isas();
+    const char* forced = std::getenv("DOWNSHIFT_FORCE_ISA");
+    if (!forced || !*forced) return *isas.front();
+    std::string names;
+    for (const Isa* isa : isas) {
+        if (std::string(forced) == isa->name) return *isa;
+        names += std::string(names.empty() ? "" : ", ") + isa->name;
+    }
+    throw std::invalid_argument("DOWNSHIFT_FORCE_ISA=" + std::string(forced) + ": this machine runs " + names);
+}
+
+Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers,
+                 std::vector<Tiling> tilings)
+    : workers_(std::move(workers)),
+      input_shape_(network.tensor(0).shape),
+      classes_(network.tensor(network.output()).shape.width),
+      workspaces_(std::size_t(workers_->threads())) {
+    Plan plan = make_plan(network, isa, workers_->threads(), std::move(tilings));
+    steps_ = std::move(plan.steps);
+    buffer_floats_ = std::move(plan.buffer_floats);
+    tilings_ = std::move(plan.tilings);
+    std::size_t scratch = 0;
+    for (const auto& step : steps_) scratch = std::max(scratch, step->scratch());
+    for (int thread = 0; thread < workers_->threads(); ++thread) scratch_.emplace_back(scratch);
+    workspace(0);
+}
+
+Program::~Program() = default;
+
+Workspace& Program::workspace(int number) {
+    auto& workspace = workspaces_[std::size_t(number)];
+    if (!workspace) {
+        workspace = std::make_unique<Workspace>();
+        for (std::size_t floats : buffer_floats_) workspace->buffers.emplace_back(floats);
+    }
+    return *workspace;
+}
+
+void Program::run_together(Workspace& workspace) {
+    for (const auto& step : steps_)
+        workers_->run(step->items(), [&](int item, int thread) {
+            step->run(workspace, item, scratch_[std::size_t(thread)].data());
+        });
+}
+
+void Program::run_alone(Workspace& workspace, int thread) {
+    float* scratch = scratch_[std::size_t(thread)].data();
+    for (const auto& step : steps_)
+        for (int item = 0; item < step->items(); ++item) step->run(workspace, item, scratch);
+}
+
+// As many examples as fill all threads go one to a thread, from first step to last while their values are in cache;
+// the few that are left are each shared by all threads.
+void Program::run(const float* input, float* output, int examples) {
+    constexpr int most_at_once = 1 << 12;
+    const std::size_t input_floats =
+        std::size_t(input_shape_.channels) * std::size_t(input_shape_.height) * std::size_t(input_shape_.width);
+    const auto aim = [&](Workspace& workspace, int example) -> Workspace& {
+        workspace.input = input + std::size_t(example) * input_floats;
+        workspace.output = output + std::size_t(example) * std::size_t(classes_);
+        return workspace;
+    };
+    const std::lock_guard lock(workers_->exclusive);
+    const int threads = workers_->threads();
+    int done = 0;
+    if (threads > 1 && examples >= threads) {
+        for (int thread = 0; thread < threads; ++thread) workspace(thread);
+        const int even = examples / threads * threads;
+        for (; done < even; done += std::min(most_at_once, even - done))
+            workers_->run(std::min(most_at_once, even - done), [&, first = done](int item, int thread) {
+                run_alone(aim(*workspaces_[std::size_t(thread)], first + item), thread);
+            });
+    }
+    for (; done < examples; ++done) run_together(aim(workspace(0), done));
+}
+
+std::size_t Program::stream_bytes() const {
+    std::size_t bytes = 0;
+    for (const auto& step : steps_) bytes += step->bytes();
+    return bytes;
+}
+
+std::size_t Program::workspace_bytes() const {
+    std::size_t floats = 0;
+    for (std::size_t buffer : buffer_floats_) floats += buffer;
+    return floats * sizeof(float);
+}
+
+std::vector<std::pair<std::string, double>> Program::measure(int repeats) {
+    using Clock = std::chrono::steady_clock;
+    const Shape& shape = input_shape_;
+    const std::vector<float> input(std::size_t(shape.channels) * std::size_t(shape.height) * std::size_t(shape.width));
+    std::vector<float> output(std::size_t(classes_), 0.0f);
+    const std::lock_guard lock(workers_->exclusive);
+    Workspace& space = workspace(0);
+    space.input = input.data();
+    space.output = output.data();
+    std::vector<std::pair<std::string, double>> best;
+    for (const auto& step : steps_) best.emplace_back(step->describe(), 1e9);
+    for (int repeat = 0; repeat < repeats; ++repeat)
+        for (std::size_t s = 0; s < steps_.size(); ++s) {
+            const Step& step = *steps_[s];
+            const auto start = Clock::now();
+            workers_->run(step.items(), [&](int item, int thread) {
+                step.run(space, item, scratch_[std::size_t(thread)].data());
+            });
+            const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+            best[s].second = std::min(best[s].second, seconds);
+        }
+    return best;
+}
+
+}  // namespace downshift

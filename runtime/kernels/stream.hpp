@@ -1,0 +1,66 @@
+// The nonzeros of one convolution, packed in the order in which a kernel reads them.
+//
+//   part    output channels that one thread works through; parts are balanced by nonzeros
+//   block   source planes that fit the L1 cache together
+//   section one block, with all kernel columns or one of them
+//   unit    R output channels of a section, which share the positions of their nonzeros
+//   column  nonzeros of a unit whose results move sideways alike
+//
+// A nonzero is R floats and one 16-bit offset: R = 1 costs 6 bytes. A unit costs 2 bytes and 2 for every column.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "aligned.hpp"
+#include "isa.hpp"
+#include "network.hpp"
+
+namespace downshift {
+
+// Where the taps of a convolution find their pixels. Input channel c owns planes [c * phases, (c + 1) * phases).
+struct SourceMap {
+    struct Tap {
+        int phase;   // plane of the input channel
+        int shift;   // vectors from the plane's start, for output vector 0
+        int column;  // index into `shifts`
+    };
+    int phases = 1;
+    int plane = 0;                     // vectors
+    std::vector<Tap> taps;             // [kernel_y * kernel_x]
+    std::vector<std::int8_t> shifts;   // columns to the right at which kernel columns read
+};
+
+// How a convolution is cut up; found by measuring.
+struct Tiling {
+    int vectors = 1;     // V: output vectors of a tile
+    int rows = 1;        // R: output channels that share positions
+    int block = 1 << 20; // source planes of a block
+    bool split = false;  // one section for every kernel column: units can be sorted by length
+    int parts = 1;
+    bool operator==(const Tiling&) const = default;
+};
+
+struct Stream {
+    struct Part {
+        std::uint32_t section, section_end;
+        std::size_t unit, count, nonzero;  // first of each
+    };
+    std::vector<Part> parts;
+    std::vector<Section> sections;
+    std::vector<std::uint16_t> channels;
+    std::vector<std::uint16_t> counts;
+    Aligned<float> weights;
+    Aligned<std::uint16_t> offsets;
+    Aligned<float> bias;
+    std::vector<std::int8_t> shifts;
+    std::size_t nonzeros = 0;  // stored positions
+
+    std::size_t bytes() const;
+};
+
+Stream pack(const Conv& conv, int input_channels, const SourceMap& source, const Tiling& tiling, int lanes);
+
+// Share of weights that a stream of R rows would store needlessly, in [0, 1).
+double wasted(const Conv& conv, int input_channels, int rows);
+
+}  // namespace downshift

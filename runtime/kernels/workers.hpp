@@ -1,0 +1,63 @@
+// A few persistent threads that share out the items of one step after another.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace downshift {
+
+class Workers {
+public:
+    explicit Workers(int threads);  // the caller of `run` is one of them
+    ~Workers();
+    Workers(const Workers&) = delete;
+    Workers& operator=(const Workers&) = delete;
+
+    int threads() const { return threads_; }
+
+    // Calls job(item, thread) once for every item in [0, items), at most 65535, and returns when all have returned.
+    // Every thread starts on a share of its own, neighbouring items together, and then takes from the others' ends:
+    // a thread that the machine keeps busy elsewhere delays the step by no more than the item it is in.
+    // Jobs do not throw. One run at a time: hold `exclusive` from the first run of a sequence to its last.
+    template <class Job>
+    void run(int items, const Job& job) {
+        if (threads_ == 1 || items == 1) {
+            for (int item = 0; item < items; ++item) job(item, 0);
+            return;
+        }
+        share(items, [](const void* context, int item, int thread) { (*static_cast<const Job*>(context))(item, thread); },
+              &job);
+    }
+
+    std::mutex exclusive;
+
+private:
+    using Call = void (*)(const void*, int, int);
+
+    // Step number and the items [begin, end) left of a thread's share, in one word so that they change as one.
+    struct alignas(64) Share {
+        std::atomic<std::uint64_t> word{0};
+    };
+
+    void share(int items, Call call, const void* context);
+    bool take(int thread, std::uint32_t step, int& item);
+    bool take_from(Share& share, std::uint32_t step, bool front, int& item);
+    int work(int thread, std::uint32_t step);
+    void serve(int thread);
+
+    int threads_;
+    std::unique_ptr<Share[]> shares_;
+    alignas(64) std::atomic<std::uint32_t> step_{0};
+    alignas(64) std::atomic<int> done_{0};
+    alignas(64) std::atomic<int> parked_{0};
+    Call call_ = nullptr;
+    const void* context_ = nullptr;
+    bool stopping_ = false;
+    std::vector<std::thread> others_;
+};
+
+}  // namespace downshift
