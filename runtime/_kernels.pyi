@@ -21,6 +21,9 @@ def isa() -> str:
 def conv_kernels(isa: str) -> list[tuple[int, str, int]]:
     """Every convolution kernel of an instruction set: vectors of a tile, columns, rows."""
 
+Piece = tuple[int, int, int, int, int, int, int, int, int]
+"""Input tensor, output channel, channels, input channel, channel step, stride y, stride x, top, left."""
+
 class Workers:
     """Threads that run programs; programs which share them take turns."""
 
@@ -76,16 +79,8 @@ class Network:
     ) -> None:
         """activation(input * scale * factor + shift + addend), scale, shift and factor per channel."""
 
-    def place(
-        self,
-        output: int,
-        shape: tuple[int, int, int],
-        pieces: Sequence[tuple[int, int, int, int, int, int, int, int, int]],
-    ) -> None:
-        """Zeros of `shape` with pieces of other tensors in it.
-
-        A piece is (input, output channel, channels, input channel, channel step, stride y, stride x, top, left).
-        """
+    def place(self, output: int, shape: tuple[int, int, int], pieces: Sequence[Piece]) -> None:
+        """Zeros of `shape` with pieces of other tensors in it."""
 
     def flatten(self, output: int, input: int) -> None:  # noqa: A002
         """(C, H, W) as one row."""
