@@ -11,6 +11,8 @@ PORT ?= 8000
 MODEL ?= models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
 bin := $(VENV)/bin
+install := $(bin)/python -m pip install --quiet --disable-pip-version-check
+sources := pyproject.toml $(wildcard runtime/kernels/*)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,15 +39,17 @@ clean: ## remove the environment, builds and caches
 # Stamps: an environment is installed again only when what it is made from has changed.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "error: $(PYTHON) is older than Python 3.11: run make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	  || { echo "error: $(PYTHON) is not Python 3.11 or newer: run make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@command -v $${CXX:-c++} >/dev/null \
+	  || { echo "error: no C++ compiler: install g++ or clang, or name one in CXX" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.serving: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.serving: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift into $(VENV), without torch (once) ..."
-	@$(bin)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(install) --editable .
 	@touch $@
 
-$(VENV)/.everything: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.everything: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift with training and development tools into $(VENV) (once) ..."
-	@$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
-	@touch $@ $(VENV)/.serving
+	@$(install) --editable '.[train,dev]'
+	@touch $(VENV)/.serving $@
