@@ -11,18 +11,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+NAME = "metrics.jsonl"
+
 
 class Journal:
     """Appends records; `position` lets a resumed run cut off what an interrupted one wrote too much."""
 
     def __init__(self, folder: Path, position: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / NAME
         if self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(position)
         self._file = self.path.open("ab")
-        self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"))
 
     @property
     def position(self) -> int:
@@ -37,7 +39,7 @@ class Journal:
             series = value if isinstance(value, dict) else {"": value}
             for key, number in series.items():
                 if isinstance(number, int | float):
-                    self._board.add_scalar(f"{name}/{key}" if key else name, number, step)  # type: ignore[no-untyped-call]
+                    self._board.add_scalar(f"{name}/{key}" if key else name, number, step)
 
     def __enter__(self) -> Journal:
         return self
@@ -46,7 +48,7 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

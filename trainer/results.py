@@ -1,4 +1,4 @@
-"""The files that a finished run leaves: the artifact and the recipe that made it."""
+"""The files that a finished run leaves: the artifact, the report on it, and the recipe that made it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from models import artifact
 from models.atomic import write_atomically
-from trainer import recipe_toml
+from trainer import journal, recipe_toml
 from trainer.export import export
+from trainer.report import Findings, report_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,13 @@ RECIPE = "recipe.toml"
 
 
 def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: Outcome) -> None:
-    """Leave `model.onnx` and `recipe.toml` in `folder`; each is whole or not there."""
+    """Leave `model.onnx`, `report.html` with its pictures, and `recipe.toml`; each is whole or not there.
+
+    `folder` holds the run's journal already.
+    """
     exported = export(outcome.supernet, recipe, data.image, data.labels, outcome.validation)
+    text = recipe_toml.dumps(recipe)
+    findings = Findings(exported, outcome.test, journal.read(folder / journal.NAME), text)
     artifact.write(folder / ARTIFACT, exported)
-    write_atomically(folder / RECIPE, recipe_toml.dumps(recipe).encode())
+    for name, content in (report_files(findings) | {RECIPE: text.encode()}).items():
+        write_atomically(folder / name, content)

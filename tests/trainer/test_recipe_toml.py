@@ -1,0 +1,41 @@
+"""A recipe written as TOML is read back as the same recipe."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trainer.small import small_recipe
+from trainer import recipe, recipe_toml
+
+
+@pytest.mark.parametrize("name", recipe.bundled())
+def test_every_bundled_recipe_survives(name: str) -> None:
+    chosen = recipe.load(name)
+    assert recipe.parse(tomllib.loads(recipe_toml.dumps(chosen))) == chosen
+
+
+def test_the_text_names_every_value_of_every_section() -> None:
+    text = recipe_toml.dumps(small_recipe(masks={"dense": ["blocks.0"], "classifier": True}))
+    assert text.startswith('[network]\nname = "cifar-resnet20"\nwidth = 0.125\n\n[data]\n')
+    assert "\nsparsities = [0.5, 0.8]\npatterns = []\n" in text
+    assert '\nclassifier = true\ndepthwise = false\ndense = ["blocks.0"]\n' in text
+
+
+@given(
+    name=st.text(st.characters(exclude_categories=["Cs"])),
+    width=st.floats(0.01, 64),
+    lr=st.floats(1e-9, 1e3),
+    sparsities=st.sets(st.floats(0.0, 0.9999), min_size=1).map(sorted),
+)
+def test_any_text_and_number_survives(name: str, width: float, lr: float, sparsities: list[float]) -> None:
+    chosen = small_recipe(
+        data={"name": name},
+        network={"width": width},
+        optimizer={"lr": lr},
+        subnets={"sparsities": sparsities},
+    )
+    assert recipe.parse(tomllib.loads(recipe_toml.dumps(chosen))) == chosen
