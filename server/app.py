@@ -54,9 +54,9 @@ def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAP
     )
     app.add_middleware(Boundary)
     app.add_exception_handler(HTTPException, http_error)
-    app.include_router(page_router(catalog))
-    app.include_router(predict_router(catalog, metrics, settings, decoders))
     app.include_router(v2_router(catalog, metrics, settings, version))
+    app.include_router(predict_router(catalog, metrics, settings, decoders))
+    app.include_router(page_router(catalog))
     app.include_router(_metrics_router(metrics))
     app.mount("/static", assets(), name="static")
     return app

@@ -25,6 +25,32 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
     """All routes below /v2, answering for the models of `catalog`."""
     router = APIRouter(prefix="/v2", tags=["V2 inference protocol"])
 
+    # first, because routes are tried in this order
+    @router.post("/models/{name}/infer", openapi_extra=_INFER)
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER)
+    async def model_infer(request: Request, name: str, version: str | None = None) -> Response:
+        """Classify a batch within the latency budget that the headers grant."""
+        with counted(metrics):
+            model = catalog.admit(name, version)
+            manifest = model.backend.manifest
+            body = await read_body(request, settings.max_body_bytes)
+            arguments = body, request.headers.get(JSON_SIZE), manifest, settings.max_batch
+            if len(body) > LARGE:  # parsing would hold up everybody else
+                parsed = await asyncio.to_thread(read_infer, *arguments)
+            else:
+                parsed = read_infer(*arguments)
+            demand = read_demand(request.headers.items(), settings.max_budget, parsed.timeout)
+        report = await infer(request, model, parsed.inputs, demand, metrics)
+        answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+        if parsed.id is not None:
+            answer["id"] = parsed.id
+        answer["parameters"] = report.parameters
+        reply = write_infer(answer, report.answer.outputs, manifest, parsed.binary)
+        if reply.json_size is None:
+            return Response(reply.content, media_type="application/json", headers=report.headers)
+        headers = report.headers | {JSON_SIZE: str(reply.json_size)}
+        return Response(reply.content, media_type="application/octet-stream", headers=headers)
+
     @router.get("")
     async def server_metadata() -> Response:
         """Name, version and protocol extensions of this server."""
@@ -60,31 +86,6 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         """The model answers infer requests."""
         model = catalog.admit(name, version)
         return Json({"name": model.name, "ready": True})
-
-    @router.post("/models/{name}/infer", openapi_extra=_INFER)
-    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER)
-    async def model_infer(request: Request, name: str, version: str | None = None) -> Response:
-        """Classify a batch within the latency budget that the headers grant."""
-        with counted(metrics):
-            model = catalog.admit(name, version)
-            manifest = model.backend.manifest
-            body = await read_body(request, settings.max_body_bytes)
-            arguments = body, request.headers.get(JSON_SIZE), manifest, settings.max_batch
-            if len(body) > LARGE:  # parsing would hold up everybody else
-                parsed = await asyncio.to_thread(read_infer, *arguments)
-            else:
-                parsed = read_infer(*arguments)
-            demand = read_demand(request.headers.items(), settings.max_budget, parsed.timeout)
-        report = await infer(request, model, parsed.inputs, demand, metrics)
-        answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
-        if parsed.id is not None:
-            answer["id"] = parsed.id
-        answer["parameters"] = report.parameters
-        reply = write_infer(answer, report.answer.outputs, manifest, parsed.binary)
-        if reply.json_size is None:
-            return Response(reply.content, media_type="application/json", headers=report.headers)
-        headers = report.headers | {JSON_SIZE: str(reply.json_size)}
-        return Response(reply.content, media_type="application/octet-stream", headers=headers)
 
     return router
 
