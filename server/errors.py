@@ -8,7 +8,7 @@
     ├── UnsupportedMedia    a content type or encoding the endpoint does not read
     ├── ClientGone          the client hung up before its answer was ready
     ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
-    └── ImageError          (see `server.image`) an upload that is no usable image
+    └── ImageFault          (see `server.image`) an upload that is no usable image
         ├── NotAnImage
         ├── ImageTooLarge
         └── BrokenImage
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class ServerFault(Exception):
+class ServerFault(Exception):  # noqa: N818 - named like RuntimeFault
     """Base of every error this package raises; the text is one sentence meant for the client."""
 
 
-class BadInput(ServerFault, ValueError):
+class BadInput(ServerFault):
     """A request that cannot be understood."""
 
 
-class UnknownModel(ServerFault, LookupError):
+class UnknownModel(ServerFault):
     """A model or version that is not served; the text names those that are."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -74,23 +74,23 @@ class ClientGone(ServerFault):
     """The client hung up before its answer was ready; nobody reads this response."""
 
 
-class BadSetting(ServerFault, ValueError):
+class BadSetting(ServerFault):
     """A setting the server cannot start with."""
 
 
-class ImageError(ServerFault, ValueError):
+class ImageFault(ServerFault):
     """An upload that is no usable image."""
 
 
-class NotAnImage(ImageError):
+class NotAnImage(ImageFault):
     """Bytes that are in none of the accepted image formats, whatever their name says."""
 
 
-class ImageTooLarge(ImageError):
+class ImageTooLarge(ImageFault):
     """An image with more pixels than the server decodes."""
 
 
-class BrokenImage(ImageError):
+class BrokenImage(ImageFault):
     """An image that begins well and cannot be decoded."""
 
 
