@@ -1,0 +1,108 @@
+"""What the README tells people to type works as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models import artifact as artifacts
+from models.encode import encode
+from tests.models.tiny_artifact import tiny_artifact, tiny_manifest, tiny_masks, tiny_model, tiny_norms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+SMALL = (
+    "run.epochs=3",
+    "run.batch_size=256",
+    "network.width=0.25",
+    "masks.interval=2",
+    "masks.offset=0",
+    "masks.stop=0.65",
+)
+
+
+def _lines(program: str) -> list[list[str]]:
+    """The README's command lines of that program, split into words."""
+    return [words for line in LINES if (words := shlex.split(line, comments=True)) and words[0] == program]
+
+
+def test_every_line_is_of_a_program_that_is_tested_here() -> None:
+    assert {words[0] for line in LINES if (words := shlex.split(line, comments=True))} == {
+        "make",
+        "downshift",
+        "curl",
+        "docker",
+    }
+
+
+@pytest.mark.parametrize("target", sorted({words[1] for words in _lines("make")}))
+def test_make_knows_its_targets(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_follow_one_another_in_an_empty_folder(tmp_path: Path) -> None:
+    """In order, with a training run cut down to three short epochs."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DOWNSHIFT_CACHE_DIR": str(tmp_path / "cache")}
+    for _, command, *arguments in _lines("downshift"):
+        small = [part for setting in SMALL for part in ("--set", setting)] if command == "train" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "downshift", command, *arguments, *small],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, f"downshift {command} {arguments}: {done.stderr}"
+    assert (tmp_path / "s90.onnx").is_file()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is what the README uses, and it is not here")
+def test_the_server_answers_every_curl_line(tmp_path: Path) -> None:
+    """Sub-net s98 stands in the README; here the tiny network's three are named so as to hold one."""
+    names = ("s50", "s90", "s98")
+    pairs = zip(tiny_artifact().manifest.subnets, names, strict=True)
+    masks = tiny_masks(len(names))
+    manifest = replace(
+        tiny_manifest(masks), subnets=tuple(replace(subnet, name=name) for subnet, name in pairs)
+    )
+    artifacts.write(tmp_path / "model.onnx", encode(tiny_model(), manifest, masks, tiny_norms(len(names))))
+    with subprocess.Popen(
+        [sys.executable, "-m", "downshift", "serve", "model.onnx", "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DOWNSHIFT_CACHE_DIR": str(tmp_path / "cache")},
+    ) as server:
+        assert server.stdout is not None
+        try:
+            url = next(line.split()[1] for line in server.stdout if line.startswith("Open:"))
+            for _, *arguments in _lines("curl"):
+                answer = _curl(argument.replace("http://127.0.0.1:8000", url) for argument in arguments)
+                assert ("X-Subnet: s98" in arguments) <= ('"subnet":"s98"' in answer)
+        finally:
+            server.terminate()
+
+
+def _curl(arguments: Iterable[str]) -> str:
+    """What the server answers with a status below 400."""
+    command = ["curl", "--silent", "--fail-with-body", "--noproxy", "*", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+    return done.stdout
