@@ -138,7 +138,8 @@ def evaluate(
     from models.artifact import read
     from runtime.accuracy import top1
     from runtime.machine import default_threads
-    from runtime.programs import compile_artifact
+    from runtime.profile_cache import default_folder
+    from runtime.programs import compile_artifact, load_engines
     from server.console import progress_bar
     from trainer import datasets
 
@@ -152,7 +153,8 @@ def evaluate(
             f"--dataset {dataset} has {len(data.labels)} classes of {data.shape} images, "
             f"{model} is for {len(manifest.labels)} classes of {manifest.input.shape}"
         )
-    programs = compile_artifact(artifact, threads=threads or default_threads())
+    engines = load_engines(None, default_folder())
+    programs = compile_artifact(artifact, engines, threads=threads or default_threads())
     images, labels = data.test.images.numpy(), data.test.labels.numpy()
     measured = []
     with progress_bar() as report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,20 @@ class Program(Protocol):
 
         The batch is C-contiguous and is not modified; the result is the caller's to keep.
         """
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """What a program may be besides: able to make itself faster by measuring on this machine."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it was tuned, now or at an earlier start."""
+        ...
+
+    def tune(self, seconds: float) -> None:
+        """Look for something faster for about that long; the program then runs it and remembers it."""
         ...
 
 

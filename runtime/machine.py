@@ -42,9 +42,12 @@ def usable_cores() -> int:
 
 
 def default_threads() -> int:
-    """Threads for one program: physical cores, as hyper-threads share the units that compute."""
+    """Threads for one program: the physical cores, but for one that is left to whoever brings the requests.
+
+    Hyper-threads do not count, as they share the units that compute.
+    """
     physical = psutil.cpu_count(logical=False) or usable_cores()
-    return min(physical, usable_cores())
+    return max(1, min(physical, usable_cores()) - 1)
 
 
 def _cgroup_quota() -> int:

@@ -15,6 +15,7 @@ from runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from models.artifact import Artifact
     from runtime.request import Tensor
@@ -75,18 +76,18 @@ class OnnxEngine:
         return OnnxProgram(self.name, session)
 
 
-def cpu() -> OnnxEngine:
+def cpu(_cache_dir: Path) -> OnnxEngine:
     """onnxruntime on the CPU; always available."""
     ort.disable_telemetry_events()
     return OnnxEngine("onnxruntime", "CPUExecutionProvider")
 
 
-def cuda() -> OnnxEngine:
+def cuda(_cache_dir: Path) -> OnnxEngine:
     """onnxruntime on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
     return _on_gpu("onnxruntime-cuda", "CUDAExecutionProvider")
 
 
-def tensorrt() -> OnnxEngine:
+def tensorrt(_cache_dir: Path) -> OnnxEngine:
     """onnxruntime through TensorRT on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
     return _on_gpu("onnxruntime-tensorrt", "TensorrtExecutionProvider")
 

@@ -9,7 +9,8 @@ from models import artifact as artifacts
 from runtime.machine import default_threads, this_machine
 from runtime.profile_cache import ProfileCache, default_folder
 from runtime.profiler import Effort, Progress, measure
-from runtime.programs import Programs, compile_artifact
+from runtime.programs import Programs, compile_artifact, load_engines
+from runtime.tuning import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from models.spec import Manifest
     from runtime.profile import Profile
 
-COMPILED = 0.1  # share of the progress bar that reading and compiling take
+READ, COMPILED, TUNED = 0.05, 0.1, 0.4  # where on the progress bar these steps are done
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Prepared:
 class Setup:
     """How to prepare an artifact.
 
-    threads: of each program; by default the physical cores this process may use.
+    threads: of each program; by default `machine.default_threads()`.
     engines: names from `runtime.engines`; by default all that work here.
     cache_dir: where profiles are kept; by default `profile_cache.default_folder()`.
     remeasure: measure even when there is a cached profile. effort: how thoroughly.
@@ -51,8 +52,9 @@ class Setup:
 
 
 def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None = None) -> Prepared:
-    """Read and compile the artifact, then find its profile in the cache or measure it.
+    """Read the artifact, find its profile in the cache or measure it, and compile what is worth running.
 
+    Programs that lost to a faster engine at every batch size are not kept; the others have run once.
     progress: called with a fraction in [0, 1] and a text for people; the last call is 1.0.
 
     Raises `ArtifactError`, `UnknownName` (engine), `EngineUnavailable`, `UnsupportedModel`.
@@ -61,19 +63,27 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     report(0.0, f"reading {path}")
     artifact = artifacts.read(path)
     manifest = artifact.manifest
-    report(COMPILED / 2, f"compiling {len(manifest.subnets)} sub-nets")
     threads = setup.threads or default_threads()
-    programs = compile_artifact(artifact, threads=threads, engines=setup.engines)
-    cache = ProfileCache(setup.cache_dir or default_folder())
-    machine = this_machine(threads, programs.versions)
-    if not setup.remeasure and (found := cache.load(manifest.sha256, machine, setup.effort.batch_sizes)):
-        report(1.0, "profile found in the cache")
-        return Prepared(manifest, programs, found)
-    profile = measure(
-        manifest,
-        programs,
-        effort=setup.effort,
-        progress=lambda fraction, text: report(COMPILED + (1.0 - COMPILED) * fraction, text),
-    )
-    cache.store(profile)
+    cache_dir = setup.cache_dir or default_folder()
+    engines = load_engines(setup.engines, cache_dir)
+    cache = ProfileCache(cache_dir)
+    machine = this_machine(threads, engines.versions)
+    profile = None if setup.remeasure else cache.load(manifest.sha256, machine, setup.effort.batch_sizes)
+    report(READ, f"compiling {len(manifest.subnets)} sub-nets")
+    if profile is not None:
+        programs = compile_artifact(artifact, engines, threads=threads, without=profile.outrun)
+        report(COMPILED, "profile found in the cache")
+    else:
+        programs = compile_artifact(artifact, engines, threads=threads)
+        tune(programs, setup.effort.tune_seconds, _part(report, COMPILED, TUNED))
+        profile = measure(manifest, programs, setup.effort, _part(report, TUNED, 1.0))
+        cache.store(profile)
+        programs = programs.without(profile.outrun)
+    programs.warm_up(manifest.input.shape)
+    report(1.0, "ready")
     return Prepared(manifest, programs, profile)
+
+
+def _part(report: Progress, begin: float, end: float) -> Progress:
+    """A progress of its own for one part of the whole."""
+    return lambda fraction, text: report(begin + (end - begin) * fraction, text)

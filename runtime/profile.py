@@ -100,6 +100,12 @@ class Profile:
         return min(m.p50 / m.batch_size for m in self.measurements)
 
     @cached_property
+    def outrun(self) -> frozenset[tuple[str, str]]:
+        """Pairs of sub-net and engine that were measured and are chosen at no batch size."""
+        measured = {(m.subnet, m.engine) for m in self.measurements}
+        return frozenset(measured - {(m.subnet, m.engine) for m in self.measurements if m.chosen})
+
+    @cached_property
     def dominated(self) -> frozenset[str]:
         """Sub-nets that another beats: at least as accurate and at least as fast, and better in one of them.
 

@@ -33,12 +33,14 @@ class Effort:
 
     batch_sizes: what to measure; ascending from 1. seconds: for all candidates together; each of them runs
     at least `min_runs` times, however long that takes, and at most `max_runs` times.
+    tune_seconds: spent before that on each program that can be tuned and was not; 0 leaves them as they are.
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     seconds: float = 12.0
     min_runs: int = 10
     max_runs: int = 400
+    tune_seconds: float = 1.5
 
     def __post_init__(self) -> None:
         sizes = self.batch_sizes

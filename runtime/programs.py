@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from models.errors import UnknownName
 from runtime.engines import DEFAULT_ENGINES, load_engine
@@ -11,9 +13,27 @@ from runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
     from models.artifact import Artifact
     from runtime.engine import Engine, Program
+
+Pair = tuple[str, str]
+"""A sub-net and an engine."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Engines that work on this machine, and why others that were tried do not."""
+
+    loaded: tuple[Engine, ...]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Engine -> version."""
+        return {engine.name: engine.version for engine in self.loaded}
 
 
 @dataclass(frozen=True)
@@ -21,7 +41,7 @@ class Programs:
     """The programs of one artifact on this machine.
 
     by_subnet: sub-net -> engine -> program; every sub-net of the artifact has at least one.
-    versions: engine -> version, for engines with at least one program.
+    versions: engine -> version of all that were tried.
     skipped: why an engine, or an engine for a sub-net, is not used; sentences for people.
     threads: threads every program computes with.
     """
@@ -42,47 +62,63 @@ class Programs:
             raise UnknownName("engine", engine, programs)
         return programs[engine]
 
+    def without(self, unwanted: AbstractSet[Pair]) -> Programs:
+        """The same but for some programs, whose memory is free once nobody else holds them."""
+        kept = {
+            subnet: {name: program for name, program in programs.items() if (subnet, name) not in unwanted}
+            for subnet, programs in self.by_subnet.items()
+        }
+        return replace(self, by_subnet=kept)
 
-def compile_artifact(artifact: Artifact, *, threads: int, engines: Sequence[str] | None = None) -> Programs:
-    """All sub-nets on the engines asked for, or on every default engine that works here.
+    def warm_up(self, shape: tuple[int, ...]) -> None:
+        """Run every program once, on zeros of that shape, so that the first request finds it ready."""
+        example = np.zeros((1, *shape), np.float32)
+        for programs in self.by_subnet.values():
+            for program in programs.values():
+                program.run(example)
+
+
+def load_engines(names: Sequence[str] | None, cache_dir: Path) -> Engines:
+    """The named engines, or every default engine that works here.
 
     An engine that was asked for and cannot work raises `EngineUnavailable`; a default one is skipped.
-    Raises `UnsupportedModel` when some sub-net runs on no engine, `UnknownName` for an unknown engine.
+    Raises `UnknownName` for an unknown engine.
     """
     skipped: list[str] = []
     loaded: list[Engine] = []
-    for name in engines or DEFAULT_ENGINES:
+    for name in names or DEFAULT_ENGINES:
         try:
-            loaded.append(load_engine(name))
+            loaded.append(load_engine(name, cache_dir))
         except EngineUnavailable as reason:
-            if engines:
+            if names:
                 raise
             skipped.append(str(reason))
-    return compile_with(loaded, artifact, threads=threads, skipped=tuple(skipped))
+    return Engines(tuple(loaded), tuple(skipped))
 
 
-def compile_with(
-    engines: Sequence[Engine], artifact: Artifact, *, threads: int, skipped: tuple[str, ...] = ()
+def compile_artifact(
+    artifact: Artifact, engines: Engines, *, threads: int, without: AbstractSet[Pair] = frozenset()
 ) -> Programs:
-    """All sub-nets on these engines; raises `UnsupportedModel` when some sub-net runs on none of them."""
+    """All sub-nets on all engines but for some pairs that are known to be of no use.
+
+    Raises `UnsupportedModel` when some sub-net runs on no engine.
+    """
     names = artifact.manifest.names
     by_subnet: dict[str, dict[str, Program]] = {name: {} for name in names}
-    versions: dict[str, str] = {}
-    reasons = list(skipped)
-    for engine in engines:
+    reasons = list(engines.skipped)
+    for engine in engines.loaded:
+        wanted = [name for name in names if (name, engine.name) not in without]
         try:
-            compiled = engine.compile(artifact, names, threads=threads)
+            compiled = engine.compile(artifact, wanted, threads=threads) if wanted else {}
         except UnsupportedModel as reason:
             reasons.append(str(reason))
             continue
-        for name in names:
-            program = compiled[name]
+        for name, program in compiled.items():
             if isinstance(program, UnsupportedModel):
                 reasons.append(str(program))
             else:
                 by_subnet[name][engine.name] = program
-                versions[engine.name] = engine.version
     for name, programs in by_subnet.items():
         if not programs:
             raise UnsupportedModel(f"sub-net {name} runs on no engine: " + "; ".join(reasons))
-    return Programs(by_subnet, versions, tuple(reasons), threads)
+    return Programs(by_subnet, engines.versions, tuple(reasons), threads)

@@ -14,8 +14,8 @@ from models.materialize import materialize
 from runtime import _kernels
 from runtime.errors import EngineUnavailable, UnsupportedModel
 from runtime.lowering.lower import lower
+from runtime.lowering.shrink import shrunk
 from runtime.machine import this_machine
-from runtime.profile_cache import default_folder
 from runtime.sparse_network import network
 from runtime.tiling_cache import TilingCache
 
@@ -134,17 +134,17 @@ class SparseEngine:
         return programs
 
 
-def cpu() -> SparseEngine:
+def cpu(cache_dir: Path) -> SparseEngine:
     """The sparse engine; raises `EngineUnavailable` where DOWNSHIFT_FORCE_ISA names what is not there."""
     try:
         _kernels.isa()
     except ValueError as error:
         raise EngineUnavailable(f"engine {NAME}: {error}") from error
-    return SparseEngine(default_folder())
+    return SparseEngine(cache_dir)
 
 
 def _described(artifact: Artifact, subnet: str) -> _kernels.Network:
     try:
-        return network(lower(materialize(artifact, subnet)))
+        return network(shrunk(lower(materialize(artifact, subnet))))
     except UnsupportedModel as reason:
         raise UnsupportedModel(f"engine {NAME}: sub-net {subnet}: {reason}") from reason

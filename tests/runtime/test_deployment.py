@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ from tests.models.tiny_artifact import tiny_artifact
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = Effort(batch_sizes=(1, 2), seconds=0.01, min_runs=2, max_runs=4)
+QUICK = Effort(batch_sizes=(1, 2), seconds=0.01, min_runs=2, max_runs=4, tune_seconds=0.01)
 
 
 @pytest.fixture
@@ -77,9 +78,19 @@ def test_the_second_preparation_finds_the_profile_unless_told_to_measure(model: 
     heard.clear()
     again = prepare(model, setup, progress=lambda *report: heard.append(report))
     assert again.profile == first.profile
-    assert heard[-1] == (1.0, "profile found in the cache")
-    measured = prepare(model, Setup(**{**vars(setup), "remeasure": True}))
+    assert "profile found in the cache" in [text for _, text in heard]
+    assert heard[-1] == (1.0, "ready")
+    measured = prepare(model, replace(setup, remeasure=True))
     assert measured.profile != first.profile
+
+
+def test_only_programs_that_won_are_kept_with_and_without_cache(model: Path, setup: Setup) -> None:
+    both = replace(setup, engines=None)
+    for _ in range(2):
+        prepared = prepare(model, both)
+        won = {(m.subnet, m.engine) for m in prepared.profile.measurements if m.chosen}
+        by_subnet = prepared.programs.by_subnet
+        assert {(subnet, name) for subnet, found in by_subnet.items() for name in found} == won
 
 
 def test_a_damaged_artifact_is_refused(model: Path, setup: Setup) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.models.tiny_artifact import tiny_artifact
 if TYPE_CHECKING:
     from models.artifact import Artifact
 
+NOWHERE = Path()  # these engines remember nothing
 NAMES = ("s0", "s1", "s2")
 
 
@@ -30,7 +32,7 @@ def batch(examples: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_program_answers_what_the_reference_says_of_its_sub_net(name: str) -> None:
     artifact = tiny_artifact()
-    program = onnx_engine.cpu().compile(artifact, NAMES, threads=1)[name]
+    program = onnx_engine.cpu(NOWHERE).compile(artifact, NAMES, threads=1)[name]
     assert not isinstance(program, UnsupportedModel)
     reference = onnx.reference.ReferenceEvaluator(materialize(artifact, name))
     (expected,) = cast("list[Any]", reference.run(None, {"image": batch(3)}))
@@ -41,7 +43,7 @@ def test_a_program_answers_what_the_reference_says_of_its_sub_net(name: str) -> 
 
 
 def test_a_batch_equals_its_examples() -> None:
-    program = onnx_engine.cpu().compile(tiny_artifact(), NAMES, threads=2)["s1"]
+    program = onnx_engine.cpu(NOWHERE).compile(tiny_artifact(), NAMES, threads=2)["s1"]
     assert not isinstance(program, UnsupportedModel)
     together = program.run(batch(5))
     alone = np.concatenate([program.run(batch(5)[i : i + 1]) for i in range(5)])
@@ -56,7 +58,7 @@ def test_a_sub_net_onnxruntime_cannot_run_is_named_with_the_reason(monkeypatch: 
         return model
 
     monkeypatch.setattr(onnx_engine, "materialize", with_unknown_operator)
-    compiled = onnx_engine.cpu().compile(tiny_artifact(), NAMES, threads=1)
+    compiled = onnx_engine.cpu(NOWHERE).compile(tiny_artifact(), NAMES, threads=1)
     assert isinstance(reason := compiled["s1"], UnsupportedModel)
     assert "sub-net s1" in str(reason)
     assert "NoSuchOperator" in str(reason)
@@ -64,7 +66,7 @@ def test_a_sub_net_onnxruntime_cannot_run_is_named_with_the_reason(monkeypatch: 
 
 
 def test_the_version_is_onnxruntimes() -> None:
-    assert onnx_engine.cpu().version == onnxruntime.__version__
+    assert onnx_engine.cpu(NOWHERE).version == onnxruntime.__version__
 
 
 def has_gpu() -> bool:
@@ -81,14 +83,14 @@ def has_gpu() -> bool:
 def test_without_a_gpu_its_engines_say_so(factory: object) -> None:
     assert callable(factory)
     with pytest.raises(EngineUnavailable, match=r"engine onnxruntime-.*use engine onnxruntime"):
-        factory()
+        factory(NOWHERE)
 
 
 @pytest.mark.skipif(not has_gpu(), reason="needs an NVIDIA GPU")
 def test_cuda_answers_what_the_cpu_does() -> None:
     artifact = tiny_artifact()
-    on_cpu = onnx_engine.cpu().compile(artifact, NAMES, threads=1)["s1"]
-    on_gpu = onnx_engine.cuda().compile(artifact, NAMES, threads=1)["s1"]
+    on_cpu = onnx_engine.cpu(NOWHERE).compile(artifact, NAMES, threads=1)["s1"]
+    on_gpu = onnx_engine.cuda(NOWHERE).compile(artifact, NAMES, threads=1)["s1"]
     assert not isinstance(on_cpu, UnsupportedModel)
     assert not isinstance(on_gpu, UnsupportedModel)
     np.testing.assert_allclose(on_gpu.run(batch(4)), on_cpu.run(batch(4)), atol=1e-3)
@@ -99,8 +101,9 @@ def test_compiling_and_running_prints_nothing() -> None:
     script = (
         "from tests.models.tiny_artifact import tiny_artifact\n"
         "from runtime import onnx_engine\n"
+        "from pathlib import Path\n"
         "import numpy as np\n"
-        "programs = onnx_engine.cpu().compile(tiny_artifact(), ('s0', 's1'), threads=2)\n"
+        "programs = onnx_engine.cpu(Path()).compile(tiny_artifact(), ('s0', 's1'), threads=2)\n"
         "programs['s0'].run(np.zeros((1, 3, 5, 5), np.float32))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -39,6 +39,17 @@ def test_every_count_runs_on_the_engine_that_is_faster_at_the_next_measured_size
     assert latency.p50 == (0.0, 1.0, 3.0, 4.0, 5.0), "two examples on b cost what b takes, not what a takes"
 
 
+def test_an_engine_that_is_nowhere_chosen_is_outrun() -> None:
+    rows = (
+        measurement("s50", 1, 1.0, engine="a"),
+        measurement("s50", 1, 2.0, engine="b", chosen=False),
+        measurement("s90", 1, 1.0, engine="a", chosen=False),
+        measurement("s90", 1, 0.5, engine="b"),
+        measurement("s90", 1, 3.0, engine="c", chosen=False),
+    )
+    assert Profile("", MACHINE, rows).outrun == {("s50", "b"), ("s90", "a"), ("s90", "c")}
+
+
 def test_a_sub_net_is_dominated_by_one_as_accurate_and_as_fast() -> None:
     measured = profile({"s50": 0.002, "s90": 0.004, "s98": 0.001})
     assert measured.dominated == {"s90"}

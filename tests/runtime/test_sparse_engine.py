@@ -112,7 +112,7 @@ def test_the_version_names_the_instruction_set(engine):
     assert engine.version.endswith(_kernels.isa())
 
 
-def test_an_instruction_set_that_is_not_there_makes_the_engine_unavailable(monkeypatch):
+def test_an_instruction_set_that_is_not_there_makes_the_engine_unavailable(monkeypatch, tmp_path):
     monkeypatch.setenv("DOWNSHIFT_FORCE_ISA", "sse0")
     with pytest.raises(EngineUnavailable, match="sse0"):
-        load_engine("sparse")
+        load_engine("sparse", tmp_path)

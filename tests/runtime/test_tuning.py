@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runtime.programs import Programs
+from runtime.tuning import tune
+from tests.runtime.doubles import FakeClock, FakeProgram
+
+
+@dataclass
+class Adjustable(FakeProgram):
+    tuned: bool = False
+    spent: list[float] = field(default_factory=list)
+
+    def tune(self, seconds: float) -> None:
+        self.spent.append(seconds)
+
+
+CLOCK = FakeClock()
+
+
+def test_what_can_be_tuned_and_was_not_is_tuned_and_nothing_else() -> None:
+    fresh, tuned, plain = Adjustable(CLOCK), Adjustable(CLOCK, tuned=True), FakeProgram(CLOCK)
+    heard: list[tuple[float, str]] = []
+    programs = Programs({"s50": {"a": fresh, "b": plain}, "s90": {"a": tuned}}, {}, (), 1)
+    tune(programs, 2.0, lambda *report: heard.append(report))
+    assert (fresh.spent, tuned.spent) == ([2.0], [])
+    assert heard == [(0.0, "tuning s50")]
+
+
+def test_no_seconds_is_no_tuning() -> None:
+    fresh = Adjustable(CLOCK)
+    tune(Programs({"s50": {"a": fresh}}, {}, (), 1), 0.0)
+    assert fresh.spent == []
