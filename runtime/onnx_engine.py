@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pynvml
 
-from models.materialize import materialize
+from runtime.dense_model import dense_model
 from runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class OnnxProgram:
 
 @dataclass(frozen=True)
 class OnnxEngine:
-    """Compiles each materialised sub-net with one execution provider, falling back to no other."""
+    """Compiles each sub-net with one execution provider, falling back to no other."""
 
     name: str
     provider: str
@@ -64,7 +64,7 @@ class OnnxEngine:
         options.log_severity_level = ERRORS_ONLY
         # Idle threads that spin would starve the event loop and every other program on the machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = materialize(artifact, subnet).SerializeToString()
+        model = dense_model(artifact, subnet)
         try:
             session = ort.InferenceSession(model, options, providers=[self.provider])
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class of their own

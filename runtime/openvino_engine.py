@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import openvino as ov
 
-from models.materialize import materialize
+from runtime.dense_model import dense_model
 from runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class OpenVinoProgram:
 
 @dataclass(frozen=True)
 class OpenVinoEngine:
-    """Compiles each materialised sub-net; precision: what it computes in, "f32" or "bf16"."""
+    """Compiles each sub-net; precision: what it computes in, "f32" or "bf16"."""
 
     name: str
     precision: str
@@ -60,7 +60,7 @@ class OpenVinoEngine:
         }
         programs: dict[str, OpenVinoProgram | UnsupportedModel] = {}
         for subnet in subnets:
-            model = materialize(artifact, subnet).SerializeToString()
+            model = dense_model(artifact, subnet)
             try:
                 compiled = core.compile_model(core.read_model(model), DEVICE, options)
             except RuntimeError as error:

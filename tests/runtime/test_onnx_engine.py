@@ -51,13 +51,13 @@ def test_a_batch_equals_its_examples() -> None:
 
 
 def test_a_sub_net_onnxruntime_cannot_run_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_unknown_operator(artifact: Artifact, subnet: str) -> onnx.ModelProto:
+    def with_unknown_operator(artifact: Artifact, subnet: str) -> bytes:
         model = materialize(artifact, subnet)
         if subnet == "s1":
             model.graph.node.append(helper.make_node("NoSuchOperator", ["logits"], ["more"]))
-        return model
+        return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(onnx_engine, "materialize", with_unknown_operator)
+    monkeypatch.setattr(onnx_engine, "dense_model", with_unknown_operator)
     compiled = onnx_engine.cpu(NOWHERE).compile(tiny_artifact(), NAMES, threads=1)
     assert isinstance(reason := compiled["s1"], UnsupportedModel)
     assert "sub-net s1" in str(reason)
