@@ -67,12 +67,13 @@ def frontier(profile: Profile, slo: float) -> tuple[NDArray[np.float64], NDArray
 
     Sub-nets that cannot meet the budget are left out; with unknown accuracies each counts as right.
     """
-    points = [(0.0, 0.0)]
-    for subnet in profile.subnets:
-        if (cost := _least_cost(subnet, slo)) is not None:
-            points.append((cost, 1.0 if subnet.accuracy is None else subnet.accuracy))
+    points = [
+        (cost, 1.0 if subnet.accuracy is None else subnet.accuracy)
+        for subnet in profile.subnets
+        if (cost := _least_cost(subnet, slo)) is not None
+    ]
     hull: list[tuple[float, float]] = []
-    for x, y in sorted(points):
+    for x, y in [(0.0, 0.0), *sorted(points)]:
         if hull and y <= hull[-1][1]:
             continue
         while len(hull) > 1 and _turns_up(hull[-2], hull[-1], (x, y)):

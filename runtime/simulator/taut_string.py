@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +51,6 @@ def _slope(chain: Sequence[Point]) -> float:
 
 def _between(knots: Sequence[Point]) -> list[float]:
     values = []
-    for (x0, y0), (x1, y1) in zip(knots, knots[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(knots):
         values += [y0 + (y1 - y0) * (x - x0) / (x1 - x0) for x in range(x0 + 1, x1)] + [y1]
     return values

@@ -1,0 +1,53 @@
+"""All policies by name, as `downshift simulate --policy` takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.errors import UnknownName
+from runtime.policies.budget import BudgetPolicy
+from runtime.policies.clipper import Clipper
+from runtime.policies.fixed import FixedPolicy
+from runtime.policies.greedy import MaxAccuracy, MaxBatch
+from runtime.policies.infaas import Infaas
+from runtime.policies.model_switching import ModelSwitching
+from runtime.policies.ramsis import Ramsis
+from runtime.policies.slackfit import SlackFit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runtime.policy import Policy
+    from runtime.profile import Profile
+
+BUILDERS: Mapping[str, Callable[[Profile, float], Policy]] = {
+    "downshift": lambda _profile, _slo: BudgetPolicy(),
+    "slackfit": lambda profile, _slo: SlackFit.build(profile),
+    "ramsis": Ramsis.build,
+    "infaas": lambda _profile, _slo: Infaas(),
+    "model-switching": ModelSwitching.build,
+    "max-accuracy": lambda _profile, _slo: MaxAccuracy(),
+    "max-batch": lambda _profile, _slo: MaxBatch(),
+}
+"""Policies that are made from a profile and an SLO in seconds."""
+
+PER_SUBNET: Mapping[str, Callable[[Profile, float, str], Policy]] = {
+    "fixed": lambda _profile, _slo, subnet: FixedPolicy(subnet),
+    "clipper": lambda profile, slo, subnet: Clipper(subnet, slo, profile.batch_sizes[-1]),
+}
+"""Policies that stay with one sub-net, named as in `fixed:s90`."""
+
+
+def names(profile: Profile) -> tuple[str, ...]:
+    """Every policy there is for the sub-nets of a profile, ours first."""
+    return (*BUILDERS, *(f"{kind}:{subnet}" for kind in PER_SUBNET for subnet in profile.names))
+
+
+def build(name: str, profile: Profile, slo: float) -> Policy:
+    """The named policy, for an SLO in seconds; raises `UnknownName`."""
+    if name in BUILDERS:
+        return BUILDERS[name](profile, slo)
+    kind, _, subnet = name.partition(":")
+    if kind in PER_SUBNET and subnet in profile.names:
+        return PER_SUBNET[kind](profile, slo, subnet)
+    raise UnknownName("policy", name, names(profile))
