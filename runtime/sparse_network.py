@@ -80,7 +80,10 @@ def _add(made: _kernels.Network, operation: Operation, shapes: tuple[Shape, ...]
             made.combine(output, source, None, None, None, None, activation.value)
         case ChannelAffine(output=output, input=source):
             scale, shift = _floats(operation.scale), _floats(operation.shift)
-            made.combine(output, source, None, None, scale, shift, operation.activation.value)
+            if len(shapes[source]) == 1:
+                made.linear(output, source, np.diag(scale), shift, operation.activation.value)
+            else:
+                made.combine(output, source, None, None, scale, shift, operation.activation.value)
         case Pad(output, source, before, _):
             piece = (source, before[0], shapes[source][0], 0, 1, 1, 1, -before[1], -before[2])
             made.place(output, _map(shapes[output]), [piece])

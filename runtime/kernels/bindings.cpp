@@ -138,11 +138,11 @@ NB_MODULE(_kernels, module) {
             if (weight.shape(0) != bias.size()) throw std::invalid_argument("convolution: weight and bias disagree");
             self.conv({output, input, residual.value_or(-1), window(kernel, stride, padding), groups,
                        activation_named(activation), values(weight), values(bias)});
-        }, "output"_a, "input"_a, "weight"_a, "bias"_a, "stride"_a, "padding"_a, "groups"_a, "activation"_a, "residual"_a.none())
+        }, "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), "stride"_a, "padding"_a, "groups"_a, "activation"_a, "residual"_a.none())
         .def("linear", [](Network& self, int output, int input, const Floats<2>& weight, const Floats<1>& bias,
                           const std::string& activation) {
             self.linear({output, input, activation_named(activation), values(weight), values(bias)}, int(weight.shape(0)));
-        }, "output"_a, "input"_a, "weight"_a, "bias"_a, "activation"_a)
+        }, "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), "activation"_a)
         .def("pool", [](Network& self, int output, int input, const Pair& kernel, const Pair& stride, const Four& padding,
                         bool maximum, bool count_padding) {
             self.pool({output, input, window(kernel, stride, padding), maximum, count_padding});
@@ -187,7 +187,7 @@ NB_MODULE(_kernels, module) {
         }, "workers"_a, "seconds"_a, "isa"_a = nb::none());
 
     nb::class_<Program>(module, "Program", "A network compiled for one instruction set and its workers.")
-        .def("run", &run, "batch"_a, "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
+        .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
         .def_prop_ro("tilings", [](const Program& self) { return tuples(self.tilings()); })
         .def_prop_ro("stream_bytes", &Program::stream_bytes)
         .def_prop_ro("workspace_bytes", &Program::workspace_bytes)

@@ -109,6 +109,19 @@ struct PlaceTask {
     float* row;           // scratch, one row
 };
 
+// Every second row and column of one plane, even and odd columns at once: even[y][x] = source[2y][2x], odd[y][x] =
+// source[2y][2x + 1], zero where that is no pixel. Reads up to two vectors past a row.
+struct HalveTask {
+    const float* source;  // pixel (row of the first remainder, 0)
+    int source_rows;      // rows from there to the end of the map
+    int source_width, source_pitch;
+    float* even;          // row 0 of copy 0, or null
+    float* odd;
+    int height, pitch;
+    std::ptrdiff_t copy_step;
+    int copies;
+};
+
 // Maximum or mean over windows of one plane.
 struct PoolTask {
     const float* source;  // pixel (0, 0)
@@ -131,6 +144,7 @@ struct Isa {
     void (*combine)(const CombineTask&);
     void (*linear)(const LinearTask&);
     void (*place)(const PlaceTask&);
+    void (*halve)(const HalveTask&);
     void (*pool)(const PoolTask&);
     float (*sum)(const float* vectors, int count);
 };

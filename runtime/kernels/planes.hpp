@@ -16,12 +16,17 @@ static void combine(const CombineTask& task) {
     }
 }
 
+DOWNSHIFT_INLINE float sum_of_lanes(Vec value) {
+    if constexpr (lanes >= 16) value += concatenated<8>(value, value, Lanes{});
+    if constexpr (lanes >= 8) value += concatenated<4>(value, value, Lanes{});
+    value += concatenated<2>(value, value, Lanes{});
+    return value[0] + value[1];
+}
+
 static float sum(const float* vectors, int count) {
     Vec total = {};
     for (int v = 0; v < count; ++v) total += load(vectors + v * lanes);
-    float result = 0;
-    for (int lane = 0; lane < lanes; ++lane) result += total[lane];
-    return result;
+    return sum_of_lanes(total);
 }
 
 static float activated_scalar(float value, Activation activation) {
@@ -36,9 +41,7 @@ static float dot(const float* a, const float* b, int count) {
             const LooseVec left = *reinterpret_cast<const LooseVec*>(a + i + k * lanes);
             total[k] += left * load(b + i + k * lanes);
         }
-    const Vec folded = (total[0] + total[1]) + (total[2] + total[3]);
-    float result = 0;
-    for (int lane = 0; lane < lanes; ++lane) result += folded[lane];
+    float result = sum_of_lanes((total[0] + total[1]) + (total[2] + total[3]));
     for (; i < count; ++i) result += a[i] * b[i];
     return result;
 }
@@ -67,8 +70,15 @@ static void linear(const LinearTask& task) {
 
 // Writes one row of `pitch` floats to every copy whose rows include it; `y` may lie in a copy's guard.
 static void store_row(float* output, int y, int pitch, int copies, std::ptrdiff_t copy_step, const float* row) {
-    for (int copy = 0; copy < copies; ++copy)
-        __builtin_memcpy(output + y * std::ptrdiff_t(pitch) + copy * copy_step, row, std::size_t(pitch) * 4);
+    output += y * std::ptrdiff_t(pitch);
+    for (int copy = 0; copy < copies; ++copy, output += copy_step) {
+        if (pitch == 4)
+            __builtin_memcpy(output, row, 16);
+        else if (pitch == 8)
+            __builtin_memcpy(output, row, 32);
+        else
+            for (int x = 0; x < pitch; x += lanes) store_loose(output + x, *reinterpret_cast<const LooseVec*>(row + x));
+    }
 }
 
 // The x for which x * stride + left lies in [0, width): [first, end) within [0, limit].
@@ -91,12 +101,68 @@ static void place(const PlaceTask& task) {
             const float* source = task.source + std::ptrdiff_t(from) * task.source_pitch + task.left;
             if (task.stride_x == 1)
                 for (int x = first; x < end; ++x) task.row[x] = source[x];
-            else if (task.stride_x == 2)
-                for (int x = first; x < end; ++x) task.row[x] = source[2 * x];
             else
                 for (int x = first; x < end; ++x) task.row[x] = source[x * task.stride_x];
         }
         store_row(task.output, y, task.pitch, task.copies, task.copy_step, task.row);
+    }
+}
+
+DOWNSHIFT_INLINE Vec load_loose(const float* at) { return *reinterpret_cast<const LooseVec*>(at); }
+
+template <int ODD, int... I>
+DOWNSHIFT_INLINE Vec every_second(Vec low, Vec high, Indices<I...>) {
+    return __builtin_shufflevector(low, high, (2 * I + ODD)...);
+}
+
+// The first halves of both.
+template <int... I>
+DOWNSHIFT_INLINE Vec first_halves(Vec low, Vec high, Indices<I...>) {
+    return __builtin_shufflevector(low, high, (I < lanes / 2 ? I : I + lanes / 2)...);
+}
+
+// The bits of the lanes that hold pixels when `rows` rows of `pitch` lanes hold `columns` pixels each.
+DOWNSHIFT_INLINE std::uint16_t pixels(int rows, int columns, int pitch) {
+    if (columns <= 0) return 0;
+    const std::uint32_t row = columns >= pitch ? (1u << pitch) - 1 : (1u << columns) - 1;
+    std::uint32_t bits = 0;
+    for (int r = 0; r < rows && r * pitch < lanes; ++r) bits |= row << (r * pitch);
+    return std::uint16_t(bits);
+}
+
+static void halve(const HalveTask& task) {
+    const int together = task.pitch < lanes ? lanes / task.pitch : 1;  // output rows of a vector
+    const int columns[2] = {(task.source_width + 1) / 2, task.source_width / 2};
+    float* const outputs[2] = {task.even, task.odd};
+    const bool row_holds_all = 2 * task.pitch <= task.source_pitch;  // else a load reaches into the next row
+    const std::ptrdiff_t down = 2 * std::ptrdiff_t(task.source_pitch);
+    for (int y = 0; y < task.height; y += together) {
+        const float* row = task.source + y * down;
+        const int rows = (task.source_rows + 1) / 2 - y;  // of this and the following output rows, those with pixels
+        for (int x = 0; x < task.pitch; x += lanes) {
+            Vec low = {}, high = {};
+            if (rows > 0 && together == 1) {
+                low = load_loose(row + 2 * x);
+                high = load_loose(row + 2 * x + lanes);
+            } else if (rows > 0 && together == 2) {
+                low = load_loose(row);
+                if (rows > 1) high = load_loose(row + down);
+            } else if (rows > 0) {
+                low = first_halves(load_loose(row), rows > 1 ? load_loose(row + down) : Vec{}, Lanes{});
+                if (rows > 2)
+                    high = first_halves(load_loose(row + 2 * down), rows > 3 ? load_loose(row + 3 * down) : Vec{}, Lanes{});
+            }
+            const Vec halves[2] = {every_second<0>(low, high, Lanes{}), every_second<1>(low, high, Lanes{})};
+            for (int odd = 0; odd < 2; ++odd) {
+                if (!outputs[odd]) continue;
+                const int pitch = together == 1 ? lanes : task.pitch;
+                const Vec value = row_holds_all && rows >= together
+                                      ? halves[odd]
+                                      : masked(halves[odd], pixels(rows, columns[odd] - x, pitch));
+                float* output = outputs[odd] + y * std::ptrdiff_t(task.pitch) + x;
+                for (int copy = 0; copy < task.copies; ++copy, output += task.copy_step) store_loose(output, value);
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int farthest_column = 3;          // columns a kernel can move a result sideways
 constexpr int slack_vectors = 32;           // a tile that ends outside the map still reads its V vectors
+constexpr double most_waste = 0.35;         // zeros among the stored weights at which sharing positions still pays
 constexpr std::size_t l1_bytes = 36 * 1024; // what the source planes of a block may take of the L1 cache
 
 int floor_divide(int value, int divisor) {
@@ -95,6 +96,27 @@ const ConvEntry* kernel_for(const Isa& isa, Columns columns, const Layout& outpu
     return nullptr;
 }
 
+bool rows_fit(const Conv& conv, int rows) {
+    return rows == 1 || conv.groups == 1 || int(conv.bias.size()) / conv.groups % rows == 0;
+}
+
+// The nonzeros of a convolution for each number of rows, collected when first asked for.
+class NonzerosOfRows {
+public:
+    NonzerosOfRows(const Conv& conv, int input_channels, SourceMap source)
+        : conv_(conv), input_channels_(input_channels), source_(std::move(source)) {}
+
+    const Nonzeros& of(int rows) {
+        return known_.try_emplace(rows, conv_, input_channels_, source_, rows).first->second;
+    }
+
+private:
+    const Conv& conv_;
+    int input_channels_;
+    SourceMap source_;
+    std::map<int, Nonzeros> known_;
+};
+
 // A source of pixels that several convolutions with the same strides share.
 using PhaseKey = std::tuple<int, int, int, int>;  // tensor, strides, pitch
 
@@ -136,13 +158,6 @@ public:
         add(store_step(value(network_.output())));
         for (std::size_t& floats : plan_.buffer_floats) floats += std::size_t(slack_vectors * isa_.lanes);
         return std::move(plan_);
-    }
-
-    std::vector<std::vector<Tiling>> choices() {
-        std::vector<std::vector<Tiling>> all;
-        for (const Operation& operation : network_.operations())
-            if (const Conv* conv = std::get_if<Conv>(&operation)) all.push_back(choices_for(*conv, reaches_[all.size()]));
-        return all;
     }
 
 private:
@@ -255,7 +270,7 @@ private:
     }
 
     void add_operation(const Conv& conv) {
-        const Reach& reach = reaches_[plan_.tilings.size()];
+        const Reach& reach = reaches_[plan_.convs.size()];
         Value source;
         std::vector<std::pair<int, int>> phases = {{0, 0}};
         PhaseGroup* group = nullptr;
@@ -271,21 +286,29 @@ private:
                 phases = group->phases;
                 break;
         }
-        const SourceMap map = source_map(conv, reach, source.layout, phases);
-        const Columns columns = columns_of(reach);
-        const Tiling tiling = tilings_.empty() ? default_tiling(conv, reach) : tilings_[plan_.tilings.size()];
-        const ConvEntry* kernel = kernel_for(isa_, columns, reach.output, tiling);
-        if (!kernel || tiling.block < 1 || tiling.parts < 1 || tiling.parts > 64 || !rows_fit(conv, tiling.rows))
-            throw std::invalid_argument("tiling: no kernel " + std::string(isa_.name) + " for " +
-                                        std::to_string(tiling.vectors) + " vectors and " + std::to_string(tiling.rows) +
-                                        " rows in convolution " + std::to_string(plan_.tilings.size()));
-        Value residual;
-        if (conv.residual >= 0) residual = value(conv.residual);
+        const auto nonzeros = std::make_shared<NonzerosOfRows>(conv, network_.tensor(conv.input).shape.channels,
+                                                               source_map(conv, reach, source.layout, phases));
+        const Value residual = conv.residual >= 0 ? value(conv.residual) : Value{};
         place_output(conv.output, conv.residual == conv.input ? -1 : conv.residual);
-        const int input_channels = network_.tensor(conv.input).shape.channels;
-        add(conv_step(*kernel, pack(conv, input_channels, map, tiling, isa_.lanes), tiling, source, value(conv.output),
-                      conv.residual >= 0 ? &residual : nullptr, int(conv.bias.size()), conv.activation));
-        plan_.tilings.push_back(tiling);
+        ConvSite site;
+        site.step = plan_.steps.size();
+        site.planes = source.layout.shape.channels;
+        site.vectors = reach.output.vectors;
+        site.moves = columns_of(reach) != Columns::none;
+        site.kernels = usual_tilings(conv, reach, site.planes, *nonzeros);
+        site.tiling = tilings_.empty() ? site.kernels.front() : tilings_[plan_.convs.size()];
+        site.make = [this_isa = &isa_, &conv, nonzeros, source, residual, reach, output = value(conv.output),
+                     number = plan_.convs.size()](const Tiling& tiling) {
+            const ConvEntry* kernel = kernel_for(*this_isa, columns_of(reach), reach.output, tiling);
+            if (!kernel || tiling.block < 1 || tiling.parts < 1 || tiling.parts > 64 || !rows_fit(conv, tiling.rows))
+                throw std::invalid_argument("tiling: convolution " + std::to_string(number) + " has no " +
+                                            this_isa->name + " kernel for " + std::to_string(tiling.vectors) +
+                                            " vectors and " + std::to_string(tiling.rows) + " rows");
+            return conv_step(*kernel, pack(nonzeros->of(tiling.rows), tiling, this_isa->lanes), tiling, source, output,
+                             conv.residual >= 0 ? &residual : nullptr, int(conv.bias.size()), conv.activation);
+        };
+        add(site.make(site.tiling));
+        plan_.convs.push_back(std::move(site));
         if (reach.access == Access::expanded || (group && --group->uses == 0)) free_.push_back(source);
     }
 
@@ -325,10 +348,6 @@ private:
         add(flatten_step(value(op.input), value(op.output)));
     }
 
-    static bool rows_fit(const Conv& conv, int rows) {
-        return rows == 1 || conv.groups == 1 || int(conv.bias.size()) / conv.groups % rows == 0;
-    }
-
     // Cycles for one vector's multiply-add when V vectors share a weight (measured from the L1 cache), times the
     // vectors computed in vain by the last tile.
     static double cost(int vectors, const Layout& output) {
@@ -352,69 +371,37 @@ private:
         return std::clamp((2 * threads_ + tiles - 1) / tiles, 1, 16);
     }
 
-    int planes_of(const Conv& conv, const Reach& reach) const {
-        const int channels = network_.tensor(conv.input).shape.channels;
-        if (reach.access == Access::expanded) return channels * conv.window.kernel_y * conv.window.kernel_x;
-        if (reach.access == Access::phases) return channels * int(groups_.at(key(conv, reach)).phases.size());
-        return channels;
-    }
-
-    Tiling tiling_for(const Conv& conv, const Reach& reach, int vectors, int rows) const {
+    Tiling usual_tiling(const Reach& reach, int planes, int vectors, int rows) const {
         Tiling tiling;
         tiling.vectors = vectors;
         tiling.rows = rows;
-        tiling.block = block_for(reach, planes_of(conv, reach), vectors);
-        tiling.split = vectors == 1;
+        tiling.block = block_for(reach, planes, vectors);
+        tiling.split = vectors == 1 && columns_of(reach) != Columns::none;
         tiling.parts = parts_for(reach, vectors);
         return tiling;
     }
 
-    int default_rows(const Conv& conv) const {
-        const int input_channels = network_.tensor(conv.input).shape.channels;
-        return rows_fit(conv, 4) && conv.bias.size() >= 4 && wasted(conv, input_channels, 4) < 0.35 ? 4 : 1;
-    }
-
-    Tiling default_tiling(const Conv& conv, const Reach& reach) const {
-        const Columns columns = columns_of(reach);
-        for (int rows : {default_rows(conv), 1}) {
-            int best = 0;
-            for (int k = 0; k < isa_.conv_count; ++k) {
-                const ConvEntry& kernel = isa_.convs[k];
-                if (kernel.rows != rows || !usable(kernel, columns, reach.output)) continue;
-                const bool spills = kernel.vectors > (isa_.lanes == 16 ? 8 : 4) / (rows == 1 ? 1 : 2);
-                if (spills && best) continue;
-                if (!best || cost(kernel.vectors, reach.output) < cost(best, reach.output)) best = kernel.vectors;
-            }
-            if (best) return tiling_for(conv, reach, best, rows);
-        }
-        throw std::invalid_argument("convolution: no kernel for rows of " + std::to_string(reach.output.per_row) + " vectors");
-    }
-
-    std::vector<Tiling> choices_for(const Conv& conv, const Reach& reach) const {
-        std::vector<Tiling> choices = {default_tiling(conv, reach)};
-        const auto offer = [&](const Tiling& tiling) {
-            if (std::find(choices.begin(), choices.end(), tiling) == choices.end()) choices.push_back(tiling);
+    // One for every kernel that fits, most promising first.
+    std::vector<Tiling> usual_tilings(const Conv& conv, const Reach& reach, int planes, NonzerosOfRows& nonzeros) const {
+        const bool several = rows_fit(conv, 4) && conv.bias.size() >= 4 && nonzeros.of(4).wasted() < most_waste;
+        const auto expected = [&](const ConvEntry& kernel) {
+            const bool spills = kernel.vectors * (kernel.rows == 1 ? 1 : 2) > (isa_.lanes == 16 ? 8 : 4);
+            return cost(kernel.vectors, reach.output) * (spills ? 1.5 : 1.0) * (kernel.rows == 1 && several ? 2.0 : 1.0);
         };
-        const Columns columns = columns_of(reach);
-        const int planes = planes_of(conv, reach);
-        for (int k = 0; k < isa_.conv_count; ++k) {
-            const ConvEntry& kernel = isa_.convs[k];
-            if (kernel.rows != choices.front().rows || !usable(kernel, columns, reach.output)) continue;
-            if (cost(kernel.vectors, reach.output) > 1.5 * cost(choices.front().vectors, reach.output)) continue;
-            const Tiling base = tiling_for(conv, reach, kernel.vectors, kernel.rows);
-            for (const bool split : {false, true}) {
-                if (split && columns == Columns::none) continue;
-                for (const int block : {base.block, planes, base.block / 2, base.block * 2})
-                    for (const int parts : {base.parts, 1, threads_, 2 * threads_}) {
-                        Tiling tiling = base;
-                        tiling.split = split;
-                        tiling.block = std::clamp(block, 1, planes);
-                        tiling.parts = parts;
-                        if (parts * ((reach.output.vectors + kernel.vectors - 1) / kernel.vectors) >= threads_) offer(tiling);
-                    }
-            }
-        }
-        return choices;
+        std::vector<const ConvEntry*> kernels;
+        for (int k = 0; k < isa_.conv_count; ++k)
+            if (usable(isa_.convs[k], columns_of(reach), reach.output) && (isa_.convs[k].rows == 1 || several))
+                kernels.push_back(&isa_.convs[k]);
+        if (kernels.empty())
+            throw std::invalid_argument("convolution: no kernel for rows of " + std::to_string(reach.output.per_row) +
+                                        " vectors");
+        std::stable_sort(kernels.begin(), kernels.end(), [&](const ConvEntry* a, const ConvEntry* b) {
+            return expected(*a) < expected(*b);
+        });
+        std::vector<Tiling> tilings;
+        for (const ConvEntry* kernel : kernels)
+            tilings.push_back(usual_tiling(reach, planes, kernel->vectors, kernel->rows));
+        return tilings;
     }
 
     const Network& network_;
@@ -434,10 +421,6 @@ private:
 
 Plan make_plan(const Network& network, const Isa& isa, int threads, std::vector<Tiling> tilings) {
     return Planner(network, isa, threads).plan(std::move(tilings));
-}
-
-std::vector<std::vector<Tiling>> tiling_choices(const Network& network, const Isa& isa, int threads) {
-    return Planner(network, isa, threads).choices();
 }
 
 }  // namespace downshift

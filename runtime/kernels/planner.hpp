@@ -1,19 +1,29 @@
 // Decides how a network runs: where tensors lie, how each convolution finds its pixels, and which kernel runs it.
 #pragma once
+#include <functional>
+
 #include "program.hpp"
 
 namespace downshift {
 
+// A convolution in a plan, and how else it could run.
+struct ConvSite {
+    std::size_t step;
+    int planes;                            // of its source
+    int vectors;                           // of its output map
+    bool moves;                            // has kernel columns that could be kept apart
+    Tiling tiling;
+    std::vector<Tiling> kernels;           // the usual tiling for every kernel that fits
+    std::function<std::unique_ptr<Step>(const Tiling&)> make;  // the network must still exist
+};
+
 struct Plan {
     std::vector<std::unique_ptr<Step>> steps;
     std::vector<std::size_t> buffer_floats;
-    std::vector<Tiling> tilings;  // of every convolution
+    std::vector<ConvSite> convs;
 };
 
 // Throws std::invalid_argument when a tiling does not fit its convolution.
 Plan make_plan(const Network& network, const Isa& isa, int threads, std::vector<Tiling> tilings);
-
-// Tilings worth measuring for each convolution of the network; the default comes first.
-std::vector<std::vector<Tiling>> tiling_choices(const Network& network, const Isa& isa, int threads);
 
 }  // namespace downshift

@@ -44,7 +44,7 @@ Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers
     Plan plan = make_plan(network, isa, workers_->threads(), std::move(tilings));
     steps_ = std::move(plan.steps);
     buffer_floats_ = std::move(plan.buffer_floats);
-    tilings_ = std::move(plan.tilings);
+    for (const ConvSite& site : plan.convs) tilings_.push_back(site.tiling);
     std::size_t scratch = 0;
     for (const auto& step : steps_) scratch = std::max(scratch, step->scratch());
     for (int thread = 0; thread < workers_->threads(); ++thread) scratch_.emplace_back(scratch);

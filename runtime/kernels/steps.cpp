@@ -24,6 +24,9 @@ public:
 protected:
     virtual void channel(const Workspace& workspace, int c, float* scratch) const = 0;
 
+    // One row, or one vector where that is longer.
+    std::size_t row_floats() const { return std::size_t(std::max(output_.layout.pitch, output_.layout.lanes)); }
+
     float* first_row(const Workspace& workspace, int c) const {
         return output_.plane(workspace, c) + output_.layout.first_row();
     }
@@ -58,7 +61,7 @@ private:
 class LoadStep : public ChannelStep {
 public:
     using ChannelStep::ChannelStep;
-    std::size_t scratch() const override { return std::size_t(output_.layout.pitch); }
+    std::size_t scratch() const override { return row_floats(); }
     std::string describe() const override { return "load"; }
 
 protected:
@@ -76,7 +79,7 @@ class RearrangeStep : public ChannelStep {
 public:
     RearrangeStep(const Isa& isa, Value input, Value output, int stride_y, int stride_x, std::vector<Phase> phases)
         : ChannelStep(isa, output), input_(input), stride_y_(stride_y), stride_x_(stride_x), phases_(std::move(phases)) {}
-    std::size_t scratch() const override { return std::size_t(output_.layout.pitch); }
+    std::size_t scratch() const override { return row_floats(); }
     std::string describe() const override { return "rearrange"; }
 
 protected:
@@ -96,6 +99,47 @@ private:
     Value input_;
     int stride_y_, stride_x_;
     std::vector<Phase> phases_;
+};
+
+// The rearrangement for strides of two, one input channel at a time.
+class HalveStep : public Step {
+public:
+    HalveStep(const Isa& isa, Value input, Value output, std::vector<Phase> phases)
+        : isa_(isa), input_(input), output_(output), phases_(std::move(phases)),
+          items_(std::min(channel_items, input.layout.shape.channels)) {}
+    int items() const override { return items_; }
+    std::string describe() const override { return "halve"; }
+    void run(const Workspace& workspace, int item, float*) const override {
+        const int channels = input_.layout.shape.channels;
+        for (int c = channels * item / items_; c < channels * (item + 1) / items_; ++c)
+            for (int top = 0; top < 2; ++top) channel(workspace, c, top);
+    }
+
+private:
+    void channel(const Workspace& workspace, int c, int top) const {
+        const Layout& input = input_.layout;
+        HalveTask task{};
+        for (std::size_t p = 0; p < phases_.size(); ++p) {
+            if (phases_[p].top != top) continue;
+            float* plane = output_.plane(workspace, c * int(phases_.size()) + int(p)) + output_.layout.first_row();
+            (phases_[p].left ? task.odd : task.even) = plane;
+        }
+        if (!task.even && !task.odd) return;
+        task.source = input_.plane(workspace, c) + input.first_row() + std::ptrdiff_t(top) * input.pitch;
+        task.source_rows = input.shape.height - top;
+        task.source_width = input.shape.width;
+        task.source_pitch = input.pitch;
+        task.height = output_.layout.shape.height;
+        task.pitch = output_.layout.pitch;
+        task.copy_step = output_.layout.copy_step();
+        task.copies = output_.layout.copies;
+        isa_.halve(task);
+    }
+
+    const Isa& isa_;
+    Value input_, output_;
+    std::vector<Phase> phases_;
+    int items_;
 };
 
 class ConvStep : public Step {
@@ -281,18 +325,15 @@ private:
 class GlobalAverageStep : public ChannelStep {
 public:
     GlobalAverageStep(const Isa& isa, Value input, Value output) : ChannelStep(isa, output), input_(input) {}
-    std::size_t scratch() const override { return std::size_t(output_.layout.pitch); }
     std::string describe() const override { return "global average"; }
 
 protected:
-    void channel(const Workspace& workspace, int c, float* scratch) const override {
+    void channel(const Workspace& workspace, int c, float*) const override {
         const Layout& input = input_.layout;
         const float* home = input_.plane(workspace, c) + std::ptrdiff_t(input.home()) * input.lanes;
-        float mean = isa_.sum(home, input.vectors) / float(input.shape.height * input.shape.width);
-        PlaceTask task = place_task(workspace, c, scratch);
-        task.source = &mean;
-        task.source_height = task.source_width = task.source_pitch = 1;
-        isa_.place(task);
+        const float mean = isa_.sum(home, input.vectors) / float(input.shape.height * input.shape.width);
+        float* pixel = first_row(workspace, c);
+        for (int copy = 0; copy < output_.layout.copies; ++copy) pixel[copy * output_.layout.copy_step()] = mean;
     }
 
 private:
@@ -350,7 +391,7 @@ class PlaceStep : public ChannelStep {
 public:
     PlaceStep(const Isa& isa, const Place& place, std::vector<Value> inputs, Value output)
         : ChannelStep(isa, output), pieces_(place.pieces), inputs_(std::move(inputs)) {}
-    std::size_t scratch() const override { return std::size_t(output_.layout.pitch); }
+    std::size_t scratch() const override { return row_floats(); }
     std::string describe() const override { return "place"; }
 
 protected:
@@ -411,6 +452,12 @@ std::unique_ptr<Step> load_step(const Isa& isa, Value output) { return std::make
 
 std::unique_ptr<Step> rearrange_step(const Isa& isa, Value input, Value output, int stride_y, int stride_x,
                                      std::vector<Phase> phases) {
+    const Layout& layout = output.layout;
+    const bool halves = stride_y == 2 && stride_x == 2 && (layout.rows == 1 || input.layout.pitch == 2 * layout.pitch) &&
+                        std::all_of(phases.begin(), phases.end(), [](const Phase& phase) {
+                            return phase.top >= 0 && phase.top < 2 && phase.left >= 0 && phase.left < 2;
+                        });
+    if (halves) return std::make_unique<HalveStep>(isa, input, output, std::move(phases));
     return std::make_unique<RearrangeStep>(isa, input, output, stride_y, stride_x, std::move(phases));
 }
 

@@ -58,9 +58,28 @@ struct Stream {
     std::size_t bytes() const;
 };
 
-Stream pack(const Conv& conv, int input_channels, const SourceMap& source, const Tiling& tiling, int lanes);
+// The nonzeros of a convolution by units of `rows` output channels, in the order of their source planes: what stays
+// the same however it is tiled.
+struct Nonzeros {
+    struct Position {
+        int plane;
+        std::uint32_t weight;  // within the weights of one output channel
+        std::uint16_t shift;   // vectors from the plane's start
+        std::uint16_t column;
+    };
+    const Conv* conv;
+    int input_channels;
+    int rows;
+    SourceMap source;
+    std::vector<Position> positions;
+    std::vector<std::size_t> starts;  // of every unit, and the end
 
-// Share of weights that a stream of R rows would store needlessly, in [0, 1).
-double wasted(const Conv& conv, int input_channels, int rows);
+    Nonzeros(const Conv& conv, int input_channels, SourceMap source, int rows);
+    // Share of the stored weights that are zeros, in [0, 1).
+    double wasted() const;
+};
+
+// The convolution of `nonzeros` must still exist; tiling.rows is its `rows`.
+Stream pack(const Nonzeros& nonzeros, const Tiling& tiling, int lanes);
 
 }  // namespace downshift

@@ -1,0 +1,286 @@
+"""The compiled kernels on every instruction set of this machine, held to the double precision oracle."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime import _kernels
+from runtime.errors import UnsupportedModel
+from runtime.lowering.graph import (
+    Activation,
+    Add,
+    AveragePool,
+    ChannelAffine,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAveragePool,
+    Graph,
+    Linear,
+    MaxPool,
+    Pad,
+    Padding,
+    Scale,
+    Slice,
+    Stride,
+)
+from runtime.lowering.lower import lower
+from runtime.lowering.reference import run as oracle
+from runtime.sparse_network import network
+from tests.runtime.random_onnx import small_networks
+from tests.runtime.small_onnx import normal
+
+LANES = {"avx512": 16, "avx2": 8, "portable": 4}
+ISAS = _kernels.isas()
+NO_PADDING = Padding(0, 0, 0, 0)
+
+
+def sparse(shape, sparsity, seed=0):
+    """Weights of a size that keeps outputs near 1, `sparsity` of them zero."""
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal(shape) * (rng.random(shape) >= sparsity)
+    return (weight / max(1.0, np.prod(shape[1:])) ** 0.5).astype(np.float32)
+
+
+def windowed(size, kernel, stride, before, after):
+    return (size + before + after - kernel) // stride + 1
+
+
+def conv_graph(image, weight, **options):
+    """One convolution, its output flattened: what a kernel writes is what the program answers."""
+    stride = options.setdefault("stride", Stride(1, 1))
+    padding = options.setdefault("padding", NO_PADDING)
+    outputs, _, height, width = weight.shape
+    shape = (
+        outputs,
+        windowed(image[1], height, stride.height, padding.top, padding.bottom),
+        windowed(image[2], width, stride.width, padding.left, padding.right),
+    )
+    conv = Conv(1, 0, weight, normal(outputs, seed=3), **options)
+    return Graph((conv, Flatten(2, 1)), (image, shape, (int(np.prod(shape)),)), 2)
+
+
+def agrees(graph, isa, batch=1, threads=1, tilings=()):
+    images = normal(batch, *graph.shapes[0], seed=7)
+    program = network(graph).compile(_kernels.Workers(threads), tilings, isa)
+    expected = oracle(graph, images)
+    got = program.run(images)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * max(1e-3, np.abs(expected).max()))
+
+
+def width_for(columns, vectors, lanes):
+    """A map width at which a kernel of these columns serves, or None where it never does."""
+    rows = {"row1": 1, "row2": 2, "row4": 4, "rows": vectors}
+    pitch = {"pitch4": 4, "pitch8": 8}
+    if columns == "none":
+        return 5
+    if columns in pitch:
+        return pitch[columns] - 1 if pitch[columns] < lanes else None
+    return rows[columns] * lanes - 1
+
+
+KERNELS = [
+    (isa, *kernel)
+    for isa in ISAS
+    for kernel in _kernels.conv_kernels(isa)
+    if width_for(kernel[1], kernel[0], LANES[isa]) is not None
+]
+
+
+@pytest.mark.parametrize(("isa", "vectors", "columns", "rows"), KERNELS)
+def test_every_kernel_of_the_table(isa, vectors, columns, rows):
+    side = 1 if columns == "none" else 3
+    image = (9, 7, width_for(columns, vectors, LANES[isa]))
+    weight = sparse((6, 9, side, side), 0.6)
+    graph = conv_graph(image, weight, padding=Padding(*[side // 2] * 4), activation=Activation.RELU)
+    for block, split, parts in [(99, False, 1), (2, False, 2), (4, True, 1)]:
+        agrees(graph, isa, threads=parts, tilings=[(vectors, rows, block, split, parts)])
+
+
+@st.composite
+def convolutions(draw):
+    side = st.integers(1, 33)
+    kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    padding = Padding(*draw(st.tuples(*[st.integers(0, 3)] * 4)))
+    image = (0, max(draw(side), kernel[0]), max(draw(side), kernel[1]))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    inputs, outputs = (
+        draw(st.sampled_from([1, 2, 3, 5, 7, 13])),
+        draw(st.sampled_from([1, 2, 3, 4, 5, 11, 17])),
+    )
+    weight = sparse((outputs * groups, inputs, *kernel), draw(st.sampled_from([0.0, 0.3, 0.9, 0.98, 1.0])))
+    return conv_graph(
+        (inputs * groups, *image[1:]),
+        weight,
+        stride=Stride(*draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 1), (3, 3)]))),
+        padding=padding,
+        groups=groups,
+        activation=draw(st.sampled_from(Activation)),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(convolutions(), st.sampled_from(ISAS), st.integers(1, 9), st.integers(1, 3))
+def test_any_convolution(graph, isa, batch, threads):
+    agrees(graph, isa, batch, threads)
+
+
+@settings(max_examples=40, deadline=None)
+@given(small_networks(), st.sampled_from(ISAS), st.integers(1, 3))
+def test_any_small_network(model, isa, threads):
+    agrees(lower(model), isa, 2, threads)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("side", [1, 4, 7, 8, 17, 32])
+def test_residuals_in_place_and_strides_that_share_their_pixels(isa, side):
+    half = (side - 1) // 2 + 1
+    one, two = Stride(1, 1), Stride(2, 2)
+    around, relu = Padding(1, 1, 1, 1), Activation.RELU
+    operations = (
+        Conv(1, 0, sparse((8, 3, 3, 3), 0), normal(8), one, around, activation=relu),
+        Conv(2, 1, sparse((12, 8, 3, 3), 0.8), normal(12), two, around, activation=relu),
+        Conv(3, 1, sparse((12, 8, 1, 1), 0.5), normal(12), two, NO_PADDING),
+        Conv(4, 2, sparse((12, 12, 3, 3), 0.9), normal(12), one, around, activation=relu, residual=3),
+        Conv(5, 4, sparse((12, 12, 3, 3), 0.9), normal(12), one, around, residual=4),
+        GlobalAveragePool(6, 5),
+        Scale(7, 5, 6),
+        Flatten(8, 7),
+        Linear(9, 8, sparse((10, 12 * half * half), 0.9), normal(10)),
+    )
+    wide, narrow = (8, side, side), (12, half, half)
+    shapes = ((3, side, side), wide, *[narrow] * 4, (12, 1, 1), narrow, (12 * half * half,), (10,))
+    for threads in (1, 2):
+        agrees(Graph(operations, shapes, 9), isa, 3, threads)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_pools_pieces_and_affine_maps(isa):
+    window, two = (3, 2), Stride(2, 1)
+    operations = (
+        MaxPool(1, 0, window, two, Padding(1, 1, 0, 0)),
+        AveragePool(2, 0, window, two, Padding(1, 1, 0, 0), count_padding=False),
+        AveragePool(3, 0, window, two, Padding(1, 1, 0, 0), count_padding=True),
+        Add(4, 1, 2, Activation.SILU),
+        Concat(5, (4, 3)),
+        ChannelAffine(6, 5, normal(10), normal(10, seed=1), Activation.SIGMOID),
+        Slice(7, 6, (1, 0, 1), (3, 1, 2), (3, 4, 4)),
+        Pad(8, 7, (2, 0, 1), (1, 1, 0)),
+        Flatten(9, 8),
+        ChannelAffine(10, 9, normal(6 * 25), normal(6 * 25, seed=1), Activation.NONE),
+    )
+    pooled = (5, 4, 9)
+    shapes = ((5, 8, 9), *[pooled] * 4, *[(10, 4, 9)] * 2, (3, 4, 4), (6, 5, 5), (150,), (150,))
+    agrees(Graph(operations, shapes, 10), isa, 2, 2)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_blocks_of_four_output_channels_are_found(isa):
+    weight = np.repeat(sparse((4, 32, 3, 3), 0.8), 4, axis=0)
+    graph = conv_graph((32, 16, 16), weight, padding=Padding(1, 1, 1, 1))
+    program = network(graph).compile(_kernels.Workers(1), isa=isa)
+    assert program.tilings[0][1] == 4
+    agrees(graph, isa)
+
+
+def test_a_stream_takes_little_more_than_six_bytes_a_nonzero():
+    weight = sparse((256, 256, 3, 3), 0.9)
+    program = network(conv_graph((256, 8, 8), weight, padding=Padding(1, 1, 1, 1))).compile(
+        _kernels.Workers(1)
+    )
+    assert program.stream_bytes < 6.5 * np.count_nonzero(weight)
+
+
+def test_a_batch_is_its_examples_and_parallel_callers_take_turns():
+    graph = conv_graph((5, 9, 9), sparse((7, 5, 3, 3), 0.7), activation=Activation.HARD_SWISH)
+    program = network(graph).compile(_kernels.Workers(3))
+    images = normal(8, 5, 9, 9)
+    alone = np.concatenate([program.run(image[None]) for image in images])
+    with ThreadPoolExecutor(6) as pool:
+        for batch in pool.map(program.run, [images] * 60):
+            np.testing.assert_array_equal(batch, alone)
+
+
+def test_tuned_tilings_compute_the_same():
+    graph = conv_graph((16, 12, 12), sparse((24, 16, 3, 3), 0.8), padding=Padding(1, 1, 1, 1))
+    made, workers = network(graph), _kernels.Workers(2)
+    tilings = made.tune(workers, 0.05)
+    assert made.compile(workers, tilings).tilings == tilings
+    for isa in ISAS:
+        agrees(graph, isa, threads=2, tilings=made.tune(workers, 0.05, isa))
+
+
+def test_the_instruction_set_can_be_forced(monkeypatch):
+    for isa in ISAS:
+        monkeypatch.setenv("DOWNSHIFT_FORCE_ISA", isa)
+        assert _kernels.isa() == isa
+    monkeypatch.setenv("DOWNSHIFT_FORCE_ISA", "mmx")
+    with pytest.raises(ValueError, match=r"DOWNSHIFT_FORCE_ISA=mmx: this machine runs .*portable"):
+        _kernels.isa()
+
+
+def test_a_batch_that_does_not_fit_is_refused():
+    program = network(conv_graph((2, 4, 4), sparse((1, 2, 1, 1), 0))).compile(_kernels.Workers(1))
+    for shape in [(1, 3, 4, 4), (1, 2, 4, 5), (0, 2, 4, 4)]:
+        with pytest.raises(ValueError, match=r"needs \(1 or more, 2, 4, 4\)"):
+            program.run(np.zeros(shape, np.float32))
+    for batch in [
+        np.zeros((1, 2, 4, 4)),
+        np.zeros((2, 4, 4), np.float32),
+        np.zeros((1, 2, 4, 8), np.float32)[..., ::2],
+    ]:
+        with pytest.raises(TypeError):
+            program.run(batch)
+
+
+@pytest.mark.parametrize(
+    "tilings",
+    [
+        [(8, 1, 4, False, 1)] * 2,
+        [(3, 1, 4, False, 1)],
+        [(8, 2, 4, False, 1)],
+        [(8, 1, 0, False, 1)],
+        [(8, 1, 4, False, 0)],
+        [(8, 1, 4, False, 65)],
+    ],
+)
+def test_a_tiling_that_does_not_fit_is_refused(tilings):
+    made = network(conv_graph((2, 4, 4), sparse((1, 2, 1, 1), 0)))
+    with pytest.raises(ValueError, match="tiling"):
+        made.compile(_kernels.Workers(1), tilings)
+
+
+NAN = np.full((1, 2, 1, 1), np.nan, np.float32)
+FINE = sparse((1, 2, 1, 1), 0)
+MALFORMED = {
+    "is unknown": (Conv(1, 5, FINE, normal(1), Stride(1, 1), NO_PADDING),),
+    "is not the next one": (Conv(2, 0, FINE, normal(1), Stride(1, 1), NO_PADDING),),
+    "groups do not divide": (Conv(1, 0, FINE, normal(1), Stride(1, 1), NO_PADDING, groups=3),),
+    "weight: has 3 values, needs 2": (
+        Conv(1, 0, sparse((1, 3, 1, 1), 0), normal(1), Stride(1, 1), NO_PADDING),
+    ),
+    "weight and bias disagree": (Conv(1, 0, FINE, normal(2), Stride(1, 1), NO_PADDING),),
+    "not finite": (Conv(1, 0, NAN, normal(1), Stride(1, 1), NO_PADDING),),
+    "does not fit": (Conv(1, 0, sparse((1, 2, 9, 9), 0), normal(1), Stride(1, 1), NO_PADDING),),
+    "with stride 0": (Conv(1, 0, FINE, normal(1), Stride(0, 1), NO_PADDING),),
+    "padding -1": (Conv(1, 0, FINE, normal(1), Stride(1, 1), Padding(-1, 0, 0, 0)),),
+    "residual": (Conv(1, 0, FINE, normal(1), Stride(1, 1), NO_PADDING, residual=0),),
+    "a window holds no pixel": (MaxPool(1, 0, (2, 2), Stride(1, 1), Padding(2, 0, 0, 0)),),
+    "is not flat": (Linear(1, 0, normal(3, 2), normal(3)),),
+    "cannot add": (Flatten(1, 0), Add(2, 0, 1)),
+    "scale or shift": (ChannelAffine(1, 0, normal(3), normal(3), Activation.NONE),),
+    "lies outside": (Slice(1, 0, (1, 0, 0), (2, 1, 1), (2, 4, 4)),),
+}
+
+
+@pytest.mark.parametrize("reason", MALFORMED)
+def test_a_malformed_graph_is_refused_with_its_reason(reason):
+    graph = Graph(MALFORMED[reason], ((2, 4, 4), *[(2, 4, 4)] * 3), len(MALFORMED[reason]))
+    with pytest.raises(UnsupportedModel, match=reason):
+        network(graph)
