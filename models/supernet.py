@@ -20,6 +20,7 @@ from models.errors import SpecError, UnknownName
 from models.mask_stack import BitStack, LevelStack
 
 Encoding = Literal["levels", "bitmaps"]
+MOST_SUBNETS = 255  # what one byte a weight can tell apart
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Supernet(nn.Module):
         encoding: Encoding = "levels",
     ) -> None:
         super().__init__()
-        if not 1 <= count <= 255:
+        if not 1 <= count <= MOST_SUBNETS:
             raise SpecError(f"{count} sub-nets: a supernet holds 1 to 255")
         self.count = count
         self.encoding: Encoding = encoding
@@ -151,8 +152,7 @@ class Supernet(nn.Module):
         chosen = masked_layer_names(network, rule or LayerRule())
         downstream = False
         for name, module in list(network.named_modules()):
-            if name in chosen:
-                assert isinstance(module, nn.Conv2d | nn.Linear)
+            if name in chosen and isinstance(module, nn.Conv2d | nn.Linear):
                 _replace(network, name, MaskedLayer(module, count, encoding, self.selection))
                 downstream = True
             elif downstream and isinstance(module, _BatchNorm):

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def erk_densities(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[float]:
     """Erdős-Rényi-Kernel density of each layer, in [0, 1], for a global `sparsity`.
 
-    A layer's density is proportional to sum(shape) / prod(shape); layers that would exceed 1 stay dense and the
-    rest make up for them (Evci et al., "Rigging the Lottery", ICML 2020, appendix).
+    A layer's density is proportional to sum(shape) / prod(shape); layers that would exceed 1 stay dense and
+    the rest make up for them (Evci et al., "Rigging the Lottery", ICML 2020, appendix).
     """
     sizes = [math.prod(shape) for shape in shapes]
     scores = [sum(shape) / size for shape, size in zip(shapes, sizes, strict=True)]

@@ -28,9 +28,10 @@ def corrected(
 ) -> tuple[list[Tensor], Tensor]:
     """The gradient without the part that opposes `previous`, and the cosine between the two before.
 
-    `gradient` is confined to `masks` already. The projection uses `previous` inside `masks` only: with the whole of
-    it, as the paper writes, re-masking would leave <g, p> < 0 whenever p reaches outside (the sparser sub-net
-    follows the denser). Afterwards <g, p> >= 0 up to rounding. Nothing synchronises with the host.
+    `gradient` is confined to `masks` already. The projection uses `previous` inside `masks` only: with the
+    whole of it, as the paper writes, re-masking would leave <g, p> < 0 whenever p reaches outside (the
+    sparser sub-net follows the denser). Afterwards <g, p> >= 0 up to rounding. Nothing synchronises with the
+    host.
     """
     inside = [torch.where(mask, p, 0.0) for p, mask in zip(previous, masks, strict=True)]
     dot = inner_product(gradient, inside)

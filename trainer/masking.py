@@ -70,7 +70,7 @@ class Masking:
                 self._write([self._initial(ramp.initial) for ramp in plan.ramps], newcomers=False)
 
     def due(self, step: int, index: int, period: int) -> bool:
-        """Whether training sub-net `index` at `step` must end in an update (nested masks: with the densest)."""
+        """Whether training sub-net `index` at `step` must end in an update (nested: only the densest)."""
         if self.plan.nested:
             return index == 0 and self.plan.updates.due(step, 0, period)
         return self.plan.updates.due(step, index, period)
@@ -79,8 +79,8 @@ class Masking:
     def update(self, step: int, index: int, gradients: Sequence[Tensor]) -> None:
         """Prune and regrow at `step`; `gradients` are the dense ones of sub-net `index`, one a layer.
 
-        Nested masks all change at once; independent ones only sub-net `index`. A weight that enters the union of
-        all sub-nets starts from zero. The only place of training that synchronises with the host.
+        Nested masks all change at once; independent ones only sub-net `index`. A weight that enters the union
+        of all sub-nets starts from zero. The only place of training that synchronises with the host.
         """
         magnitudes = [layer.weight.detach().abs() for layer in self.layers]
         masks = self.masks()
@@ -125,7 +125,8 @@ class Masking:
         out: list[Layers] = []
         if any(isinstance(pattern, NByM) for pattern in patterns):
             for pattern, ramp in zip(patterns, ramps, strict=True):
-                assert isinstance(pattern, NByM)
+                if not isinstance(pattern, NByM):
+                    raise RecipeError(f"pattern {pattern}: N:M sub-nets stand alone")
                 share = ramp.progress(step)
                 out.append([_from_rows(n_by_m(_rows(s), pattern.n, pattern.m, share), s) for s in scores])
             return out
@@ -144,7 +145,7 @@ class Masking:
         return allocate(shapes, sparsity)
 
     def _initial(self, sparsity: float) -> Layers:
-        """Starting masks by magnitude with ERK densities (as the paper starts sparse), uniform if so chosen."""
+        """Starting masks by magnitude, with ERK densities as in the paper unless uniform was chosen."""
         flat = _flat([layer.weight.detach().abs() for layer in self.layers])
         masks = _layerwise(flat, [self._densities(sparsity)])[0]
         return [m.view(layer.weight.shape) for m, layer in zip(masks, self.layers, strict=True)]

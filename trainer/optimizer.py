@@ -55,8 +55,8 @@ class ParameterGroups:
 class MaskedSGD:
     """Momentum SGD (optionally Nesterov) whose decay and momentum act on active masked weights only.
 
-    A weight outside the active sub-nets keeps its value and its velocity exactly. Parameters without a gradient
-    (another sub-net's BatchNorm) are left alone too.
+    A weight outside the active sub-nets keeps its value and its velocity exactly. Parameters without a
+    gradient (another sub-net's BatchNorm) are left alone too.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class MaskedSGD:
 
     @torch.no_grad()
     def step(self, lr: float, activity: Sequence[Tensor]) -> None:
-        """One update; activity: a float tensor a masked weight, the share of this step's sub-nets that hold it.
+        """One update; `activity`, a float tensor a masked weight, is the share of the sub-nets that hold it.
 
         Decay is weighted with the activity, as it would be if every sub-net's loss carried its own penalty.
         """
-        masked = list(self.groups.masked.values())
+        masked: list[Tensor] = list(self.groups.masked.values())
         gradients = torch._foreach_mul(masked, list(activity))
         torch._foreach_mul_(gradients, self.weight_decay)
-        torch._foreach_add_(gradients, [_gradient(p) for p in masked])
+        torch._foreach_add_(gradients, [gradient_of(p) for p in masked])
         active = [a.gt(0).to(a.dtype) for a in activity]
         velocity = [self.velocity[name] for name in self.groups.masked]
         change = torch._foreach_mul(velocity, self.momentum - 1.0)
@@ -109,9 +109,9 @@ class MaskedSGD:
         live = {name: p for name, p in group.items() if p.grad is not None}
         if not live:
             return
-        parameters = list(live.values())
+        parameters: list[Tensor] = list(live.values())
         gradients = torch._foreach_mul(parameters, weight_decay)
-        torch._foreach_add_(gradients, [_gradient(p) for p in parameters])
+        torch._foreach_add_(gradients, [gradient_of(p) for p in parameters])
         velocity = [self.velocity[name] for name in live]
         torch._foreach_mul_(velocity, self.momentum)
         torch._foreach_add_(velocity, gradients)
@@ -125,6 +125,8 @@ class MaskedSGD:
         return list(direction)
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
+def gradient_of(parameter: Tensor) -> Tensor:
+    """The gradient of a parameter that took part in the last backward pass."""
+    if parameter.grad is None:
+        raise ValueError("a masked weight has no gradient: the forward pass does not use its layer")
     return parameter.grad

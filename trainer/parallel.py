@@ -1,4 +1,4 @@
-"""Data-parallel training under `torchrun`: every worker takes its share of each batch, gradients are averaged."""
+"""Data-parallel training under `torchrun`: workers share each batch and average their gradients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Workers:
         flat = torch.cat([t.reshape(-1) for t in tensors])
         dist.all_reduce(flat)
         flat /= self.world
-        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        for tensor, mean in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
 
     def same_buffers(self, module: nn.Module) -> None:

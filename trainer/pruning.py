@@ -18,14 +18,14 @@ Layers = list[Tensor]
 
 
 def keep_nested(scores: Sequence[Tensor], counts: Sequence[int]) -> list[Layers]:
-    """Masks of the counts[i] largest scores for every i, from one ranking: a smaller count is always a subset."""
+    """Masks of the counts[i] largest scores for every i, from one ranking: smaller counts are subsets."""
     flat = torch.cat(list(scores))
     ranking = flat.argsort(descending=True, stable=True)
     out = []
     for count in counts:
         mask = torch.zeros_like(flat, dtype=torch.bool)
         mask[ranking[: max(0, count)]] = True
-        out.append(list(mask.split([s.numel() for s in scores])))
+        out.append(list(torch.split(mask, [s.numel() for s in scores])))
     return out
 
 
@@ -34,8 +34,8 @@ def drop_and_grow(
 ) -> Layers:
     """Each layer trades the `fraction` smallest of its active weights for as many inactive ones.
 
-    The newcomers are those with the largest dense-gradient magnitude (RigL, Evci et al. 2020; GraNet, Liu et al.
-    2021). Counts per layer stay the same; a weight dropped now is not regrown in the same update.
+    The newcomers are those with the largest dense-gradient magnitude (RigL, Evci et al. 2020; GraNet, Liu et
+    al. 2021). Counts per layer stay the same; a weight dropped now is not regrown in the same update.
     """
     out = []
     for mask, magnitude, gradient in zip(masks, magnitudes, gradients, strict=True):
@@ -54,8 +54,9 @@ def drop_and_grow(
 def n_by_m(score: Tensor, n: int, m: int, share: float = 1.0) -> Tensor:
     """Mask of one layer, given as rows [groups along input channels]: N of M in a `share` of the groups.
 
-    score: [rows, inputs], group j of a row being inputs j*m to j*m + m - 1 (a shorter last group keeps at most n).
-    The groups pruned first are those that lose least; `share` = 1 prunes all. Ties keep the earlier weight.
+    score: [rows, inputs], group j of a row being inputs j*m to j*m + m - 1 (a shorter last group keeps at
+    most n). The groups pruned first are those that lose least; `share` = 1 prunes all. Ties keep the earlier
+    weight.
     """
     rows, inputs = score.shape
     groups = -(-inputs // m)
@@ -77,8 +78,8 @@ def n_by_m(score: Tensor, n: int, m: int, share: float = 1.0) -> Tensor:
 def trade_in_groups(mask: Tensor, magnitude: Tensor, gradient: Tensor, m: int, fraction: float) -> Tensor:
     """N:M's drop-and-grow: in a `fraction` of the pruned groups the weakest active weight makes way.
 
-    All arguments are [rows, inputs] with groups as in `n_by_m`. The newcomer is the group's inactive weight with the
-    largest dense gradient; the groups whose newcomer has the largest one trade first.
+    All arguments are [rows, inputs] with groups as in `n_by_m`. The newcomer is the group's inactive weight
+    with the largest dense gradient; the groups whose newcomer has the largest one trade first.
     """
     rows, inputs = mask.shape
     groups = inputs // m

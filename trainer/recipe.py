@@ -48,7 +48,8 @@ class SubnetsChoice:
 class MasksChoice:
     """How masks arise. Points in time are fractions of the run; `interval` and `offset` are steps.
 
-    The nested form has one global ranking, updated for all sub-nets at once; only the densest drops and regrows.
+    The nested form has one global ranking, updated for all sub-nets at once; only the densest drops and
+    regrows.
     """
 
     form: Literal["nested", "independent"] = "nested"
@@ -67,7 +68,7 @@ class MasksChoice:
 
 @dataclass(frozen=True)
 class StepChoice:
-    """One sub-net a step (`alternating`, as in the paper), or one part of every batch for each (`batch-split`).
+    """One sub-net a step (`alternating`, the paper's), or a part of every batch for each (`batch-split`).
 
     Gradient correction is applied, only observed (its firing rate is logged), or off.
     """
@@ -124,17 +125,22 @@ class Recipe:
             raise RecipeError(f"subnets.sparsities {list(chosen.sparsities)}: each once, the densest first")
         _within("subnets.sparsities", chosen.sparsities, 0.0, 0.9999)
         patterns = self.patterns
-        if [p for p in patterns if isinstance(p, NByM)] != sorted(
-            (p for p in patterns if isinstance(p, NByM)), key=lambda p: p.sparsity
+        if chosen.patterns and not all(
+            isinstance(p, NByM) for p in patterns[patterns[0] == Unstructured() :]
         ):
+            raise RecipeError(
+                f"subnets.patterns {list(chosen.patterns)}: write N:M, such as '2:4'; only the first may be "
+                "'unstructured', which is dense"
+            )
+        if list(self.sparsities) != sorted(self.sparsities):
             raise RecipeError(f"subnets.patterns {list(chosen.patterns)}: the densest comes first")
+        if len(set(self.names)) < len(self.names):
+            raise RecipeError(f"subnets: {list(self.names)} are not different; sparsities differ by 0.0001")
         masks, run, optimizer = self.masks, self.run, self.optimizer
         for key in ("start", "end", "stop", "regrow", "initial_sparsity"):
             _within(f"masks.{key}", (getattr(masks, key),), 0.0, 1.0)
         if not masks.start <= masks.end <= masks.stop:
-            raise RecipeError(
-                f"masks: start {masks.start} <= end {masks.end} <= stop {masks.stop} is needed, or the ramp never ends"
-            )
+            raise RecipeError(f"masks: start {masks.start} <= end {masks.end} <= stop {masks.stop} is needed")
         _within("masks.interval", (masks.interval,), 1, 10**9)
         _within("masks.offset", (masks.offset,), 0, masks.interval)
         _within("network.width", (self.network.width,), 0.01, 64)
@@ -150,7 +156,7 @@ class Recipe:
         _within("optimizer.milestones", optimizer.milestones, 0.0, 1.0)
         if self.step.kind == "batch-split" and run.batch_size < 2 * len(patterns):
             raise RecipeError(
-                f"run.batch_size {run.batch_size}: batch-split gives each of {len(patterns)} sub-nets at least 2 images"
+                f"run.batch_size {run.batch_size}: batch-split needs two for each of {len(patterns)} sub-nets"
             )
 
     @property

@@ -41,7 +41,7 @@ pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--rule); border-rad
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report tells: the artifact, test accuracies by sub-net, the journal's records, the recipe's text."""
+    """What a report tells; `test` are accuracies by sub-net, `records` the journal's, `recipe` its TOML."""
 
     artifact: Artifact
     test: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""One training run, from a recipe to a trained supernet; it can be killed anywhere and resumed bit-exactly."""
+"""One training run, from recipe to trained supernet; it can be killed anywhere and resumed bit-exactly."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Run:
         return self.finish()
 
     def finish(self) -> Outcome:
-        """Measure BatchNorm statistics anew where the recipe says so, then evaluate on both held-out splits."""
+        """Measure BatchNorm statistics anew if the recipe says so, then evaluate on both held-out splits."""
         self.workers.same_buffers(self.supernet)
         if count := self.recipe.run.recalibrate:
             for index in range(self.supernet.count):

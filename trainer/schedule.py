@@ -1,4 +1,4 @@
-"""What happens when: sparsity ramps, learning rates, alternation and mask updates as pure functions of the step."""
+"""What happens when: sparsity ramps, learning rates and mask updates as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Ramp:
 class Updates:
     """When masks are updated: sub-net i is due every `interval` steps, `offset` steps after sub-net i - 1.
 
-    An alternating run updates a sub-net only while it trains, so the update falls on the first of its own steps
-    that is not before the due step; the due steps themselves never drift. The last update is due at `stop`.
+    An alternating run updates a sub-net only while it trains, so the update falls on the first of its own
+    steps that is not before the due step; the due steps themselves never drift. The last update is due at
+    `stop`.
     """
 
     interval: int

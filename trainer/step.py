@@ -1,7 +1,7 @@
 """One optimizer step of alternating sparse training, in its two forms.
 
-* `AlternatingStep`  step t trains sub-net t mod S on the whole batch (the paper); S steps are one inner group.
-* `BatchSplitStep`   every step gives each sub-net its part of the batch; all gradients belong to the same weights.
+* `AlternatingStep`: step t trains sub-net t mod S on the whole batch (the paper); S steps are a group.
+* `BatchSplitStep`: each sub-net gets its part of every batch; all gradients belong to the same weights.
 
 Neither synchronises with the host except where a mask update is due.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.correction import corrected
+from trainer.optimizer import gradient_of
 
 if TYPE_CHECKING:
     from models.supernet import Supernet
@@ -73,7 +74,7 @@ class StepContext:
     @property
     def masked_gradients(self) -> list[Tensor]:
         """Gradients of the masked weights, zero outside the selected sub-net."""
-        return [_gradient(layer.weight) for layer in self.masking.layers]
+        return [gradient_of(layer.weight) for layer in self.masking.layers]
 
     def backward(self, index: int, images: Tensor, labels: Tensor, *, dense: bool) -> list[Tensor]:
         """Forward and backward of sub-net `index`; returns the dense gradients when asked for."""
@@ -150,8 +151,8 @@ class BatchSplitStep:
         layers = context.masking.layers
         bounds = [round(len(labels) * i / count) for i in range(count + 1)]
         dense: dict[int, list[Tensor]] = {}
-        total: list[Tensor] | None = None
-        activity: list[Tensor] | None = None
+        total = [torch.zeros_like(layer.weight) for layer in layers]
+        activity = [torch.zeros_like(layer.weight) for layer in layers]
         previous: list[Tensor] | None = None
         context.optimizer.zero_grad()
         for index in range(count):
@@ -163,16 +164,10 @@ class BatchSplitStep:
                 dense[index] = kept
             gradients = context.correct(index, context.masked_gradients, previous)
             previous = gradients
-            masks = [layer.stack.mask(index).float() for layer in layers]
-            if total is None or activity is None:
-                total, activity = gradients, masks
-            else:
-                total = list(torch._foreach_add(total, gradients))
-                activity = list(torch._foreach_add(activity, masks))
+            torch._foreach_add_(total, gradients)
+            torch._foreach_add_(activity, [layer.stack.mask(index).float() for layer in layers])
             for layer in layers:
                 layer.weight.grad = None
-        assert total is not None
-        assert activity is not None
         for layer, gradient in zip(layers, total, strict=True):
             layer.weight.grad = gradient
         context.average(context.optimizer.gradients())
@@ -181,8 +176,3 @@ class BatchSplitStep:
         context.optimizer.step(lr, activity)
         for index, gradients in dense.items():
             context.masking.update(step, index, gradients)
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

@@ -1,7 +1,8 @@
-"""From a recipe to a finished run's folder: data, training or resuming, and what is handed over at the end."""
+"""From a recipe to a finished run's folder: data, training or resuming, and what is handed over."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,9 +59,10 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name, `auto` being the first GPU if there is one; raises `RecipeError` without it."""
+    """The device of that name; `auto` is this worker's GPU if there is one. Raises `RecipeError`."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", gpu) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from models import artifact
+from models.errors import ArtifactError
 from models.materialize import materialize
 from models.network import build
 from models.networks.resnet_cifar import Bottleneck, CifarResNet
@@ -146,9 +147,9 @@ def test_n_of_m_sub_nets_keep_their_pattern_along_the_input_channels() -> None:
         ("n2m4", patterns[0], 0.5),
         ("n1m4", patterns[1], 0.75),
     ]
-    for layer in found.manifest.layers:
-        out, inputs, *_ = layer.shape
-        for mask, pattern in zip(found.masks(layer.weight), patterns, strict=True):
+    for spec in found.manifest.layers:
+        out, inputs, *_ = spec.shape
+        for mask, pattern in zip(found.masks(spec.weight), patterns, strict=True):
             groups = mask.reshape(out, inputs // 4, 4, -1).sum(axis=2)
             assert (groups == pattern.n).all()
     assert_faithful(found, supernet, noise(5, CHANNELS, SIDE, SIDE))
@@ -188,5 +189,5 @@ def test_a_weight_that_is_not_finite_is_refused() -> None:
     supernet = Supernet(small_network(), 2)
     with torch.no_grad():
         supernet.get_parameter("network.stem.weight").view(-1)[0] = np.nan
-    with pytest.raises(artifact.ArtifactError, match=r"stem.weight.*holds NaN"):
+    with pytest.raises(ArtifactError, match=r"stem.weight.*holds NaN"):
         exported(supernet, small_recipe())
