@@ -11,6 +11,7 @@ PORT ?= 8000
 MODEL ?= models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
 bin := $(VENV)/bin
+benches := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 sources := pyproject.toml $(wildcard runtime/kernels/*)
 
@@ -29,8 +30,9 @@ check: $(VENV)/.everything ## formatting, lint, types and import direction
 	@$(bin)/mypy
 	@$(bin)/lint-imports
 
-bench: $(VENV)/.everything ## measure: every script in benchmarks/
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(bin)/python "$$script"; done
+bench: $(VENV)/.everything ## measure: every benchmarks/bench_*.py
+	@test -n "$(benches)" || { echo "error: there is no benchmarks/bench_*.py to run" >&2; exit 2; }
+	@for bench in $(benches); do echo "== $$bench"; $(bin)/python -m benchmarks.$$bench; done
 
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -94,10 +94,15 @@ def test_the_server_answers_every_curl_line(tmp_path: Path) -> None:
         try:
             url = next(line.split()[1] for line in server.stdout if line.startswith("Open:"))
             for _, *arguments in _lines("curl"):
-                answer = _curl(argument.replace("http://127.0.0.1:8000", url) for argument in arguments)
+                answer = _curl(_local(argument, url) for argument in arguments)
                 assert ("X-Subnet: s98" in arguments) <= ('"subnet":"s98"' in answer)
         finally:
             server.terminate()
+
+
+def _local(argument: str, url: str) -> str:
+    """The argument meant for the server under test, with time enough on however busy a machine."""
+    return argument.replace("http://127.0.0.1:8000", url).replace("Budget-Ms: 50", "Budget-Ms: 50000")
 
 
 def _curl(arguments: Iterable[str]) -> str:
