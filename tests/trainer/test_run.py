@@ -1,0 +1,135 @@
+"""A run in one process: it learns, it is measured on held-out splits, it resumes bit-exactly at any step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from tests.trainer.small import small_recipe
+from trainer import checkpoint as checkpoints
+from trainer import journal as journals
+from trainer.dataset import Dataset, Split
+from trainer.errors import CheckpointError, RecipeError
+from trainer.journal import Journal
+from trainer.parallel import Workers
+from trainer.progress import Silence
+from trainer.run import CHECKPOINT, Run
+from trainer.training_data import InMemory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainer.recipe import Recipe
+
+CPU = torch.device("cpu")
+THREE = {"sparsities": [0.5, 0.8, 0.9]}
+
+
+def stripes(count: int, seed: int) -> Split:
+    """Noisy images whose bright quarter tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=generator)
+    images = torch.randint(0, 100, (count, 8, 8, 1), generator=generator)
+    for quarter in range(4):
+        images[labels == quarter, 2 * quarter : 2 * quarter + 2] += 120
+    return Split(images.to(torch.uint8), labels)
+
+
+DATA = Dataset("stripes", tuple("abcd"), stripes(64, 0), stripes(40, 1), stripes(30, 2), (0.3,), (0.2,))
+
+
+def small_run(recipe: Recipe, data: Dataset = DATA) -> Run:
+    return Run(recipe, InMemory(recipe, data, CPU, Workers()), CPU)
+
+
+def recipe(**sections: dict[str, Any]) -> Recipe:
+    return small_recipe(run={"batch_size": 16, "epochs": 4, "recalibrate": 2}, subnets=THREE, **sections)
+
+
+def taken(run: Run, steps: int) -> Run:
+    """The run after `steps` further steps."""
+    run.supernet.train()
+    for _ in range(steps):
+        epoch, start = divmod(run.step, len(run.data))
+        images, labels = next(run.data.epoch(epoch, start))
+        run.take_step(run.step, run.rate.at(run.step), images, labels)
+        run.step += 1
+    return run
+
+
+@pytest.mark.parametrize("kind", ["alternating", "batch-split"])
+@pytest.mark.parametrize("form", ["nested", "independent"])
+@pytest.mark.parametrize("cut", [4, 5, 6])
+def test_resuming_at_any_step_of_a_group_restores_everything_bit_exactly(
+    tmp_path: Path, kind: str, form: str, cut: int
+) -> None:
+    chosen = recipe(step={"kind": kind}, masks={"form": form})
+    straight = taken(small_run(chosen), 11)
+    broken = taken(small_run(chosen), cut)
+    checkpoints.save(tmp_path / CHECKPOINT, broken.checkpoint(journal=77))
+    torch.manual_seed(12345)
+    resumed = small_run(chosen)
+    assert resumed.resume(checkpoints.load(tmp_path / CHECKPOINT)) == 77
+    taken(resumed, 11 - cut)
+    mine, theirs = straight.checkpoint(0), resumed.checkpoint(0)
+    assert mine.step == theirs.step == 11
+    assert mine.tensors.keys() == theirs.tensors.keys()
+    for name, tensor in mine.tensors.items():
+        assert torch.equal(tensor, theirs.tensors[name]), name
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_naming_what_differs(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / CHECKPOINT, small_run(recipe()).checkpoint(0))
+    other = small_run(recipe(optimizer={"lr": 0.05}))
+    with pytest.raises(CheckpointError, match=r"sections optimizer differ"):
+        other.resume(checkpoints.load(tmp_path / CHECKPOINT))
+
+
+def test_every_sub_net_learns_and_the_journal_tells_of_every_epoch(tmp_path: Path) -> None:
+    chosen = small_recipe(run={"batch_size": 16, "epochs": 12, "recalibrate": 3}, subnets=THREE)
+    with Journal(tmp_path) as journal:
+        outcome = small_run(chosen).train(tmp_path, journal, Silence())
+    assert min(outcome.validation.values()) > 0.6
+    assert min(outcome.test.values()) > 0.6
+    records = journals.read(tmp_path / journals.NAME)
+    assert [record["epoch"] for record in records] == list(range(1, 13))
+    assert records[-1]["loss"]["s50"] < 0.5 * records[0]["loss"]["s50"]
+    assert [round(s, 2) for s in records[-1]["sparsity"].values()] == [0.5, 0.8, 0.9]
+    assert 0 <= records[-1]["correction"]["firing_rate"] <= 1
+    assert checkpoints.load(tmp_path / CHECKPOINT).step == 48
+
+
+def test_the_test_split_changes_nothing_but_its_own_figure(tmp_path: Path) -> None:
+    """No best checkpoint is chosen, least of all on the test split: same weights, whatever it holds."""
+    other = Dataset(**{**vars(DATA), "test": stripes(50, 99)})
+    results = [small_run(recipe(), data).train(tmp_path, None, Silence()) for data in (DATA, other)]
+    one, two = (result.supernet.state_dict() for result in results)
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    assert results[0].validation == results[1].validation
+
+
+def test_inputs_are_normalised_by_the_training_splits_figures() -> None:
+    run = small_run(recipe())
+    images, _ = next(run.data.epoch(0))
+    raw = (DATA.train.images.float().mean() / 255 - 0.3) / 0.2
+    assert images.shape == (16, 1, 8, 8)
+    assert images.mean().item() == pytest.approx(raw.item(), abs=0.3)
+    assert (run.data.image.mean, run.data.image.std) == ((0.3,), (0.2,))
+
+
+def test_different_seeds_are_different_runs_and_equal_ones_the_same() -> None:
+    first, again, other = (
+        taken(small_run(small_recipe(run={"batch_size": 16, "epochs": 4, "seed": seed}, subnets=THREE)), 3)
+        for seed in (0, 0, 1)
+    )
+    name = "supernet/network.stem.weight"
+    weights = [run.checkpoint(0).tensors[name] for run in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_batch_larger_than_the_training_split_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"run.batch_size 65: the training split has fewer images"):
+        small_run(small_recipe(run={"batch_size": 65}))
