@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from models.errors import SpecError
 
+LARGEST_GROUP = 64
+
 
 @dataclass(frozen=True)
 class Unstructured:
@@ -24,8 +26,8 @@ class NByM:
     m: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.n < self.m <= 64:
-            raise SpecError(f"pattern {self}: N:M needs 0 < N < M <= 64, as in 2:4")
+        if not 0 < self.n < self.m <= LARGEST_GROUP:
+            raise SpecError(f"pattern {self}: N:M needs 0 < N < M <= {LARGEST_GROUP}, as in 2:4")
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}"

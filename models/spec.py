@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import SpecError, UnknownName
-from models.pattern import Pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from models.pattern import Pattern
 
 SCHEMA = 1
+LARGEST_SIDE = 4096  # pixels
+MOST_SUBNETS = 255  # levels fit a byte
 SUBNET_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 MaskEncoding = Literal["levels", "bitmaps"]
@@ -71,13 +76,15 @@ class InputSpec:
         if self.channels not in (1, 3):
             raise SpecError(f"input channels {self.channels}: images have 1 or 3")
         for side, value in (("height", self.height), ("width", self.width)):
-            if not 1 <= value <= 4096:
-                raise SpecError(f"input {side} {value}: must be in [1, 4096] pixels")
+            if not 1 <= value <= LARGEST_SIDE:
+                raise SpecError(f"input {side} {value}: must be in [1, {LARGEST_SIDE}] pixels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise SpecError(f"input mean {self.mean} / std {self.std}: {self.channels} values each are needed")
+            raise SpecError(
+                f"input mean {self.mean} / std {self.std}: {self.channels} values each are needed"
+            )
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
             raise SpecError(f"input mean {self.mean} / std {self.std}: finite, std above 0")
-        if self.resize is not None and not max(self.height, self.width) <= self.resize <= 8192:
+        if self.resize is not None and not max(self.height, self.width) <= self.resize <= 2 * LARGEST_SIDE:
             raise SpecError(f"input resize {self.resize}: must cover {self.height}x{self.width}")
         if self.interpolation not in ("bilinear", "bicubic"):
             raise SpecError(f"input interpolation {self.interpolation!r}: bilinear or bicubic")
@@ -148,8 +155,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise SpecError(f"schema {self.schema}: this version reads schema {SCHEMA}; upgrade downshift")
-        if not 1 <= len(self.subnets) <= 255:
-            raise SpecError(f"{len(self.subnets)} sub-nets: an artifact holds 1 to 255")
+        if not 1 <= len(self.subnets) <= MOST_SUBNETS:
+            raise SpecError(f"{len(self.subnets)} sub-nets: an artifact holds 1 to {MOST_SUBNETS}")
         names = [subnet.name for subnet in self.subnets]
         if len(set(names)) != len(names):
             raise SpecError(f"sub-net names {names}: each must be unique")
