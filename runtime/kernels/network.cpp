@@ -7,9 +7,8 @@ namespace downshift {
 
 namespace {
 
-constexpr int largest_side = 1 << 14;
+constexpr int largest_side = 1 << 16;
 constexpr int most_channels = 1 << 16;   // channel numbers of the streams are 16 bits
-constexpr int largest_kernel = 64;
 constexpr long long most_values = 1LL << 28;
 
 [[noreturn]] void refuse(const std::string& reason) { throw std::invalid_argument(reason); }

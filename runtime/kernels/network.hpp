@@ -13,6 +13,8 @@
 
 namespace downshift {
 
+constexpr int largest_kernel = 64;  // and padding
+
 // Per example; (C,) tensors are one row of C pixels.
 struct Tensor {
     Shape shape;

@@ -35,12 +35,20 @@ struct Reach {
     int height = 0;               // rows of the source
 };
 
+// Whether 16-bit offsets reach every row of a plane that a kernel may need, whatever halo it ends up with.
+bool offsets_reach(const Layout& output, int input_height) {
+    const int span = (1 << 16) / (output.lanes * 4 / 8);
+    const int rows = 2 * largest_kernel;
+    if (output.rows == 1) return rows * output.per_row < span;
+    return output.rows * (std::max(output.shape.height, input_height) / output.rows + rows + 2) < span;
+}
+
 Reach reach_of(const Conv& conv, const Shape& input, const Shape& output, int lanes) {
     const Window& w = conv.window;
     Reach reach;
     reach.output = Layout::of(output, 0, lanes);
     const int pitch = reach.output.pitch;
-    bool fits = true;
+    bool fits = offsets_reach(reach.output, input.height);
     for (int ky = 0; ky < w.kernel_y; ++ky) {
         reach.dy.push_back(floor_divide(ky - w.top, w.stride_y));
         reach.py.push_back(ky - w.top - reach.dy.back() * w.stride_y);

@@ -131,6 +131,15 @@ def test_any_convolution(graph, isa, batch, threads):
     agrees(graph, isa, batch, threads)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("image", [(1, 9000, 2), (1, 2, 9000), (2, 70, 70)])
+def test_maps_too_large_for_the_fast_paths(isa, image):
+    graph = conv_graph(
+        image, sparse((1, image[0], 3, 3), 0.2), stride=Stride(1, 1), padding=Padding(1, 1, 1, 1)
+    )
+    agrees(graph, isa)
+
+
 @settings(max_examples=40, deadline=None)
 @given(small_networks(), st.sampled_from(ISAS), st.integers(1, 3))
 def test_any_small_network(model, isa, threads):
