@@ -16,7 +16,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    threads: int | None = Field(default=None, ge=1, description="cores for inference; None = all")
+    threads: int | None = Field(default=None, ge=1, description="cores for inference; None = all but one")
     cache_dir: Path | None = Field(
         default=None, description="where profiles are kept; None = the user's cache"
     )
