@@ -11,6 +11,7 @@ from trainer.download import Download, from_torchvision
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 NAMES = ("digits", "mnist", "cifar10", "cifar100")
@@ -32,9 +33,7 @@ def load(  # noqa: PLR0913 - a recipe's choices, by keyword
     Raises `DataError` with one sentence that names the path and the remedy.
     """
     if name not in NAMES:
-        close = get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise DataError(f"unknown data set {name!r}: {hint}choose one of {', '.join(NAMES)}")
+        raise unknown(name, NAMES)
     source = _read(name, data_dir, test)
     if source is None and download is not None:
         try:
@@ -45,6 +44,13 @@ def load(  # noqa: PLR0913 - a recipe's choices, by keyword
     if source is None:
         raise DataError(_absent(name, data_dir))
     return divide(name, source, validation=validation, seed=seed)
+
+
+def unknown(name: str, names: Sequence[str]) -> DataError:
+    """What to say about a name that is not among `names`."""
+    close = get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return DataError(f"unknown data set {name!r}: {hint}choose one of {', '.join(names)}")
 
 
 def _read(name: str, data_dir: Path, test: str) -> Source | None:

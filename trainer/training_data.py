@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Part = Literal["validation", "test"]
 FOLDERS = ("imagenet",)
+NAMES = (*datasets.NAMES, *FOLDERS)
 
 
 class TrainingData(Protocol):
@@ -53,6 +54,8 @@ class TrainingData(Protocol):
 def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers) -> TrainingData:
     """The recipe's data set; raises `DataError` or `RecipeError` naming what is wrong with it."""
     choice = recipe.data
+    if choice.name not in NAMES:
+        raise datasets.unknown(choice.name, NAMES)
     if choice.name not in FOLDERS:
         data = datasets.load(
             choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed, test=choice.test

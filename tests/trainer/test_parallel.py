@@ -1,0 +1,83 @@
+"""Data-parallel training: one process is a world of one, two under torchrun stay the same network."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from models import artifact
+from tests.trainer.small import small_recipe
+from trainer import checkpoint, recipe_toml
+from trainer.parallel import Workers
+from trainer.run import CHECKPOINT
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import hashlib, json, os, sys
+from pathlib import Path
+import torch
+from trainer import recipe
+from trainer.parallel import Workers
+from trainer.train import train
+
+file, folder, facts = map(Path, sys.argv[1:])
+cpu = torch.device("cpu")
+workers = Workers.join(cpu)
+tensors = [torch.full((2,), float(workers.rank)), torch.full((1, 3), 10.0 * workers.rank)]
+workers.average(tensors)
+outcome = train(recipe.load(str(file)), folder, data_dir=folder, device="cpu")
+digest = hashlib.sha256()
+for tensor in outcome.supernet.state_dict().values():
+    digest.update(tensor.contiguous().numpy().tobytes())
+report = {"mean": [t.mean().item() for t in tensors], "sha256": digest.hexdigest(), "test": outcome.test}
+(facts / f"{workers.rank}.json").write_text(json.dumps(report))
+"""
+
+
+def test_a_run_without_torchrun_is_a_world_of_one() -> None:
+    workers = Workers.join(torch.device("cpu"))
+    assert workers == Workers(0, 1)
+    assert workers.leads
+    tensor = torch.ones(2)
+    workers.average([tensor])
+    assert tensor.tolist() == [1, 1]
+
+
+def test_the_shares_of_all_workers_are_the_batch() -> None:
+    batch = torch.arange(7)
+    shares = [Workers(rank, 3).share(batch) for rank in range(3)]
+    assert [share.tolist() for share in shares] == [[0, 3, 6], [1, 4], [2, 5]]
+
+
+def test_two_workers_train_one_network_and_only_the_first_writes(tmp_path: Path) -> None:
+    recipe = small_recipe(
+        run={"epochs": 8, "batch_size": 512, "recalibrate": 1, "evaluate_every": 8},
+        subnets={"sparsities": [0.5, 0.8, 0.9]},
+    )
+    (tmp_path / "recipe.toml").write_text(recipe_toml.dumps(recipe))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [
+        str(tmp_path / "program.py"),
+        str(tmp_path / "recipe.toml"),
+        str(tmp_path / "run"),
+        str(tmp_path),
+    ]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    ended = subprocess.run(  # noqa: PLW1510 - what it said is worth more than that it failed
+        [*launcher, *arguments], env=surroundings, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first["mean"] == second["mean"] == [0.5, 5.0]
+    assert first["sha256"] == second["sha256"]
+    assert first["test"] == second["test"]
+    assert checkpoint.load(tmp_path / "run" / CHECKPOINT).step == 16
+    manifest = artifact.read(tmp_path / "run" / "model.onnx").manifest
+    assert manifest.names == ("s50", "s80", "s90")
