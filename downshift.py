@@ -304,6 +304,52 @@ def predict(
     typer.echo(f"sub-net {used.name} (accuracy {_percent(used.accuracy)}) on {answer.engine} in {took}")
 
 
+@app.command(
+    epilog="Example: downshift simulate --profile model.onnx --trace gamma:rate=500,cv2=4,seconds=20"
+)
+def simulate(
+    profile: Annotated[str, _option("A profile .json, or a MODEL to profile.", False, "--profile")],
+    trace: Annotated[str, _option("A file of arrivals, or a text such as poisson:rate=9,seconds=60.", False)],
+    policy: Annotated[str, _option("Policies, comma-separated, or all.")] = "downshift,slackfit,oracle",
+    slo_ms: Annotated[float, _option("Every request's latency budget.", "100", "--slo-ms")] = 100.0,
+    executors: Annotated[int, _option("How many batches run at once.", "1", min=1)] = 1,
+    load: Annotated[
+        str | None,
+        _option("Mean loads to scale the trace to, in capacities of the densest sub-net: 1,2,4.", "as it is"),
+    ] = None,
+    out: Annotated[Path | None, _option("A folder for the CSV and the plots.", "none")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a trace in virtual time under several policies and print how each would have done."""
+    from runtime.simulator import comparison, report
+    from runtime.simulator.engine import Scenario
+
+    if not 0 < slo_ms < float("inf"):
+        raise typer.BadParameter(f"--slo-ms {slo_ms}: give milliseconds above 0, such as 100")
+    loads = comparison.loads(load)
+    arrivals = comparison.trace(trace)
+    measured = _profile(profile, threads)
+    policies = comparison.policy_names(policy, measured)
+    results = comparison.sweep(Scenario(arrivals, measured, slo_ms / 1e3, executors), policies, loads)
+    if out is not None:
+        report.write(out, results)
+    if as_json:
+        typer.echo(json.dumps(report.rows(results), indent=2))
+        return
+    _table(
+        ("policy", "load", "attainment", "served accuracy", "effective", "goodput /s", "worst second"),
+        (
+            (
+                *(r.summary.policy, f"{r.load:.2f}", _percent(r.summary.attainment)),
+                *(_percent(value) for value in (r.summary.served_accuracy, r.summary.effective_accuracy)),
+                *(f"{r.summary.goodput:,.1f}", _percent(r.summary.worst_second)),
+            )
+            for r in results
+        ),
+    )
+
+
 @app.command(epilog="Example: downshift serve model.onnx --port 8000 --threads 2")
 def serve(
     model: Model,
@@ -316,6 +362,19 @@ def serve(
     from server.serve import run
 
     run(_artifact(model), host=host, port=port, threads=threads, metrics_port=metrics_port)
+
+
+def _profile(source: str, threads: int | None) -> Any:
+    """The profile in that file or, of a model, the one kept for this machine or measured now."""
+    if source.endswith(".json"):
+        from runtime.simulator.profile_file import read
+
+        return read(Path(source))
+    from runtime.preparation import Setup, prepare
+    from server.console import progress_bar
+
+    with progress_bar() as report:
+        return prepare(_artifact(source), Setup(threads=threads), report).profile
 
 
 def _artifact(model: str) -> Path:

@@ -67,6 +67,11 @@ class Core:
         return self._dispatch.arrivals.at(self._clock.now())
 
     @property
+    def burstiness(self) -> float:
+        """Squared coefficient of variation of the gaps between recent arrivals."""
+        return self._dispatch.arrivals.burstiness
+
+    @property
     def queue(self) -> EdfQueue[Ticket]:
         """The tickets that wait."""
         return self._dispatch.queue

@@ -16,12 +16,14 @@ class LoadSnapshot:
     queued, in_flight: requests waiting and executing now.
     cpu_utilization: share of all cores that was busy during the last sampling period, a ratio in [0, 1].
     arrival_rate: examples per second that arrive, refused ones included, averaged over about a second.
+    burstiness: squared coefficient of variation of the gaps between arrivals; 1 is a Poisson process.
     """
 
     queued: int = 0
     in_flight: int = 0
     cpu_utilization: float = 0.0
     arrival_rate: float = 0.0
+    burstiness: float = 1.0
 
 
 class LoadSource(Protocol):

@@ -1,8 +1,11 @@
-"""How fast requests arrive: an exponentially weighted rate."""
+"""How fast requests arrive, and how unevenly: exponentially weighted."""
 
 from __future__ import annotations
 
 import math
+
+GAPS = 200  # about how many past gaps the burstiness remembers
+MOST_BURSTY = 32.0
 
 
 class ArrivalRate:
@@ -15,12 +18,28 @@ class ArrivalRate:
         self._memory = memory
         self._rate = 0.0
         self._at = -math.inf
+        self._gap = 0.0
+        self._gap_squared = 0.0
 
     def seen(self, now: float, examples: int = 1) -> None:
         """Count an arrival; `now` never runs backwards."""
+        if self._rate:
+            gap = now - self._at
+            if not self._gap:
+                self._gap, self._gap_squared = gap, gap * gap
+            self._gap += (gap - self._gap) / GAPS
+            self._gap_squared += (gap * gap - self._gap_squared) / GAPS
         self._rate = self.at(now) + examples / self._memory
         self._at = now
 
     def at(self, now: float) -> float:
         """The rate at that moment, which is not before the latest arrival."""
         return self._rate * math.exp((self._at - now) / self._memory) if self._rate else 0.0
+
+    @property
+    def burstiness(self) -> float:
+        """Squared coefficient of variation of the gaps between arrivals; 1 before there are any."""
+        square = self._gap * self._gap
+        if not square:
+            return 1.0
+        return min(MOST_BURSTY, max(0.0, self._gap_squared / square - 1.0))

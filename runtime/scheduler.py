@@ -112,7 +112,11 @@ class Scheduler:
                 return False
             core = self._core
             load = LoadSnapshot(
-                len(core.queue), core.in_flight, self._load.cpu_utilization, core.arrival_rate
+                len(core.queue),
+                core.in_flight,
+                self._load.cpu_utilization,
+                core.arrival_rate,
+                core.burstiness,
             )
             job, endings = self._core.take(load)
             self._changed.notify_all()

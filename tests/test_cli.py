@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-COMMANDS = ("train", "evaluate", "inspect", "export", "profile", "predict", "serve")
+COMMANDS = ("train", "evaluate", "inspect", "export", "profile", "predict", "simulate", "serve")
 HEAVY = {
     "torch",
     "onnx",

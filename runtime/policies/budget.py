@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from runtime.policy import Decision
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runtime.load import LoadSnapshot
     from runtime.policy import QueueView, Reason, Waiting
     from runtime.profile import Profile, SubnetLatency
 
+HORIZON = 4.0  # budgets ahead for which a burst is expected
 WORTHWHILE = 0.9  # a larger batch must cost an example at most this share of what a smaller one costs
 
 
@@ -25,21 +28,28 @@ class BudgetPolicy:
     head gets the most accurate sub-net whose p99 fits its own slack and whose p50 per example fits c:
     p99 for the one promise made now, p50 for the sum, as bad luck is made good at the next decision.
 
-    margin: seconds kept for delivering the answer.
+    Beyond the queue it keeps room for a burst: while the batch runs, so many may arrive that they and the
+    queue, even at the least time per example, just meet their deadlines (`room_before_a_burst`).
+
+    margin: seconds kept for delivering the answer. reserve: standard deviations of arrivals kept room for.
     """
 
     margin: float = 0.001
+    reserve: float = 3.5
 
-    def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
+    def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
         """The most accurate affordable sub-net; where nothing fits, the one that costs least."""
         head = queue.waiting[0]
         slack = head.deadline - queue.now - self.margin
-        share = time_per_example(queue, self.margin, at_least=profile.floor)
+        least = profile.floor / queue.executors
+        share = queue.executors * time_per_example(queue, self.margin, at_least=least)
+        room = room_before_a_burst(head.deadline - head.arrival, queue.examples, load, least, self.reserve)
         sizes = _batch_sizes(head.examples, queue.examples, profile.batch_sizes)
         for name in head.candidates:
             latency = profile[name]
             size = _worthwhile_size(latency, sizes, slack)
-            if size and latency.typical(size) <= share * size:
+            seconds = latency.typical(size)
+            if size and seconds <= share * size and seconds - least * size <= room:
                 return Decision(name, size, _reason(head, name, slack, profile))
         name, size = _cheapest(head, sizes, slack, profile)
         return Decision(name, size, "pinned" if head.pinned else "fastest")
@@ -50,6 +60,8 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
 
     Stops looking once the result is below `at_least`, where it makes no difference any more.
     """
+    if queue.examples == len(queue.waiting) and queue.waiting[0].priority == queue.waiting[-1].priority:
+        return _time_per_request(queue.waiting, queue.now + margin, at_least)
     share = math.inf
     examples = 0
     for waiting in queue.waiting:
@@ -57,6 +69,44 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
         share = min(share, (waiting.deadline - queue.now - margin) / examples)
         if share < at_least:
             break
+    return share
+
+
+def room_before_a_burst(
+    budget: float, examples: int, load: LoadSnapshot, least: float, reserve: float
+) -> float:
+    """Seconds an executor may be busy before a burst would cost deadlines; infinite without load.
+
+    Requests come with the same budget D. Until t from now, r t of them arrive, and a burst brings z sqrt(v t)
+    more, v = r cv2 being the variance a second of a renewal process. With n that wait, all take at least
+    `least` seconds f each, by t + D: what may be spent first is D + t - f (n + r t + z sqrt(v t)) for the
+    worst t up to HORIZON budgets. Negative when there is no room at all.
+    """
+    rate = load.arrival_rate
+    if not rate or budget == math.inf:
+        return math.inf
+    spare = 1.0 - rate * least
+    burst = least * reserve * math.sqrt(rate * load.burstiness)
+    root = math.sqrt(HORIZON * budget)
+    if spare > 0.0:
+        root = min(root, burst / (2.0 * spare))
+    return budget - least * examples + root * (spare * root - burst)
+
+
+def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float) -> float:
+    """`time_per_example` for requests of one example each, which looks at few of them.
+
+    Deadlines ascend, so those up to number slack / share need no look: their share cannot be smaller.
+    """
+    count = len(waiting)
+    share = (waiting[-1].deadline - start) / count
+    number = 1
+    while number <= count and share >= at_least:
+        slack = waiting[number - 1].deadline - start
+        share = min(share, slack / number)
+        if not 0.0 < share <= slack < math.inf:
+            break
+        number = max(number, int(slack / share)) + 1
     return share
 
 

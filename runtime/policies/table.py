@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.profile import Profile
 
 BUILDERS: Mapping[str, Callable[[Profile, float], Policy]] = {
-    "downshift": lambda _profile, _slo: BudgetPolicy(),
+    "downshift": lambda _profile, _slo: BudgetPolicy(margin=0.0),
     "slackfit": lambda profile, _slo: SlackFit.build(profile),
     "ramsis": Ramsis.build,
     "infaas": lambda _profile, _slo: Infaas(),
@@ -29,7 +29,7 @@ BUILDERS: Mapping[str, Callable[[Profile, float], Policy]] = {
     "max-accuracy": lambda _profile, _slo: MaxAccuracy(),
     "max-batch": lambda _profile, _slo: MaxBatch(),
 }
-"""Policies that are made from a profile and an SLO in seconds."""
+"""Policies that are made from a profile and an SLO in seconds; answers are delivered in no time."""
 
 PER_SUBNET: Mapping[str, Callable[[Profile, float, str], Policy]] = {
     "fixed": lambda _profile, _slo, subnet: FixedPolicy(subnet),
@@ -43,11 +43,16 @@ def names(profile: Profile) -> tuple[str, ...]:
     return (*BUILDERS, *(f"{kind}:{subnet}" for kind in PER_SUBNET for subnet in profile.names))
 
 
+def check(name: str, profile: Profile) -> None:
+    """Raise `UnknownName` unless there is a policy of that name for the profile's sub-nets."""
+    if name not in names(profile):
+        raise UnknownName("policy", name, names(profile))
+
+
 def build(name: str, profile: Profile, slo: float) -> Policy:
     """The named policy, for an SLO in seconds; raises `UnknownName`."""
+    check(name, profile)
     if name in BUILDERS:
         return BUILDERS[name](profile, slo)
     kind, _, subnet = name.partition(":")
-    if kind in PER_SUBNET and subnet in profile.names:
-        return PER_SUBNET[kind](profile, slo, subnet)
-    raise UnknownName("policy", name, names(profile))
+    return PER_SUBNET[kind](profile, slo, subnet)

@@ -32,13 +32,13 @@ class Arrivals:
     seed: int = 0
     steps: tuple[float, ...] = (1.0,)
 
-    def trace(self, name: str) -> Trace:
-        """The arrivals as times; the same values always give the same times."""
+    def times(self) -> NDArray[np.float64]:
+        """When requests arrive, ascending; the same values always give the same times, perhaps none."""
         rng = np.random.default_rng(self.seed)
         # Even load first, one arrival a unit; then time runs at the rate of each step.
         edges = np.linspace(0.0, self.seconds, len(self.steps) + 1)
         mass = np.concatenate(([0.0], np.cumsum(np.asarray(self.steps) * self.rate * np.diff(edges))))
-        return Trace(name, np.interp(_unit_times(rng, mass[-1], self.cv2), mass, edges), self.seconds)
+        return np.interp(_unit_times(rng, mass[-1], self.cv2), mass, edges)
 
 
 def _unit_times(rng: np.random.Generator, until: float, cv2: float) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ def parse(text: str) -> Trace:
     expected = arrivals.rate * arrivals.seconds * float(np.mean(arrivals.steps))
     if expected > MOST:
         raise TraceError(f"trace {text!r}: {expected:.3g} arrivals; at most {MOST:,} fit in memory")
-    return arrivals.trace(text)
+    return Trace(text, arrivals.times(), arrivals.seconds)
 
 
 KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

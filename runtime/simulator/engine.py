@@ -78,7 +78,8 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
         if not queue:
             break
         busy = sum(executor[0] > now for executor in executors) if len(executors) > 1 else 0
-        load = LoadSnapshot(len(queue), busy, 0.0, dispatch.arrivals.at(now))
+        arrivals = dispatch.arrivals
+        load = LoadSnapshot(len(queue), busy, 0.0, arrivals.at(now), arrivals.burstiness)
         decision, claimed = dispatch.take(now, load)
         subnet, examples = decision.subnet, len(claimed)
         seconds, index = service.draw(subnet, examples), index_of[subnet]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.load import LoadSnapshot
-from runtime.policies.budget import BudgetPolicy, time_per_example
+from runtime.policies.budget import BudgetPolicy, room_before_a_burst, time_per_example
 from runtime.policy import Decision, QueueView, Waiting
 from tests.runtime.doubles import SECONDS, profile
 
@@ -143,3 +143,36 @@ def test_more_time_never_makes_the_answer_less_accurate(requests: list[Waiting],
     before = NO_MARGIN.decide(view(*requests), IDLE, profile())
     after = NO_MARGIN.decide(view(*patient), IDLE, profile())
     assert SECONDS[after.subnet] >= SECONDS[before.subnet]
+
+
+def test_room_is_kept_for_the_burst_that_the_load_makes_likely() -> None:
+    assert room_before_a_burst(0.1, 0, LoadSnapshot(), 0.001, 3.0) == math.inf, "nothing arrives"
+    assert room_before_a_burst(math.inf, 9, LoadSnapshot(arrival_rate=500.0), 0.001, 3.0) == math.inf
+    calm = LoadSnapshot(arrival_rate=500.0, burstiness=0.0)
+    assert room_before_a_burst(0.1, 20, calm, 0.001, 3.0) == pytest.approx(0.08)
+    bursty = LoadSnapshot(arrival_rate=500.0, burstiness=4.0)
+    assert room_before_a_burst(0.1, 20, bursty, 0.001, 3.0) == pytest.approx(0.08 - 0.009), "k^2 / 4(1 - rho)"
+    flood = LoadSnapshot(arrival_rate=2000.0, burstiness=0.0)
+    assert room_before_a_burst(0.1, 0, flood, 0.001, 3.0) == pytest.approx(0.1 - 0.4), "4 budgets ahead"
+
+
+def test_under_a_bursty_load_the_head_leaves_time_for_those_who_will_come() -> None:
+    queue = view(due(0.030))
+    assert NO_MARGIN.decide(queue, IDLE, profile()).subnet == "s50"
+    bursty = LoadSnapshot(arrival_rate=800.0, burstiness=8.0)
+    assert NO_MARGIN.decide(queue, bursty, profile()).subnet == "s98"
+
+
+milliseconds = st.integers(-10, 200).map(lambda value: value / 1e3)
+
+
+@given(st.lists(milliseconds, min_size=1, max_size=30), st.sampled_from([0.0005, 0.0013]))
+def test_skipping_requests_finds_the_same_tightest_share(slacks: list[float], at_least: float) -> None:
+    """One request of one example looks at few of the queue; the same queue of twos looks at all."""
+    slacks.sort()
+    ones = time_per_example(view(*map(due, slacks)), 0.0, at_least)
+    twos = time_per_example(view(*(due(slack, examples=2) for slack in slacks)), 0.0, at_least / 2)
+    if min(ones, 2 * twos) >= at_least:
+        assert ones == pytest.approx(2 * twos)
+    else:
+        assert max(ones, 2 * twos) < at_least
