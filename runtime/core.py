@@ -134,7 +134,8 @@ class Core:
     def complete(self, job: Job) -> None:
         """The job has been run, well or not."""
         self.in_flight -= len(job.tickets)
-        self._dispatch.ran(job.subnet, job.examples, self._clock.now() - job.started)
+        now = self._clock.now()
+        self._dispatch.ran(job.subnet, job.examples, now - job.started, now)
         self._busy_until = -math.inf
 
     def cancel(self, ticket: Ticket) -> Ending | None:

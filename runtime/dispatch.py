@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from runtime.correction import Correction
 from runtime.errors import DeadlineImpossible, Overloaded, QueueFull
 from runtime.policy import LearningPolicy, Waiting
 from runtime.queue import EdfQueue
@@ -24,7 +25,7 @@ W = TypeVar("W", bound=Waiting)
 class Dispatch(Generic[W]):
     """One queue before one or more equal executors. Not thread-safe: its owner locks.
 
-    profile may be replaced at any time by one of the same sub-nets: decisions then follow the new one.
+    profile: as measured, corrected by what recent batches really took.
     """
 
     def __init__(self, profile: Profile, policy: Policy, *, capacity: int, executors: int = 1) -> None:
@@ -32,6 +33,9 @@ class Dispatch(Generic[W]):
         self.policy = policy
         self.queue: EdfQueue[W] = EdfQueue()
         self.arrivals = ArrivalRate()
+        self._measured = profile
+        self._correction = Correction()
+        self._by_factor = {1.0: profile}
         self._capacity = capacity
         self._executors = executors
 
@@ -41,6 +45,8 @@ class Dispatch(Generic[W]):
         free_at: when the next executor should be free; any time before now means at once.
         """
         self.arrivals.seen(now, item.examples)
+        if self.profile is not self._measured and self._correction.stale(now):
+            self.profile = self._measured  # else a machine thought too slow for anyone would never be tried
         queue, executors = self.queue, self._executors
         budget = item.deadline - now
         needed = self.profile.soonest_bound(item.candidates, item.examples)
@@ -76,7 +82,14 @@ class Dispatch(Generic[W]):
         decision = self.policy.decide(queue.view(now, self._executors), load, self.profile)
         return decision, queue.claim(decision.subnet, decision.batch_size)
 
-    def ran(self, subnet: str, examples: int, seconds: float) -> None:
-        """A batch has been run and took that long: what learns from it, learns."""
+    def ran(self, subnet: str, examples: int, seconds: float, now: float) -> None:
+        """A batch has been run until now and took that long: what learns from it, learns."""
+        self._correction = self._correction.after(now, seconds / self._measured[subnet].typical(examples))
+        self.profile = self._corrected(self._correction.factor)
         if isinstance(self.policy, LearningPolicy):
             self.policy = self.policy.after(subnet, examples, seconds)
+
+    def _corrected(self, factor: float) -> Profile:
+        if factor not in self._by_factor:
+            self._by_factor[factor] = self._measured.scaled(factor)
+        return self._by_factor[factor]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,16 @@ class Profile:
                 other >= accuracy and faster <= seconds and (other, faster) != (accuracy, seconds)
                 for _, other, faster in points
             )
+        )
+
+    def scaled(self, factor: float) -> Profile:
+        """The same profile of a machine on which everything takes that many times as long."""
+        return replace(
+            self,
+            measurements=tuple(
+                replace(m, p50=factor * m.p50, p95=factor * m.p95, p99=factor * m.p99)
+                for m in self.measurements
+            ),
         )
 
     def soonest(self, names: tuple[str, ...], examples: int) -> float:

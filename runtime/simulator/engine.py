@@ -69,7 +69,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
             admit(Arrival(arrival, arrival + slo, 1, candidates, 0, upcoming), arrival, expected)
             upcoming += 1
         if examples:
-            dispatch.ran(subnet, examples, seconds)
+            dispatch.ran(subnet, examples, seconds, now)
         dispatch.give_up(now)
         while not queue and upcoming < len(answered_by):  # idle until a request comes that can be served
             now = times[upcoming]

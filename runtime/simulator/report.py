@@ -38,9 +38,9 @@ def write(folder: Path, results: Sequence[Result]) -> list[Path]:
         writer = csv.DictWriter(file, fieldnames=list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
-    written = [table, _draw_load(folder / "load.png", results)]
+    written = [table, draw_load(folder / "load.png", results)]
     ours = [result.outcome for result in results if result.summary.policy == OURS and result.outcome]
-    return [*written, _draw_timeline(folder / "timeline.png", ours[-1])] if ours else written
+    return [*written, draw_timeline(folder / "timeline.png", ours[-1])] if ours else written
 
 
 def timeline(outcome: Outcome, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -52,7 +52,8 @@ def timeline(outcome: Outcome, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.
     return rates
 
 
-def _draw_load(path: Path, results: Sequence[Result]) -> Path:
+def draw_load(path: Path, results: Sequence[Result]) -> Path:
+    """The picture, now at that path, of attainment and served accuracy against load, a line per policy."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -78,7 +79,8 @@ def _draw_load(path: Path, results: Sequence[Result]) -> Path:
     return path
 
 
-def _draw_timeline(path: Path, outcome: Outcome) -> Path:
+def draw_timeline(path: Path, outcome: Outcome) -> Path:
+    """The picture, now at that path, of which sub-nets answered as time went by."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
 
     figure = Figure(figsize=(11, 3.5), layout="constrained")

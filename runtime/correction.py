@@ -1,0 +1,40 @@
+"""How much slower, or faster, this machine is now than when it was profiled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import median
+
+WINDOW = 0.5  # seconds a batch counts for
+MOST = 9  # batches that count
+FEWEST = 3  # below that many, one odd batch could mislead
+STEP = 1.25  # factors are powers of this, so that few profiles are ever built
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The latest batches, oldest first: when each ended, and its duration over the profile's p50 for it.
+
+    A value: `after` gives the next one. A neighbour's noise is in the factor after a handful of batches,
+    and out of it as soon as half of those that count are swift again.
+    """
+
+    batches: tuple[tuple[float, float], ...] = ()
+
+    def after(self, now: float, ratio: float) -> Correction:
+        """The correction once one more batch has ended."""
+        recent = [batch for batch in self.batches if batch[0] > now - WINDOW]
+        return Correction((*recent, (now, ratio))[-MOST:])
+
+    def stale(self, now: float) -> bool:
+        """No batch counts any more: nothing is known but the profile."""
+        return not self.batches or self.batches[-1][0] <= now - WINDOW
+
+    @property
+    def factor(self) -> float:
+        """What to multiply the profile's latencies by: the median ratio, rounded to a power of STEP."""
+        if len(self.batches) < FEWEST:
+            return 1.0
+        ratio = median(ratio for _, ratio in self.batches)
+        return float(STEP ** round(math.log(ratio, STEP))) if ratio > 0.0 else 1.0
