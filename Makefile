@@ -3,20 +3,21 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench bench-policies clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 MODEL ?= models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
+TRACES ?= data/traces/azure_llm_2023
 bin := $(VENV)/bin
 benches := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 sources := pyproject.toml $(wildcard runtime/kernels/*)
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.serving ## profile the bundled network on this machine and serve it (PORT=8000, MODEL=path)
 	@exec $(bin)/downshift serve $(MODEL) --port $(PORT)
@@ -33,6 +34,9 @@ check: $(VENV)/.everything ## formatting, lint, types and import direction
 bench: $(VENV)/.everything ## measure: every benchmarks/bench_*.py
 	@test -n "$(benches)" || { echo "error: there is no benchmarks/bench_*.py to run" >&2; exit 2; }
 	@for bench in $(benches); do echo "== $$bench"; $(bin)/python -m benchmarks.$$bench; done
+
+bench-policies: $(VENV)/.everything ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
+	@nice -n 19 $(bin)/python -m benchmarks.policies --traces $(TRACES)
 
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
