@@ -1,8 +1,10 @@
 """What alternating sparse training adds to the step of the plain dense network.
 
 Both steps see the same batch in one process and one thread, and take turns, A B A B. The dense side is the
-same network with plain `torch.optim.SGD`; ours masks, corrects gradients and keeps inactive weights still. No mask
-update falls into the timed steps. Run: python -m benchmarks.training_step
+same network with plain `torch.optim.SGD`; ours masks, corrects gradients and keeps inactive weights still.
+No mask update falls into the timed steps.
+
+    python -m benchmarks.training_step
 """
 
 from __future__ import annotations
@@ -110,7 +112,7 @@ def seconds(step: Step, number: int) -> float:
 
 
 def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | str]:
-    """Median and least seconds of either step over `rounds` turns, and their ratios."""
+    """Median and least seconds of either step, their ratios, and the median ratio of neighbouring steps."""
     torch.manual_seed(0)
     dense = dense_step(recipe, precision)
     sparse, masking = sparse_step(recipe, precision)
@@ -118,12 +120,11 @@ def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | st
     before = [layer.weight.detach().clone() for layer in masking.layers]
     count = len(recipe.names)
     times: dict[str, list[float]] = {"dense": [], "ours": []}
-    for turn in range(-1, rounds):  # the first turn warms up
-        one = [seconds(dense, 0) for _ in range(count)]
-        two = [seconds(sparse, number) for number in range(count)]
-        if turn >= 0:
-            times["dense"] += one
-            times["ours"] += two
+    for turn in range(-1, rounds):  # the first turn warms up; a turn is one step of every sub-net
+        for number in range(count):
+            pair = {"dense": seconds(dense, number), "ours": seconds(sparse, number)}
+            for name, taken in pair.items() if turn >= 0 else ():
+                times[name].append(taken)
     for layer, outside, weight in zip(masking.layers, inactive, before, strict=True):
         moved = layer.weight != weight
         if moved[outside].any() or not moved[~outside].any():
@@ -138,6 +139,9 @@ def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | st
         "dense_min_s": least["dense"],
         "ours_min_s": least["ours"],
         "min_ratio": least["ours"] / least["dense"],
+        "median_of_ratios": statistics.median(
+            ours / dense for ours, dense in zip(times["ours"], times["dense"], strict=True)
+        ),
     }
 
 
