@@ -30,17 +30,13 @@ Workers::Workers(int threads) : threads_(threads), shares_(new Share[std::size_t
 
 Workers::~Workers() {
     stopping_ = true;
-    step_.fetch_add(1);
-    step_.notify_all();
+    publish(0);
     for (std::thread& other : others_) other.join();
 }
 
-// Publishes the shares of a new step. Nobody holds an item of the step before, because all of them were done; a
-// thread that still looks at that step's words fails to exchange them.
-void Workers::share(int items, Call call, const void* context) {
-    call_ = call;
-    context_ = context;
-    done_.store(0, std::memory_order_relaxed);
+// Hands out the shares of a new step. Nobody holds an item of the step before, because all of them were done; a thread
+// that still looks at that step's words fails to exchange them.
+std::uint32_t Workers::publish(int items) {
     const std::uint32_t step = step_.load(std::memory_order_relaxed) + 1;
     for (int thread = 0; thread < threads_; ++thread) {
         const auto begin = std::uint32_t(std::int64_t(items) * thread / threads_);
@@ -49,12 +45,15 @@ void Workers::share(int items, Call call, const void* context) {
     }
     step_.store(step, std::memory_order_seq_cst);
     if (parked_.load(std::memory_order_seq_cst) > 0) step_.notify_all();
-    const int mine = work(0, step);
-    int finished = done_.fetch_add(mine, std::memory_order_acq_rel) + mine;
-    while (finished < items) {
-        relax();
-        finished = done_.load(std::memory_order_acquire);
-    }
+    return step;
+}
+
+void Workers::share(int items, Call call, const void* context) {
+    call_ = call;
+    context_ = context;
+    const int mine = work(0, publish(items));
+    expected_ += std::uint32_t(items - mine);
+    while (done_.load(std::memory_order_acquire) != expected_) relax();
 }
 
 bool Workers::take_from(Share& share, std::uint32_t step, bool front, int& item) {
@@ -85,10 +84,12 @@ int Workers::work(int thread, std::uint32_t step) {
     return count;
 }
 
+// A thread watches its own share: when a step comes, the word that says so already holds the items.
 void Workers::serve(int thread) {
+    const std::atomic<std::uint64_t>& word = shares_[std::size_t(thread)].word;
     std::uint32_t seen = 0;
     for (;;) {
-        std::uint32_t step = step_.load(std::memory_order_acquire);
+        auto step = std::uint32_t(word.load(std::memory_order_acquire) >> 32);
         for (int spin = 0; step == seen; ++spin) {
             if (spin < spins_before_parking) {
                 relax();
@@ -97,11 +98,11 @@ void Workers::serve(int thread) {
                 step_.wait(seen, std::memory_order_seq_cst);
                 parked_.fetch_sub(1, std::memory_order_relaxed);
             }
-            step = step_.load(std::memory_order_acquire);
+            step = std::uint32_t(word.load(std::memory_order_acquire) >> 32);
         }
         if (stopping_) return;
         seen = step;
-        if (const int count = work(thread, step)) done_.fetch_add(count, std::memory_order_acq_rel);
+        if (const int count = work(thread, step)) done_.fetch_add(std::uint32_t(count), std::memory_order_acq_rel);
     }
 }
 

@@ -44,6 +44,7 @@ private:
     };
 
     void share(int items, Call call, const void* context);
+    std::uint32_t publish(int items);
     bool take(int thread, std::uint32_t step, int& item);
     bool take_from(Share& share, std::uint32_t step, bool front, int& item);
     int work(int thread, std::uint32_t step);
@@ -52,8 +53,9 @@ private:
     int threads_;
     std::unique_ptr<Share[]> shares_;
     alignas(64) std::atomic<std::uint32_t> step_{0};
-    alignas(64) std::atomic<int> done_{0};
+    alignas(64) std::atomic<std::uint32_t> done_{0};  // items the others ever did
     alignas(64) std::atomic<int> parked_{0};
+    std::uint32_t expected_ = 0;                      // what done_ must reach
     Call call_ = nullptr;
     const void* context_ = nullptr;
     bool stopping_ = false;
