@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import median
 
 WINDOW = 0.5  # seconds a batch counts for
 MOST = 9  # batches that count
@@ -36,5 +35,5 @@ class Correction:
         """What to multiply the profile's latencies by: the median ratio, rounded to a power of STEP."""
         if len(self.batches) < FEWEST:
             return 1.0
-        ratio = median(ratio for _, ratio in self.batches)
+        ratio = sorted([ratio for _, ratio in self.batches])[len(self.batches) // 2]
         return float(STEP ** round(math.log(ratio, STEP))) if ratio > 0.0 else 1.0

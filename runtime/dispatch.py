@@ -33,6 +33,7 @@ class Dispatch(Generic[W]):
         self.policy = policy
         self.queue: EdfQueue[W] = EdfQueue()
         self.arrivals = ArrivalRate()
+        self._learner = policy if isinstance(policy, LearningPolicy) else None
         self._measured = profile
         self._correction = Correction()
         self._by_factor = {1.0: profile}
@@ -84,10 +85,10 @@ class Dispatch(Generic[W]):
 
     def ran(self, subnet: str, examples: int, seconds: float, now: float) -> None:
         """A batch has been run until now and took that long: what learns from it, learns."""
-        self._correction = self._correction.after(now, seconds / self._measured[subnet].typical(examples))
-        self.profile = self._corrected(self._correction.factor)
-        if isinstance(self.policy, LearningPolicy):
-            self.policy = self.policy.after(subnet, examples, seconds)
+        correction = self._correction.after(now, seconds / self._measured[subnet].typical(examples))
+        self._correction, self.profile = correction, self._corrected(correction.factor)
+        if self._learner is not None:
+            self._learner = self.policy = self._learner.after(subnet, examples, seconds)
 
     def _corrected(self, factor: float) -> Profile:
         if factor not in self._by_factor:

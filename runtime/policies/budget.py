@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runtime.profile import Profile, SubnetLatency
 
 HORIZON = 4.0  # budgets ahead for which a burst is expected
+EXACT, TOLERANCE = 32, 0.1  # requests looked at exactly, and by how much those behind may be misjudged
 WORTHWHILE = 0.9  # a larger batch must cost an example at most this share of what a smaller one costs
 
 
@@ -97,6 +98,7 @@ def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float)
     """`time_per_example` for requests of one example each, which looks at few of them.
 
     Deadlines ascend, so those up to number slack / share need no look: their share cannot be smaller.
+    Far back in the queue a share may be overlooked that is smaller by up to TOLERANCE; it comes nearer.
     """
     count = len(waiting)
     share = (waiting[-1].deadline - start) / count
@@ -106,7 +108,7 @@ def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float)
         share = min(share, slack / number)
         if not 0.0 < share <= slack < math.inf:
             break
-        number = max(number, int(slack / share)) + 1
+        number = max(number, int(slack / share / (1.0 if number < EXACT else 1.0 - TOLERANCE))) + 1
     return share
 
 
