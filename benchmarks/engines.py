@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks import contenders, engines_report
 from benchmarks.contenders import InProcess, Task, WrongAnswer
 from benchmarks.engines_report import Row
+from benchmarks.quiet import BusyMachine, check_alone, usage
 from benchmarks.synthetic import ALLOCATIONS, SPARSITIES
 from benchmarks.synthetic import main as make_synthetic
 from models import artifact as artifacts
@@ -156,9 +157,11 @@ def sgemm_peak(threads: int) -> float:
 
 
 def hold(race: Race, artifact: Artifact, ready: Sequence[Contender], seconds: float) -> list[Row]:
-    """The rows of one race."""
+    """The rows of one race; raises `BusyMachine` where others disturbed it."""
     peak = sgemm_peak(race.threads)
+    begin = usage()
     samples = compete(ready, seconds)
+    check_alone(begin)
     rows = []
     for contender, taken in zip(ready, samples, strict=True):
         subnet = min(artifact.manifest.subnets, key=lambda one: abs(one.sparsity - contender.sparsity))
@@ -218,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows = hold(race, artifact, ready, chosen.seconds)
                 engines_report.add(chosen.out, rows)
                 print(engines_report.summary(rows))
-    except (ModelsError, RuntimeFault, WrongAnswer) as error:
+    except (ModelsError, RuntimeFault, WrongAnswer, BusyMachine) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def small_model(
     nodes: Sequence[onnx.NodeProto],
     image: tuple[int, int, int],
-    constants: Mapping[str, NDArray[Any]] | None = None,
+    constants: Mapping[str, Any] | None = None,
     *,
     batch: int | str = "n",
     opset: int = 20,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import onnx
 from hypothesis import HealthCheck, assume, given, settings
@@ -13,6 +15,9 @@ from runtime.lowering.lower import lower
 from runtime.lowering.reference import run
 from tests.runtime.random_onnx import small_networks
 from tests.runtime.small_onnx import answer, normal, small_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 node = helper.make_node
 IMAGE = (4, 6, 5)
@@ -80,7 +85,7 @@ def attempt(model: onnx.ModelProto) -> None:
         assert got.shape == (2, *graph.shapes[graph.output])
 
 
-def test_the_unbroken_model_lowers_and_agrees():
+def test_the_unbroken_model_lowers_and_agrees() -> None:
     model = onnx.load_from_string(BASE)
     images = normal(3, *IMAGE)
     np.testing.assert_allclose(run(lower(model), images), answer(model, images), rtol=1e-5, atol=1e-5)
@@ -89,15 +94,17 @@ def test_the_unbroken_model_lowers_and_agrees():
 class Breaker:
     """Ways to break a model, drawn by Hypothesis."""
 
-    def __init__(self, draw: st.DrawFn, model: onnx.ModelProto) -> None:
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], model: onnx.ModelProto) -> None:
         self.draw, self.graph, self.model = draw, model.graph, model
 
     def node(self) -> onnx.NodeProto:
-        return self.draw(st.sampled_from(list(self.graph.node)))
+        chosen: onnx.NodeProto = self.draw(st.sampled_from(list(self.graph.node)))
+        return chosen
 
     def name(self) -> str:
         known = [name for one in self.graph.node for name in (*one.input, *one.output)]
-        return self.draw(st.sampled_from([*known, "", "nowhere"]))
+        chosen: str = self.draw(st.sampled_from([*known, "", "nowhere"]))
+        return chosen
 
     def delete_node(self) -> None:
         del self.graph.node[self.draw(st.integers(0, len(self.graph.node) - 1))]
@@ -155,7 +162,8 @@ class Breaker:
             one.attribute[0].type = self.draw(st.sampled_from([0, 2, 4, 5, 6, 8, 11, 14]))
 
     def initializer(self) -> onnx.TensorProto:
-        return self.draw(st.sampled_from(list(self.graph.initializer)))
+        chosen: onnx.TensorProto = self.draw(st.sampled_from(list(self.graph.initializer)))
+        return chosen
 
     def change_dimension(self) -> None:
         tensor = self.initializer()
@@ -203,7 +211,7 @@ WAYS = [name for name in vars(Breaker) if name not in {"node", "name", "initiali
 
 @settings(quiet, max_examples=300)
 @given(st.data())
-def test_a_broken_model_is_refused_or_still_runs(data):
+def test_a_broken_model_is_refused_or_still_runs(data: st.DataObject) -> None:
     model = onnx.load_from_string(BASE)
     breaker = Breaker(data.draw, model)
     for way in data.draw(st.lists(st.sampled_from(WAYS), min_size=1, max_size=4)):
@@ -214,7 +222,7 @@ def test_a_broken_model_is_refused_or_still_runs(data):
 
 @settings(quiet, max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, len(BASE) - 1), st.integers(0, 255)), min_size=1, max_size=6))
-def test_flipped_bytes_are_refused_or_still_run(changes):
+def test_flipped_bytes_are_refused_or_still_run(changes: list[tuple[int, int]]) -> None:
     content = bytearray(BASE)
     for at, value in changes:
         content[at] = value
@@ -228,7 +236,7 @@ def test_flipped_bytes_are_refused_or_still_run(changes):
 
 @settings(quiet, max_examples=150)
 @given(small_networks(), st.integers(1, 3))
-def test_a_random_network_answers_what_onnxruntime_answers(model, batch):
+def test_a_random_network_answers_what_onnxruntime_answers(model: onnx.ModelProto, batch: int) -> None:
     dims = model.graph.input[0].type.tensor_type.shape.dim
     images = normal(batch, *(dim.dim_value for dim in dims[1:]))
     expected = answer(model, images)

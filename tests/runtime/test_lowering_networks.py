@@ -6,6 +6,7 @@ import io
 import logging
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,8 +31,8 @@ def trained_looking(name: str, width: float) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0, 0.1)
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+            module.get_buffer("running_mean").normal_(0, 0.1)
+            module.get_buffer("running_var").uniform_(0.5, 1.5)
     return made.eval()
 
 
@@ -43,8 +44,8 @@ def exported(module: nn.Module, size: int, form: str) -> onnx.ModelProto:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if form == "traced":
-                file = io.BytesIO()
-                options = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
+                file: Any = io.BytesIO()
+                options: dict[str, Any] = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
                 torch.onnx.export(module, (image,), file, dynamo=False, do_constant_folding=False, **options)
                 return onnx.load_from_string(file.getvalue())
             program = torch.onnx.export(
@@ -55,6 +56,7 @@ def exported(module: nn.Module, size: int, form: str) -> onnx.ModelProto:
                 dynamic_shapes=({0: torch.export.Dim("n")},),
                 verbose=False,
             )
+            assert program is not None
             return program.model_proto
     finally:
         logging.disable(logging.NOTSET)
@@ -72,7 +74,7 @@ def lowered(name: str, size: int, form: str, width: float = 0.25) -> Counter[typ
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_network_of_ours_lowers_without_a_norm_or_activation_left_over(name):
+def test_every_network_of_ours_lowers_without_a_norm_or_activation_left_over(name: str) -> None:
     kinds = lowered(name, 32 if "vgg" in name else 16, "traced")
     pre_activation = 9 if "wrn" in name else 0
     assert kinds[ChannelAffine] == pre_activation
@@ -81,11 +83,11 @@ def test_every_network_of_ours_lowers_without_a_norm_or_activation_left_over(nam
 
 @pytest.mark.parametrize("form", ["plain", "optimised"])
 @pytest.mark.parametrize("name", ["cifar-resnet20-padding", "cifar-wrn22-2"])
-def test_every_form_of_an_export_lowers_alike(name, form):
+def test_every_form_of_an_export_lowers_alike(name: str, form: str) -> None:
     assert lowered(name, 8, form) == lowered(name, 8, "traced")
 
 
-def test_shortcuts_by_padding_are_one_slice_and_one_pad_each():
+def test_shortcuts_by_padding_are_one_slice_and_one_pad_each() -> None:
     kinds = lowered("cifar-resnet20-padding", 8, "traced")
     assert (kinds[Conv], kinds[Slice], kinds[Pad]) == (19, 2, 2)
 
@@ -94,7 +96,7 @@ def test_shortcuts_by_padding_are_one_slice_and_one_pad_each():
     ("architecture", "convolutions", "factors"),
     [("resnet18", 20, 0), ("mobilenet_v2", 52, 0), ("efficientnet_b0", 81, 16), ("regnet_y_400mf", 85, 16)],
 )
-def test_networks_of_torchvision_lower(architecture, convolutions, factors):
+def test_networks_of_torchvision_lower(architecture: str, convolutions: int, factors: int) -> None:
     kinds = lowered(f"torchvision/{architecture}", 32, "traced", width=1.0)
     assert (kinds[Conv], kinds[Scale]) == (convolutions, factors)
     assert kinds[GlobalAveragePool] == factors + 1

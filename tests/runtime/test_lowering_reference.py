@@ -12,7 +12,9 @@ from runtime.lowering.graph import (
     Conv,
     Graph,
     MaxPool,
+    Operation,
     Padding,
+    Shape,
     Stride,
 )
 from runtime.lowering.reference import activate, run
@@ -21,31 +23,31 @@ NONE = Padding(0, 0, 0, 0)
 ROW = np.array([[[[1.0, 2.0, 4.0]]]], np.float32)
 
 
-def only(operation, image, output):
+def only(operation: Operation, image: Shape, output: Shape) -> Graph:
     return Graph((operation,), (image, output), 1)
 
 
-def test_a_convolution_is_a_correlation_with_zeros_outside():
+def test_a_convolution_is_a_correlation_with_zeros_outside() -> None:
     weight = np.array([[[[10, 1, 100]]]], np.float32)
     conv = Conv(1, 0, weight, np.array([0.5], np.float32), Stride(1, 1), Padding(0, 1, 0, 1))
     answer = run(only(conv, (1, 1, 3), (1, 1, 3)), ROW)
     np.testing.assert_array_equal(answer, [[[[201.5, 412.5, 24.5]]]])
 
 
-def test_groups_see_their_own_channels():
+def test_groups_see_their_own_channels() -> None:
     weight = np.array([2, 3], np.float32).reshape(2, 1, 1, 1)
     conv = Conv(1, 0, weight, np.zeros(2, np.float32), Stride(1, 1), NONE, groups=2)
     images = np.array([5, 7], np.float32).reshape(1, 2, 1, 1)
     assert run(only(conv, (2, 1, 1), (2, 1, 1)), images).reshape(-1).tolist() == [10, 21]
 
 
-def test_the_residual_comes_before_the_activation():
+def test_the_residual_comes_before_the_activation() -> None:
     weight = np.array([-2], np.float32).reshape(1, 1, 1, 1)
     conv = Conv(1, 0, weight, np.zeros(1, np.float32), Stride(1, 1), NONE, 1, Activation.RELU, residual=0)
     assert not run(only(conv, (1, 1, 3), (1, 1, 3)), ROW).any()
 
 
-def test_padding_never_wins_a_maximum_and_counts_in_a_mean_only_when_asked():
+def test_padding_never_wins_a_maximum_and_counts_in_a_mean_only_when_asked() -> None:
     stride, padding = Stride(1, 2), Padding(0, 1, 0, 1)
     assert run(only(MaxPool(1, 0, (1, 2), stride, padding), (1, 1, 3), (1, 1, 2)), -ROW).tolist() == [
         [[[-1.0, -2.0]]]
@@ -58,12 +60,12 @@ def test_padding_never_wins_a_maximum_and_counts_in_a_mean_only_when_asked():
     assert inside == [[[[1.0, 3.0]]]]
 
 
-def test_an_affine_map_works_on_rows_too():
+def test_an_affine_map_works_on_rows_too() -> None:
     affine = ChannelAffine(1, 0, np.array([2, 3], np.float32), np.array([1, 0], np.float32))
     assert run(Graph((affine,), ((2,), (2,)), 1), np.array([[5, 7]], np.float32)).tolist() == [[11, 21]]
 
 
-def test_sums_are_kept_in_double_precision():
+def test_sums_are_kept_in_double_precision() -> None:
     weight = np.ones((1, 3, 1, 1), np.float32)
     conv = Conv(1, 0, weight, np.zeros(1, np.float32), Stride(1, 1), NONE)
     images = np.array([2.0**30, 1.0, -(2.0**30)], np.float32).reshape(1, 3, 1, 1)
@@ -82,9 +84,9 @@ def test_sums_are_kept_in_double_precision():
         (Activation.SILU, [-4 / (1 + np.exp(4.0)), 0, 2 / (1 + np.exp(-2.0)), 8 / (1 + np.exp(-8.0))]),
     ],
 )
-def test_activations(kind, expected):
+def test_activations(kind: Activation, expected: list[float]) -> None:
     np.testing.assert_allclose(activate(np.array([-4.0, 0, 2, 8]), kind), expected, rtol=1e-14)
 
 
-def test_a_sigmoid_far_out_does_not_overflow():
+def test_a_sigmoid_far_out_does_not_overflow() -> None:
     np.testing.assert_array_equal(activate(np.array([-1e4, 1e4]), Activation.SIGMOID), [0, 1])

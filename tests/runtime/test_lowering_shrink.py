@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import helper
 
 from runtime.lowering.graph import Conv, Graph, Linear
@@ -18,6 +20,8 @@ from tests.runtime.random_onnx import small_networks
 from tests.runtime.small_onnx import normal, small_model
 
 node = helper.make_node
+Floats = NDArray[np.float32]
+Model = tuple[list[onnx.NodeProto], dict[str, Floats]]
 IMAGE = (3, 6, 5)
 HEAD = [
     node("GlobalAveragePool", ["last"], ["p"]),
@@ -26,11 +30,11 @@ HEAD = [
 ]
 
 
-def channels(graph):
+def channels(graph: Graph) -> list[int]:
     return [graph.shapes[op.output][0] for op in graph.operations if isinstance(op, Conv)]
 
 
-def smaller(nodes, constants):
+def smaller(nodes: list[onnx.NodeProto], constants: dict[str, Floats]) -> Graph:
     """The shrunk graph, which answers what the whole one does."""
     graph = lower(small_model([*nodes, *HEAD], IMAGE, constants))
     result = shrunk(graph)
@@ -39,13 +43,13 @@ def smaller(nodes, constants):
     return result
 
 
-def dead(weight, count):
+def dead(weight: Floats, count: int) -> Floats:
     """`weight` with its first `count` output channels removed."""
     weight[:count] = 0
     return weight
 
 
-def chain(bias, padding=1):
+def chain(bias: Floats, padding: int = 1) -> Model:
     constants = {
         "w": dead(normal(48, 3, 3, 3), 20),
         "b": bias,
@@ -60,30 +64,30 @@ def chain(bias, padding=1):
     return nodes, constants
 
 
-def test_dead_channels_leave_and_the_width_is_a_multiple_of_sixteen():
+def test_dead_channels_leave_and_the_width_is_a_multiple_of_sixteen() -> None:
     assert channels(smaller(*chain(np.zeros(48, np.float32)))) == [32, 32]
 
 
-def test_a_negative_bias_in_front_of_relu_is_as_dead():
+def test_a_negative_bias_in_front_of_relu_is_as_dead() -> None:
     assert channels(smaller(*chain(np.full(48, -1, np.float32)))) == [32, 32]
 
 
-def test_a_positive_constant_stays_in_front_of_padding():
+def test_a_positive_constant_stays_in_front_of_padding() -> None:
     assert channels(smaller(*chain(np.full(48, 1, np.float32)))) == [48, 32]
 
 
-def test_a_positive_constant_moves_into_the_bias_where_there_is_no_padding():
+def test_a_positive_constant_moves_into_the_bias_where_there_is_no_padding() -> None:
     assert channels(smaller(*chain(np.full(48, 1, np.float32), padding=0))) == [32, 32]
 
 
-def test_a_channel_nobody_reads_leaves():
+def test_a_channel_nobody_reads_leaves() -> None:
     nodes, constants = chain(np.zeros(48, np.float32))
     constants["w"] = normal(48, 3, 3, 3)
     constants["v"][:, 5:30] = 0
     assert channels(smaller(nodes, constants)) == [32, 32]
 
 
-def test_removal_carries_on_to_the_layers_before():
+def test_removal_carries_on_to_the_layers_before() -> None:
     constants = {
         "u": normal(40, 3, 3, 3),
         "w": normal(48, 40, 3, 3),
@@ -100,7 +104,7 @@ def test_removal_carries_on_to_the_layers_before():
     assert channels(smaller(nodes, constants)) == [16, 16, 32]
 
 
-def residual_block(first_dead, second_dead):
+def residual_block(first_dead: int, second_dead: int) -> Model:
     constants = {
         "u": dead(normal(32, 3, 1, 1), first_dead),
         "w": dead(normal(32, 32, 3, 3), second_dead),
@@ -119,11 +123,13 @@ def residual_block(first_dead, second_dead):
     ("first", "second", "widths"),
     [(16, 16, [16, 16]), (16, 0, [32, 32]), (0, 16, [32, 32]), (20, 16, [16, 16])],
 )
-def test_a_residual_stream_loses_what_all_its_members_lose(first, second, widths):
+def test_a_residual_stream_loses_what_all_its_members_lose(
+    first: int, second: int, widths: list[int]
+) -> None:
     assert channels(smaller(*residual_block(first, second))) == widths
 
 
-def test_inside_a_block_channels_leave_whatever_the_stream_keeps():
+def test_inside_a_block_channels_leave_whatever_the_stream_keeps() -> None:
     constants = {
         "u": normal(32, 3, 1, 1),
         "w": dead(normal(32, 32, 3, 3), 16),
@@ -140,7 +146,7 @@ def test_inside_a_block_channels_leave_whatever_the_stream_keeps():
     assert channels(smaller(nodes, constants)) == [32, 16, 32]
 
 
-def test_depthwise_convolutions_follow():
+def test_depthwise_convolutions_follow() -> None:
     constants = {
         "u": dead(normal(32, 3, 1, 1), 16),
         "d": normal(32, 1, 3, 3),
@@ -157,20 +163,20 @@ def test_depthwise_convolutions_follow():
     assert [op.groups for op in graph.operations if isinstance(op, Conv)] == [1, 16, 1]
 
 
-def test_a_network_that_is_wholly_dead_still_answers_its_bias():
+def test_a_network_that_is_wholly_dead_still_answers_its_bias() -> None:
     nodes, constants = chain(np.full(48, 0.5, np.float32))
     constants["w"][:] = 0
     constants["v"][:] = 0
     assert channels(smaller(nodes, constants)) == [16, 16]
 
 
-def test_a_graph_without_dead_channels_is_returned_as_it_is():
+def test_a_graph_without_dead_channels_is_returned_as_it_is() -> None:
     nodes, constants = residual_block(0, 0)
     graph = lower(small_model([*nodes, *HEAD], IMAGE, constants))
     assert shrunk(graph) is graph
 
 
-def pruned(graph, seed):
+def pruned(graph: Graph, seed: int) -> Graph:
     """The graph with random output channels of its layers emptied and random input channels ignored."""
     random = np.random.default_rng(seed)
     operations = []
@@ -191,7 +197,9 @@ def pruned(graph, seed):
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(small_networks(), st.integers(0, 99), st.sampled_from([1, 2, 16]))
-def test_random_networks_answer_the_same(monkeypatch, model, seed, width):
+def test_random_networks_answer_the_same(
+    monkeypatch: pytest.MonkeyPatch, model: onnx.ModelProto, seed: int, width: int
+) -> None:
     monkeypatch.setattr("runtime.lowering.shrink.WIDTH", width)
     graph = pruned(lower(model), seed)
     images = normal(2, *graph.shapes[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,11 +15,14 @@ from runtime.errors import EngineUnavailable, UnsupportedModel
 from tests.models.tiny_artifact import CHANNELS, CLASSES, SIDE, tiny_artifact
 from tests.runtime.small_onnx import answer, normal
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("openvino", 1e-4), ("openvino-bf16", 5e-2)])
-def test_every_sub_net_answers_what_onnxruntime_answers(tmp_path, name, tolerance):
+def test_every_sub_net_answers_what_onnxruntime_answers(tmp_path: Path, name: str, tolerance: float) -> None:
     try:
         engine = load_engine(name, tmp_path)
     except EngineUnavailable as reason:
@@ -26,6 +30,7 @@ def test_every_sub_net_answers_what_onnxruntime_answers(tmp_path, name, toleranc
     artifact = tiny_artifact()
     programs = engine.compile(artifact, artifact.manifest.names, threads=1)
     for subnet, program in programs.items():
+        assert not isinstance(program, UnsupportedModel)
         assert program.engine == name
         for batch in (1, 3):
             images = normal(batch, CHANNELS, SIDE, SIDE)
@@ -36,18 +41,19 @@ def test_every_sub_net_answers_what_onnxruntime_answers(tmp_path, name, toleranc
             np.testing.assert_allclose(got, expected, atol=tolerance * np.abs(expected).max())
 
 
-def test_an_answer_is_the_callers_to_keep(tmp_path):
+def test_an_answer_is_the_callers_to_keep(tmp_path: Path) -> None:
     artifact = tiny_artifact(1)
     (program,) = (
         load_engine("openvino", tmp_path).compile(artifact, artifact.manifest.names, threads=1).values()
     )
+    assert not isinstance(program, UnsupportedModel)
     first = program.run(normal(1, CHANNELS, SIDE, SIDE))
     kept = first.copy()
     program.run(normal(1, CHANNELS, SIDE, SIDE, seed=1))
     np.testing.assert_array_equal(first, kept)
 
 
-def test_what_openvino_cannot_read_is_refused_with_a_reason(tmp_path):
+def test_what_openvino_cannot_read_is_refused_with_a_reason(tmp_path: Path) -> None:
     artifact = tiny_artifact(1)
     model = onnx.ModelProto()
     model.CopyFrom(artifact.model)
