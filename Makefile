@@ -3,13 +3,16 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-policies clean
+.PHONY: help demo test check bench bench-policies bench-engines clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 MODEL ?= models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
+RACES ?= cifar-resnet18 cifar-resnet20 torchvision/resnet50 cifar-wrn22-2 cifar-vgg19-bn cifar-mobilenet-v1
+THREADS ?= 1 2
+BATCHES ?= 1 8 32
 TRACES ?= data/traces/azure_llm_2023
 bin := $(VENV)/bin
 benches := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
@@ -38,6 +41,13 @@ bench: $(VENV)/.everything ## measure: every benchmarks/bench_*.py
 bench-policies: $(VENV)/.everything ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
 	@nice -n 19 $(bin)/python -m benchmarks.policies --traces $(TRACES)
 
+bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine against others (RACES="network ...", THREADS="1 2", BATCHES="1 8 32")
+	@$(install) --editable '.[openvino]'
+	@for race in $(RACES); do for allocation in uniform erk; do \
+	  $(bin)/python -m benchmarks.engines $$race --allocation $$allocation --threads $(THREADS) --batch $(BATCHES) \
+	    --torch-compile --deepsparse $(VENV)/.deepsparse/bin/python; done; done
+	@$(bin)/python -m benchmarks.engines $(MODEL) --threads $(THREADS) --batch $(BATCHES)
+
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -49,6 +59,11 @@ $(VENV)/bin/python:
 	@command -v $${CXX:-c++} >/dev/null \
 	  || { echo "error: no C++ compiler: install g++ or clang, or name one in CXX" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.deepsparse: | $(VENV)/bin/python
+	@echo "Installing DeepSparse into an environment of its own (once) ..."
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'deepsparse==1.8.0' 'numpy<2'
 
 $(VENV)/.serving: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift into $(VENV), without torch (once) ..."
