@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtime import admission
 from runtime.dispatch import Dispatch
 from runtime.errors import DeadlineExpired, Draining, InvalidRequest
 from runtime.job import Ending, Job, Ticket, unexecuted
+from runtime.level import Thresholds
 from runtime.observer import Outcome
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ class Limits:
 
     queued: requests that may wait. examples: inputs in one request.
     default_budget: seconds granted to a request without a deadline; None lets it wait and be answered by
-    the most accurate sub-net.
+    the most accurate sub-net, or under load by a sparser one. thresholds: what counts as load.
     """
 
     queued: int = 1024
     examples: int = 1024
     default_budget: float | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 class Core:
@@ -50,7 +52,9 @@ class Core:
     ) -> None:
         self.draining = False
         self.in_flight = 0
-        self._dispatch: Dispatch[Ticket] = Dispatch(profile, policy, capacity=limits.queued)
+        self._dispatch: Dispatch[Ticket] = Dispatch(
+            profile, policy, capacity=limits.queued, thresholds=limits.thresholds
+        )
         self._manifest = manifest
         self._limits = limits
         self._clock = clock

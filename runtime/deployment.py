@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from runtime.clock import MonotonicClock
 from runtime.core import Core, Limits
 from runtime.execution import Executor
-from runtime.load import CpuLoad
+from runtime.load import MachineLoad
 from runtime.policies import BudgetPolicy
 from runtime.scheduler import Scheduler
 
@@ -44,7 +44,7 @@ class Deployment:
         clock = MonotonicClock()
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
         executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
-        self.load = CpuLoad()
+        self.load = MachineLoad()
         self.scheduler = Scheduler(core, executor, load=self.load, observer=observer)
         self.load.start()
         self.scheduler.start()

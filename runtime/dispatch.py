@@ -5,10 +5,13 @@ The real scheduler's core and the simulator both stand on this, so that what one
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from runtime.correction import Correction
 from runtime.errors import DeadlineImpossible, Overloaded, QueueFull
+from runtime.level import LoadLevel, Thresholds
 from runtime.policy import LearningPolicy, Waiting
 from runtime.queue import EdfQueue
 from runtime.rate import ArrivalRate
@@ -28,7 +31,15 @@ class Dispatch(Generic[W]):
     profile: as measured, corrected by what recent batches really took.
     """
 
-    def __init__(self, profile: Profile, policy: Policy, *, capacity: int, executors: int = 1) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        policy: Policy,
+        *,
+        capacity: int,
+        executors: int = 1,
+        thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
+    ) -> None:
         self.profile = profile
         self.policy = policy
         self.queue: EdfQueue[W] = EdfQueue()
@@ -36,6 +47,8 @@ class Dispatch(Generic[W]):
         self._learner = policy if isinstance(policy, LearningPolicy) else None
         self._measured = profile
         self._correction = Correction()
+        self._level = LoadLevel()
+        self._thresholds = thresholds
         self._by_factor = {1.0: profile}
         self._capacity = capacity
         self._executors = executors
@@ -80,6 +93,8 @@ class Dispatch(Generic[W]):
         they have left the queue.
         """
         queue = self.queue
+        if queue.head.deadline == math.inf:
+            load = self._with_level(now, load)
         decision = self.policy.decide(queue.view(now, self._executors), load, self.profile)
         return decision, queue.claim(decision.subnet, decision.batch_size)
 
@@ -89,6 +104,12 @@ class Dispatch(Generic[W]):
         self._correction, self.profile = correction, self._corrected(correction.factor)
         if self._learner is not None:
             self._learner = self.policy = self._learner.after(subnet, examples, seconds)
+
+    def _with_level(self, now: float, load: LoadSnapshot) -> LoadSnapshot:
+        delay, most = now - self.queue.head.arrival, len(self.profile.names) - 1
+        busy = max(load.cpu_utilization, load.gpu_utilization)
+        self._level = self._level.after(now, delay, busy, most=most, at=self._thresholds)
+        return replace(load, level=self._level.level)
 
     def _corrected(self, factor: float) -> Profile:
         if factor not in self._by_factor:

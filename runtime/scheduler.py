@@ -117,6 +117,7 @@ class Scheduler:
                 self._load.cpu_utilization,
                 core.arrival_rate,
                 core.burstiness,
+                max((gpu.utilization for gpu in self._load.gpus), default=0.0),
             )
             job, endings = self._core.take(load)
             self._changed.notify_all()

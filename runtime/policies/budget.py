@@ -36,7 +36,7 @@ class BudgetPolicy:
     """
 
     margin: float = 0.001
-    reserve: float = 3.5
+    reserve: float = 4.0
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
         """The most accurate affordable sub-net; where nothing fits, the one that costs least."""
@@ -46,7 +46,10 @@ class BudgetPolicy:
         share = queue.executors * time_per_example(queue, self.margin, at_least=least)
         room = room_before_a_burst(head.deadline - head.arrival, queue.examples, load, least, self.reserve)
         sizes = _batch_sizes(head.examples, queue.examples, profile.batch_sizes)
-        for name in head.candidates:
+        names = head.candidates
+        if head.deadline == math.inf:
+            names = names[min(load.level, len(names) - 1) :]
+        for name in names:
             latency = profile[name]
             size = _worthwhile_size(latency, sizes, slack)
             seconds = latency.typical(size)

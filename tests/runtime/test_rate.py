@@ -19,7 +19,15 @@ def test_a_steady_stream_is_measured_and_forgotten() -> None:
 def test_a_request_of_many_examples_counts_for_all_of_them() -> None:
     rate = ArrivalRate(memory=0.5)
     rate.seen(1.0, examples=4)
-    assert rate.at(1.0) == 8.0
+    assert rate.at(1.0) == pytest.approx(4 / 0.5 / 0.05), "taken to have come in a twentieth of the memory"
+    assert rate.at(6.0) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_rate_is_right_long_before_the_memory_is_full() -> None:
+    rate = ArrivalRate(memory=0.5)
+    for step in range(11):
+        rate.seen(step / 100)
+    assert rate.at(0.1) == pytest.approx(110, rel=0.01)
 
 
 def test_even_gaps_are_not_bursty_and_uneven_ones_are() -> None:

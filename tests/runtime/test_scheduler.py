@@ -16,7 +16,7 @@ from runtime.clock import MonotonicClock
 from runtime.core import Core, Limits
 from runtime.errors import Draining, EngineFailed, InvalidRequest, QueueFull, RuntimeFault
 from runtime.execution import Executor
-from runtime.load import CpuLoad, LoadSnapshot
+from runtime.load import LoadSnapshot, MachineLoad
 from runtime.observer import Outcome, Silent
 from runtime.policies import FixedPolicy
 from runtime.programs import Programs
@@ -60,7 +60,7 @@ def running(
     programs = Programs({name: {ENGINE: program} for name in SECONDS}, {ENGINE: "1"}, (), 1)
     core = Core(manifest(), profile(), policy, limits=Limits(queued=queued), clock=clock)
     executor = Executor(manifest(), programs, max_batch=4, clock=clock)
-    scheduler = Scheduler(core, executor, load=CpuLoad(), observer=observer)
+    scheduler = Scheduler(core, executor, load=MachineLoad(), observer=observer)
     scheduler.start()
     try:
         yield scheduler

@@ -25,6 +25,8 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from runtime.gpu import Gpu
+
 MODEL = "pets"
 LABELS = ("cat", "dog", "bird")
 ENGINE = "scripted"
@@ -67,6 +69,7 @@ def profile(spec: Manifest) -> Profile:
 @dataclass
 class Load:
     cpu_utilization: float = 0.25
+    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass

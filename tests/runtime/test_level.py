@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.dispatch import Dispatch
+from runtime.level import LoadLevel, Thresholds
+from runtime.load import LoadSnapshot
+from runtime.policies import BudgetPolicy
+from runtime.policy import Waiting
+from tests.runtime.doubles import profile
+
+AT = Thresholds(rise_delay=0.1, fall_delay=0.02, fall_utilization=0.9, hold=0.25)
+NAMES = ("s50", "s90", "s98")
+
+
+def levels(*steps: tuple[float, float, float]) -> list[int]:
+    """The level after each (now, delay, utilization)."""
+    level, seen = LoadLevel(), []
+    for now, delay, utilization in steps:
+        level = level.after(now, delay, utilization, most=2, at=AT)
+        seen.append(level.level)
+    return seen
+
+
+def test_the_level_rises_with_delay_step_by_step_to_the_sparsest() -> None:
+    assert levels((1.0, 0.2, 1.0), (1.3, 0.2, 1.0), (1.6, 0.2, 1.0), (1.9, 0.2, 1.0)) == [1, 2, 2, 2]
+
+
+def test_a_level_is_held_for_a_while() -> None:
+    assert levels((1.0, 0.2, 1.0), (1.1, 0.2, 1.0), (1.2, 0.0, 0.0), (1.25, 0.0, 0.0)) == [1, 1, 1, 0]
+
+
+def test_between_the_thresholds_nothing_changes() -> None:
+    assert levels((1.0, 0.2, 1.0), (2.0, 0.05, 0.0), (3.0, 0.099, 1.0)) == [1, 1, 1]
+
+
+def test_a_busy_machine_stays_sparse_even_without_delay() -> None:
+    assert levels((1.0, 0.2, 1.0), (2.0, 0.0, 0.95), (3.0, 0.0, 0.9)) == [1, 1, 0]
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 0.1), st.floats(0.0, 0.3), st.floats(0.0, 1.0)), max_size=60))
+def test_the_level_never_flaps(steps: list[tuple[float, float, float]]) -> None:
+    level, now, changed = LoadLevel(), 1.0, -math.inf
+    for gap, delay, utilization in steps:
+        now += gap
+        before, level = level, level.after(now, delay, utilization, most=2, at=AT)
+        if level != before:
+            assert abs(level.level - before.level) == 1
+            assert now >= changed + AT.hold
+            changed = now
+        assert 0 <= level.level <= 2
+
+
+def test_requests_without_a_budget_get_sparser_answers_when_they_have_to_wait() -> None:
+    dispatch: Dispatch[Waiting] = Dispatch(profile(), BudgetPolicy(), capacity=99, thresholds=AT)
+    for _ in range(4):
+        dispatch.admit(Waiting(1.0, math.inf, 1, NAMES), 1.0, 1.0)
+    dispatch.admit(Waiting(1.0, math.inf, 1, ("s50",)), 1.0, 1.0)
+    served = [dispatch.take(now, LoadSnapshot())[0].subnet for now in (1.0, 1.2, 1.3, 1.5, 1.8)]
+    assert served == ["s50", "s90", "s90", "s98", "s50"], "a pin is kept"
