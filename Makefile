@@ -15,7 +15,7 @@ THREADS ?= 1 2
 BATCHES ?= 1 8 32
 TRACES ?= data/traces/azure_llm_2023
 bin := $(VENV)/bin
-benches := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/bench_*.py))
+benches := policy_decision training_step
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 sources := pyproject.toml $(wildcard runtime/kernels/*)
 
@@ -34,8 +34,7 @@ check: $(VENV)/.everything ## formatting, lint, types and import direction
 	@$(bin)/mypy
 	@$(bin)/lint-imports
 
-bench: $(VENV)/.everything ## measure: every benchmarks/bench_*.py
-	@test -n "$(benches)" || { echo "error: there is no benchmarks/bench_*.py to run" >&2; exit 2; }
+bench: $(VENV)/.everything ## measure what takes minutes: a decision, a training step
 	@for bench in $(benches); do echo "== $$bench"; $(bin)/python -m benchmarks.$$bench; done
 
 bench-policies: $(VENV)/.everything ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
