@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.simulator.comparison import OURS
+from runtime.simulator.comparison import ORACLE, OURS
 from runtime.simulator.outcome import UNANSWERED
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def draw_load(path: Path, results: Sequence[Result]) -> Path:
                 marker="o",
                 markersize=3,
                 linewidth=2.5 if name == OURS else 1.0,
+                **({"color": "black", "linestyle": "--"} if name == ORACLE else {}),
                 label=name,
             )
     for field, axis in axes.items():

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks import policies
+from runtime.simulator.comparison import Result
+from runtime.simulator.outcome import Summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def cell(ours: tuple[float, float], rival: tuple[float, float], bound: tuple[float, float]) -> policies.Cell:
+    """Attainment and served accuracy of each."""
+    named = zip(("downshift", "slackfit", "oracle"), (ours, rival, bound), strict=True)
+    results = [
+        Result(1.0, Summary(name, share, accuracy, share * accuracy, 1.0, share), None)
+        for name, (share, accuracy) in named
+    ]
+    return policies.Cell("gamma", 1.0, 1.0, 2.0, tuple(results))
+
+
+def test_the_goals_are_judged_as_they_are_written() -> None:
+    goals = policies.judge(
+        [
+            cell((0.99, 0.90), (0.98, 0.91), (1.0, 0.905)),
+            cell((0.95, 0.90), (0.96, 0.905), (1.0, 0.92)),
+        ]
+    )
+    assert goals["cells"] == 2
+    assert goals["attainment at least 99 % of the bound's"] == 1
+    assert goals["worst share of the bound's attainment"] == 0.95
+    assert goals["served accuracy within 1 point of the bound's"] == 1
+    assert goals["largest gap in served accuracy"] == pytest.approx(0.02)
+    assert goals["both"] == 1
+    assert goals["below SlackFit on both axes"] == 1
+    assert goals["effective accuracy strictly above SlackFit"] == 0
+
+
+def test_a_small_sweep_leaves_every_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "LOADS", (2.0,))
+    monkeypatch.setattr(policies, "BURSTINESS", (8.0,))
+    monkeypatch.setattr(policies, "BUDGETS", (8.0,))
+    monkeypatch.setattr(policies, "POLICIES", ("downshift", "slackfit"))
+    assert policies.main(["--out", str(tmp_path), "--traces", str(tmp_path), "--arrivals", "200"]) == 0
+    with (tmp_path / "cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["arrivals"], row["policy"]) for row in rows] == [
+        (kind, name) for kind in ("gamma", "steps") for name in ("oracle", "downshift", "slackfit")
+    ]
+    assert json.loads((tmp_path / "summary.json").read_text())["cells"] == 2
+    assert (tmp_path / "load.png").is_file()
+    assert (tmp_path / "timeline.png").is_file()
