@@ -156,13 +156,20 @@ DOWNSHIFT_INLINE void close_sums(const ConvTask& task, int channel, Vec (&sum)[V
         for (int v = 0; v < V; ++v) sum[v] = activated(sum[v], task.activation);
     }
     float* output = task.output + std::size_t(channel) * task.output_plane;
-    DOWNSHIFT_UNROLL
-    for (int v = 0; v < V; ++v) {
-        if (v >= task.vectors) return;
-        const Vec value = masked(sum[v], task.masks[v]);
-        if (task.copies == 1) {
-            store_loose(output + v * lanes, value);
-        } else {
+    if (task.vectors >= V) {
+        DOWNSHIFT_UNROLL
+        for (int v = 0; v < V; ++v) {
+            sum[v] = masked(sum[v], task.masks[v]);
+            store_loose(output + v * lanes, sum[v]);
+        }
+        for (int copy = 1; copy < task.copies; ++copy)
+            DOWNSHIFT_UNROLL
+            for (int v = 0; v < V; ++v) store_loose(output + v * lanes + copy * task.copy_step, sum[v]);
+    } else {
+        DOWNSHIFT_UNROLL
+        for (int v = 0; v < V; ++v) {
+            if (v >= task.vectors) return;
+            const Vec value = masked(sum[v], task.masks[v]);
             for (int copy = 0; copy < task.copies; ++copy)
                 store_loose(output + v * lanes + copy * task.copy_step, value);
         }
@@ -188,6 +195,7 @@ void convolve(const ConvTask& task) {
                 load_partial<V, R>(partial, sum);
             for (int column = section.first_column; column < section.end_column; ++column) {
                 const int count = *counts++;
+                if (count == 0) continue;
                 if (C == Columns::none || task.shifts[column] == 0) {
                     accumulate(sum, weights, offsets, count, source);
                 } else {
