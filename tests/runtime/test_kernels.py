@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from runtime.lowering.graph import (
     Graph,
     Linear,
     MaxPool,
+    Operation,
     Pad,
     Padding,
     Scale,
+    Shape,
     Slice,
     Stride,
 )
@@ -35,23 +38,30 @@ from runtime.sparse_network import network
 from tests.runtime.random_onnx import small_networks
 from tests.runtime.small_onnx import normal
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
 LANES = {"avx512": 16, "avx2": 8, "portable": 4}
 ISAS = _kernels.isas()
 NO_PADDING = Padding(0, 0, 0, 0)
 
 
-def sparse(shape, sparsity, seed=0):
+def sparse(shape: tuple[int, ...], sparsity: float, seed: int = 0) -> NDArray[np.float32]:
     """Weights of a size that keeps outputs near 1, `sparsity` of them zero."""
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal(shape) * (rng.random(shape) >= sparsity)
-    return (weight / max(1.0, np.prod(shape[1:])) ** 0.5).astype(np.float32)
+    scale: float = max(1.0, float(np.prod(shape[1:]))) ** 0.5
+    return (weight / scale).astype(np.float32)
 
 
-def windowed(size, kernel, stride, before, after):
+def windowed(size: int, kernel: int, stride: int, before: int, after: int) -> int:
     return (size + before + after - kernel) // stride + 1
 
 
-def conv_graph(image, weight, **options):
+def conv_graph(image: Shape, weight: NDArray[np.float32], **options: Any) -> Graph:
     """One convolution, its output flattened: what a kernel writes is what the program answers."""
     stride = options.setdefault("stride", Stride(1, 1))
     padding = options.setdefault("padding", NO_PADDING)
@@ -65,7 +75,9 @@ def conv_graph(image, weight, **options):
     return Graph((conv, Flatten(2, 1)), (image, shape, (int(np.prod(shape)),)), 2)
 
 
-def agrees(graph, isa, batch=1, threads=1, tilings=()):
+def agrees(
+    graph: Graph, isa: str, batch: int = 1, threads: int = 1, tilings: Sequence[_kernels.Tiling] = ()
+) -> None:
     images = normal(batch, *graph.shapes[0], seed=7)
     program = network(graph).compile(_kernels.Workers(threads), tilings, isa)
     expected = oracle(graph, images)
@@ -74,7 +86,7 @@ def agrees(graph, isa, batch=1, threads=1, tilings=()):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * max(1e-3, np.abs(expected).max()))
 
 
-def width_for(columns, vectors, lanes):
+def width_for(columns: str, vectors: int, lanes: int) -> int | None:
     """A map width at which a kernel of these columns serves, or None where it never does."""
     rows = {"row1": 1, "row2": 2, "row4": 4, "rows": vectors}
     pitch = {"pitch4": 4, "pitch8": 8}
@@ -94,17 +106,18 @@ KERNELS = [
 
 
 @pytest.mark.parametrize(("isa", "vectors", "columns", "rows"), KERNELS)
-def test_every_kernel_of_the_table(isa, vectors, columns, rows):
+def test_every_kernel_of_the_table(isa: str, vectors: int, columns: str, rows: int) -> None:
     side = 1 if columns == "none" else 3
-    image = (9, 7, width_for(columns, vectors, LANES[isa]))
+    width = width_for(columns, vectors, LANES[isa])
+    assert width is not None
     weight = sparse((6, 9, side, side), 0.6)
-    graph = conv_graph(image, weight, padding=Padding(*[side // 2] * 4), activation=Activation.RELU)
+    graph = conv_graph((9, 7, width), weight, padding=Padding(*[side // 2] * 4), activation=Activation.RELU)
     for block, split, parts in [(99, False, 1), (2, False, 2), (4, True, 1)]:
         agrees(graph, isa, threads=parts, tilings=[(vectors, rows, block, split, parts)])
 
 
 @st.composite
-def convolutions(draw):
+def convolutions(draw: st.DrawFn) -> Graph:
     side = st.integers(1, 33)
     kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
     padding = Padding(*draw(st.tuples(*[st.integers(0, 3)] * 4)))
@@ -127,13 +140,13 @@ def convolutions(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(convolutions(), st.sampled_from(ISAS), st.integers(1, 9), st.integers(1, 3))
-def test_any_convolution(graph, isa, batch, threads):
+def test_any_convolution(graph: Graph, isa: str, batch: int, threads: int) -> None:
     agrees(graph, isa, batch, threads)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("image", [(1, 9000, 2), (1, 2, 9000), (2, 70, 70)])
-def test_maps_too_large_for_the_fast_paths(isa, image):
+def test_maps_too_large_for_the_fast_paths(isa: str, image: Shape) -> None:
     graph = conv_graph(
         image, sparse((1, image[0], 3, 3), 0.2), stride=Stride(1, 1), padding=Padding(1, 1, 1, 1)
     )
@@ -142,13 +155,13 @@ def test_maps_too_large_for_the_fast_paths(isa, image):
 
 @settings(max_examples=40, deadline=None)
 @given(small_networks(), st.sampled_from(ISAS), st.integers(1, 3))
-def test_any_small_network(model, isa, threads):
+def test_any_small_network(model: onnx.ModelProto, isa: str, threads: int) -> None:
     agrees(lower(model), isa, 2, threads)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("side", [1, 4, 7, 8, 17, 32])
-def test_residuals_in_place_and_strides_that_share_their_pixels(isa, side):
+def test_residuals_in_place_and_strides_that_share_their_pixels(isa: str, side: int) -> None:
     half = (side - 1) // 2 + 1
     one, two = Stride(1, 1), Stride(2, 2)
     around, relu = Padding(1, 1, 1, 1), Activation.RELU
@@ -170,7 +183,7 @@ def test_residuals_in_place_and_strides_that_share_their_pixels(isa, side):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_pools_pieces_and_affine_maps(isa):
+def test_pools_pieces_and_affine_maps(isa: str) -> None:
     window, two = (3, 2), Stride(2, 1)
     operations = (
         MaxPool(1, 0, window, two, Padding(1, 1, 0, 0)),
@@ -190,7 +203,7 @@ def test_pools_pieces_and_affine_maps(isa):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_blocks_of_four_output_channels_are_found(isa):
+def test_blocks_of_four_output_channels_are_found(isa: str) -> None:
     weight = np.repeat(sparse((4, 32, 3, 3), 0.8), 4, axis=0)
     graph = conv_graph((32, 16, 16), weight, padding=Padding(1, 1, 1, 1))
     program = network(graph).compile(_kernels.Workers(1), isa=isa)
@@ -198,7 +211,7 @@ def test_blocks_of_four_output_channels_are_found(isa):
     agrees(graph, isa)
 
 
-def test_a_stream_takes_little_more_than_six_bytes_a_nonzero():
+def test_a_stream_takes_little_more_than_six_bytes_a_nonzero() -> None:
     weight = sparse((256, 256, 3, 3), 0.9)
     program = network(conv_graph((256, 8, 8), weight, padding=Padding(1, 1, 1, 1))).compile(
         _kernels.Workers(1)
@@ -206,7 +219,7 @@ def test_a_stream_takes_little_more_than_six_bytes_a_nonzero():
     assert program.stream_bytes < 6.5 * np.count_nonzero(weight)
 
 
-def test_a_batch_is_its_examples_and_parallel_callers_take_turns():
+def test_a_batch_is_its_examples_and_parallel_callers_take_turns() -> None:
     graph = conv_graph((5, 9, 9), sparse((7, 5, 3, 3), 0.7), activation=Activation.HARD_SWISH)
     program = network(graph).compile(_kernels.Workers(3))
     images = normal(8, 5, 9, 9)
@@ -216,7 +229,7 @@ def test_a_batch_is_its_examples_and_parallel_callers_take_turns():
             np.testing.assert_array_equal(batch, alone)
 
 
-def test_tuned_tilings_compute_the_same():
+def test_tuned_tilings_compute_the_same() -> None:
     graph = conv_graph((16, 12, 12), sparse((24, 16, 3, 3), 0.8), padding=Padding(1, 1, 1, 1))
     made, workers = network(graph), _kernels.Workers(2)
     tilings = made.tune(workers, 0.05)
@@ -225,7 +238,7 @@ def test_tuned_tilings_compute_the_same():
         agrees(graph, isa, threads=2, tilings=made.tune(workers, 0.05, isa))
 
 
-def test_the_instruction_set_can_be_forced(monkeypatch):
+def test_the_instruction_set_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     for isa in ISAS:
         monkeypatch.setenv("DOWNSHIFT_FORCE_ISA", isa)
         assert _kernels.isa() == isa
@@ -234,16 +247,17 @@ def test_the_instruction_set_can_be_forced(monkeypatch):
         _kernels.isa()
 
 
-def test_a_batch_that_does_not_fit_is_refused():
+def test_a_batch_that_does_not_fit_is_refused() -> None:
     program = network(conv_graph((2, 4, 4), sparse((1, 2, 1, 1), 0))).compile(_kernels.Workers(1))
     for shape in [(1, 3, 4, 4), (1, 2, 4, 5), (0, 2, 4, 4)]:
         with pytest.raises(ValueError, match=r"needs \(1 or more, 2, 4, 4\)"):
             program.run(np.zeros(shape, np.float32))
-    for batch in [
+    unreadable: list[NDArray[Any]] = [
         np.zeros((1, 2, 4, 4)),
         np.zeros((2, 4, 4), np.float32),
         np.zeros((1, 2, 4, 8), np.float32)[..., ::2],
-    ]:
+    ]
+    for batch in unreadable:
         with pytest.raises(TypeError):
             program.run(batch)
 
@@ -259,7 +273,7 @@ def test_a_batch_that_does_not_fit_is_refused():
         [(8, 1, 4, False, 65)],
     ],
 )
-def test_a_tiling_that_does_not_fit_is_refused(tilings):
+def test_a_tiling_that_does_not_fit_is_refused(tilings: list[_kernels.Tiling]) -> None:
     made = network(conv_graph((2, 4, 4), sparse((1, 2, 1, 1), 0)))
     with pytest.raises(ValueError, match="tiling"):
         made.compile(_kernels.Workers(1), tilings)
@@ -267,7 +281,7 @@ def test_a_tiling_that_does_not_fit_is_refused(tilings):
 
 NAN = np.full((1, 2, 1, 1), np.nan, np.float32)
 FINE = sparse((1, 2, 1, 1), 0)
-MALFORMED = {
+MALFORMED: dict[str, tuple[Operation, ...]] = {
     "is unknown": (Conv(1, 5, FINE, normal(1), Stride(1, 1), NO_PADDING),),
     "is not the next one": (Conv(2, 0, FINE, normal(1), Stride(1, 1), NO_PADDING),),
     "groups do not divide": (Conv(1, 0, FINE, normal(1), Stride(1, 1), NO_PADDING, groups=3),),
@@ -289,7 +303,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("reason", MALFORMED)
-def test_a_malformed_graph_is_refused_with_its_reason(reason):
+def test_a_malformed_graph_is_refused_with_its_reason(reason: str) -> None:
     graph = Graph(MALFORMED[reason], ((2, 4, 4), *[(2, 4, 4)] * 3), len(MALFORMED[reason]))
     with pytest.raises(UnsupportedModel, match=reason):
         network(graph)
