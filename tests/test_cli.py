@@ -340,16 +340,25 @@ class TestInterrupt:
         small = ["network.width=0.25", "run.batch_size=512", "run.evaluate_every=1", "run.epochs=10000"]
         arguments = ["train", "digits", "--out", str(tmp_path / "run")]
         arguments += [part for setting in small for part in ("--set", setting)]
-        process = subprocess.Popen(
-            [sys.executable, downshift.__file__, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        # A shell's background jobs ignore Ctrl-C and hand that down: do not let the run inherit it.
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, downshift.__file__, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, inherited)
+        with process:
+            assert process.stderr is not None
+            first = process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            try:
+                _, err = process.communicate(timeout=300)
+            finally:
+                process.kill()
         assert process.returncode == 130, first + err
         assert "Traceback" not in err
         assert not list(tmp_path.rglob("*.part"))
