@@ -30,13 +30,13 @@ class Limits:
     """What the queue accepts.
 
     queued: requests that may wait. examples: inputs in one request.
-    default_budget: seconds granted to a request without a deadline; None lets it wait and be answered by
-    the most accurate sub-net, or under load by a sparser one. thresholds: what counts as load.
+    patience: seconds after which a request without a deadline is given up; until then it is answered by the
+    most accurate sub-net, or under load by a sparser one. thresholds: what counts as load.
     """
 
     queued: int = 1024
     examples: int = 1024
-    default_budget: float | None = None
+    patience: float = math.inf
     thresholds: Thresholds = field(default_factory=Thresholds)
 
 
@@ -97,15 +97,15 @@ class Core:
         now = self._clock.now()
         if self.draining:
             raise Draining
-        deadline = request.deadline
-        if deadline is None:
-            deadline = math.inf if self._limits.default_budget is None else now + self._limits.default_budget
+        budgeted = request.deadline is not None
+        deadline = now + self._limits.patience if request.deadline is None else request.deadline
         ticket = Ticket(
             arrival=now,
             deadline=deadline,
             examples=request.examples,
             candidates=candidates,
             priority=request.priority,
+            budgeted=budgeted,
             request=request,
             future=Future(),
         )

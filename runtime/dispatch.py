@@ -5,7 +5,6 @@ The real scheduler's core and the simulator both stand on this, so that what one
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -93,7 +92,7 @@ class Dispatch(Generic[W]):
         they have left the queue.
         """
         queue = self.queue
-        if queue.head.deadline == math.inf:
+        if not queue.head.budgeted:
             load = self._with_level(now, load)
         decision = self.policy.decide(queue.view(now, self._executors), load, self.profile)
         return decision, queue.claim(decision.subnet, decision.batch_size)

@@ -20,7 +20,8 @@ Reason = Literal["accurate", "slack", "queue", "fastest", "pinned", "fixed"]
 class Waiting:
     """One queued request as a policy sees it.
 
-    arrival, deadline: monotonic seconds; deadline is infinity for a request without a budget.
+    arrival, deadline: monotonic seconds. budgeted: the client granted that time; otherwise the deadline is
+    only when the server gives up, perhaps never, and no reason to hurry.
     examples: how many inputs it holds.
     candidates: names of the sub-nets that may answer it, most accurate first, never empty.
     """
@@ -30,6 +31,7 @@ class Waiting:
     examples: int
     candidates: tuple[str, ...]
     priority: int = 0
+    budgeted: bool = True
 
     @property
     def pinned(self) -> bool:

@@ -17,7 +17,7 @@ W = TypeVar("W", bound=Waiting)
 class EdfQueue(Generic[W]):
     """Waiting requests by priority, then deadline, then arrival. Not thread-safe: its owner locks.
 
-    A request without a budget has the deadline infinity and so comes last, first in first out.
+    A request without a budget goes by when it would be given up, so nearly always behind those with one.
     Sorted lists beat a heap here: policies read the queue in order, most requests come in at the end and
     leave at the front, and a few thousand entries move fast.
     """

@@ -30,8 +30,8 @@ _WAIT = re.compile(r"""(?:^|,)\s*wait\s*(?:=\s*("?)([^",;\s]*)\1)?\s*(?=$|[,;])"
 class Budget:
     """What a request may take, from its first byte to its answer.
 
-    seconds: the smallest valid budget, clamped to the server's maximum (which also is the answer
-    when the client named none). source: the label of where it came from, `none` for nowhere.
+    seconds: the smallest valid budget, clamped to the server's maximum; that maximum when the client named
+    none. source: the label of where it came from, `none` for nowhere.
     malformed: labels of foreign headers that were present and could not be read.
     wait: the seconds of a `Prefer: wait=N` that is honoured, to be confirmed to the client.
     """

@@ -34,13 +34,14 @@ _MAX_SHOWN = 60
 class InferRequest:
     """One V2 infer request, checked against the model it is meant for.
 
-    inputs: float32 [N, C, H, W], finite. id: echoed when given. timeout: the `timeout` parameter
-    as it came, for `server.budget`. binary: whether the answer's tensor goes behind the JSON.
+    inputs: float32 [N, C, H, W], finite. id: echoed when given. timeout, priority: these
+    parameters as they came, for `server.demand`. binary: whether the answer's tensor goes behind the JSON.
     """
 
     inputs: NDArray[np.float32]
     id: str | None
     timeout: object
+    priority: object
     binary: bool
 
 
@@ -72,6 +73,7 @@ def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch
         inputs=_read_input(request.get("inputs"), tail, manifest, max_batch),
         id=request_id or None,
         timeout=parameters.get("timeout"),
+        priority=parameters.get("priority"),
         binary=_wants_binary(request.get("outputs"), parameters, manifest.output),
     )
 

@@ -54,12 +54,12 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     began = arrival(request.scope)
     budget = demand.budget
     metrics.granted(budget)
-    deadline = began + budget.seconds
-    query = Query(inputs, deadline=deadline, subnet=demand.subnet, min_accuracy=demand.min_accuracy)
+    deadline = None if budget.source == NO_SOURCE else began + budget.seconds
+    query = Query(inputs, deadline, demand.subnet, demand.min_accuracy, demand.priority)
     answer = await _answer(model.backend.submit(query), request.receive)
     now = time.monotonic()
     metrics.answered(answer.subnet.name, now - began)
-    return Report(answer, budget, now - began, None if budget.source == NO_SOURCE else deadline - now)
+    return Report(answer, budget, now - began, None if deadline is None else deadline - now)
 
 
 async def _answer(future: Future[Answer], receive: Receive) -> Answer:

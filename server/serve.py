@@ -112,7 +112,7 @@ def run(path: str | Path, **overrides: Any) -> None:
                 setup = Setup(threads=settings.threads, cache_dir=settings.cache_dir)
                 prepared = prepare(path, setup, report)
             events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
-            deployment = Deployment(prepared, observer=events)
+            deployment = Deployment(prepared, limits=settings.limits, observer=events)
             metrics.watch(deployment)
             catalog.publish(model, deployment)
             print(ready_text(address, model, prepared, sample_picture(path)), flush=True)

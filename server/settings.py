@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runtime.core import Limits
+from runtime.level import Thresholds
 from server.errors import BadSetting
 
 
@@ -25,13 +27,37 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=50_000_000, ge=1)
     max_batch: int = Field(default=256, ge=1, description="examples in one V2 request")
     max_budget_ms: float = Field(default=60_000.0, gt=0, allow_inf_nan=False)
+    max_queue: int = Field(default=1024, ge=1, description="requests that may wait")
+    load_rise_ms: float = Field(
+        default=100.0, ge=0, allow_inf_nan=False, description="who waited longer gets a sparser sub-net"
+    )
+    load_fall_ms: float = Field(
+        default=20.0, ge=0, allow_inf_nan=False, description="who waited less gets a denser one"
+    )
+    load_rise_utilization: float = Field(
+        default=0.98, ge=0, le=1, description="busier, and waiting load_fall_ms is enough for a sparser one"
+    )
+    load_fall_utilization: float = Field(default=0.9, ge=0, le=1, description="busier, and none gets denser")
+    load_hold_ms: float = Field(default=250.0, ge=0, allow_inf_nan=False, description="between two changes")
     max_connections: int = Field(default=4096, ge=1)
     drain_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
 
     @property
     def max_budget(self) -> float:
-        """The largest latency budget honoured, in seconds, and the one of a request that names none."""
+        """The largest latency budget honoured, and how long a request that names none may wait; seconds."""
         return self.max_budget_ms / 1e3
+
+    @property
+    def limits(self) -> Limits:
+        """What the scheduler accepts, and what counts as load."""
+        thresholds = Thresholds(
+            rise_delay=self.load_rise_ms / 1e3,
+            fall_delay=self.load_fall_ms / 1e3,
+            rise_utilization=self.load_rise_utilization,
+            fall_utilization=self.load_fall_utilization,
+            hold=self.load_hold_ms / 1e3,
+        )
+        return Limits(queued=self.max_queue, patience=self.max_budget, thresholds=thresholds)
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -39,7 +39,9 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
                 parsed = await asyncio.to_thread(read_infer, *arguments)
             else:
                 parsed = read_infer(*arguments)
-            demand = read_demand(request.headers.items(), settings.max_budget, parsed.timeout)
+            demand = read_demand(
+                request.headers.items(), settings.max_budget, parsed.timeout, parsed.priority
+            )
         report = await infer(request, model, parsed.inputs, demand, metrics)
         answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
         if parsed.id is not None:

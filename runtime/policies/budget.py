@@ -44,10 +44,11 @@ class BudgetPolicy:
         slack = head.deadline - queue.now - self.margin
         least = profile.floor / queue.executors
         share = queue.executors * time_per_example(queue, self.margin, at_least=least)
-        room = room_before_a_burst(head.deadline - head.arrival, queue.examples, load, least, self.reserve)
+        budget = head.deadline - head.arrival if head.budgeted else math.inf
+        room = room_before_a_burst(budget, queue.examples, load, least, self.reserve)
         sizes = _batch_sizes(head.examples, queue.examples, profile.batch_sizes)
         names = head.candidates
-        if head.deadline == math.inf:
+        if not head.budgeted:
             names = names[min(load.level, len(names) - 1) :]
         for name in names:
             latency = profile[name]

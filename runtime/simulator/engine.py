@@ -66,14 +66,14 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
         now = max(now, free_at)
         while times[upcoming] <= now:
             arrival = times[upcoming]
-            admit(Arrival(arrival, arrival + slo, 1, candidates, 0, upcoming), arrival, expected)
+            admit(Arrival(arrival, arrival + slo, 1, candidates, 0, True, upcoming), arrival, expected)
             upcoming += 1
         if examples:
             dispatch.ran(subnet, examples, seconds, now)
         dispatch.give_up(now)
         while not queue and upcoming < len(answered_by):  # idle until a request comes that can be served
             now = times[upcoming]
-            admit(Arrival(now, now + slo, 1, candidates, 0, upcoming), now, expected)
+            admit(Arrival(now, now + slo, 1, candidates, 0, True, upcoming), now, expected)
             upcoming += 1
         if not queue:
             break

@@ -152,12 +152,34 @@ def test_a_draining_core_admits_nothing_but_works_off_what_it_has() -> None:
     assert take(core).tickets == (ticket,)
 
 
-def test_a_default_budget_is_granted_to_requests_without_one() -> None:
+def test_a_request_without_a_budget_is_given_up_only_when_patience_ends() -> None:
     clock = FakeClock()
-    core = make(clock, default_budget=0.005)
-    assert admit(core).deadline == clock.time + 0.005
-    assert admit(core, clock.time + 9.0).deadline == clock.time + 9.0
+    core = make(clock, patience=0.05)
+    patient, budgeted = admit(core), admit(core, clock.time + 9.0)
+    assert (patient.deadline, patient.budgeted) == (clock.time + 0.05, False)
+    assert (budgeted.deadline, budgeted.budgeted) == (clock.time + 9.0, True)
     assert admit(make(clock)).deadline == math.inf
+    clock.advance(0.05)
+    job, endings = core.take(IDLE)
+    assert job is not None
+    assert job.tickets == (budgeted,)
+    assert outcomes(endings) == [(patient, Outcome.EXPIRED)]
+
+
+def test_patience_is_no_slack_that_arrivals_could_use_up() -> None:
+    """A budget that near would be spent carefully at this rate; patience is answered as well as can be."""
+    clock = FakeClock()
+    busy = LoadSnapshot(arrival_rate=990.0)
+    core = make(clock, patience=0.02)
+    admit(core)
+    job, _ = core.take(busy)
+    assert job is not None
+    assert (job.subnet, job.reason) == ("s50", "accurate")
+    core.complete(job)
+    admit(core, clock.time + 0.02)
+    job, _ = core.take(busy)
+    assert job is not None
+    assert job.subnet != "s50"
 
 
 def test_what_even_the_fastest_sub_net_cannot_save_is_dropped_unexecuted() -> None:

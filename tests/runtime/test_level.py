@@ -34,11 +34,15 @@ def test_a_level_is_held_for_a_while() -> None:
 
 
 def test_between_the_thresholds_nothing_changes() -> None:
-    assert levels((1.0, 0.2, 1.0), (2.0, 0.05, 0.0), (3.0, 0.099, 1.0)) == [1, 1, 1]
+    assert levels((1.0, 0.2, 1.0), (2.0, 0.05, 0.0), (3.0, 0.099, 0.98)) == [1, 1, 1]
 
 
 def test_a_busy_machine_stays_sparse_even_without_delay() -> None:
     assert levels((1.0, 0.2, 1.0), (2.0, 0.0, 0.95), (3.0, 0.0, 0.9)) == [1, 1, 0]
+
+
+def test_on_a_busy_machine_a_short_wait_is_enough_to_step_down() -> None:
+    assert levels((1.0, 0.05, 0.98), (2.0, 0.05, 0.99), (3.0, 0.01, 1.0)) == [0, 1, 1]
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 0.1), st.floats(0.0, 0.3), st.floats(0.0, 1.0)), max_size=60))
@@ -57,7 +61,7 @@ def test_the_level_never_flaps(steps: list[tuple[float, float, float]]) -> None:
 def test_requests_without_a_budget_get_sparser_answers_when_they_have_to_wait() -> None:
     dispatch: Dispatch[Waiting] = Dispatch(profile(), BudgetPolicy(), capacity=99, thresholds=AT)
     for _ in range(4):
-        dispatch.admit(Waiting(1.0, math.inf, 1, NAMES), 1.0, 1.0)
-    dispatch.admit(Waiting(1.0, math.inf, 1, ("s50",)), 1.0, 1.0)
+        dispatch.admit(Waiting(1.0, 61.0, 1, NAMES, budgeted=False), 1.0, 1.0)
+    dispatch.admit(Waiting(1.0, 61.0, 1, ("s50",), budgeted=False), 1.0, 1.0)
     served = [dispatch.take(now, LoadSnapshot())[0].subnet for now in (1.0, 1.2, 1.3, 1.5, 1.8)]
     assert served == ["s50", "s90", "s90", "s98", "s50"], "a pin is kept"

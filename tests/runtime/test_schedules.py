@@ -57,19 +57,19 @@ class Schedules(RuleBasedStateMachine):
     @initialize(
         policy=st.sampled_from([BudgetPolicy(margin=0.0), BudgetPolicy(), FixedPolicy("s90")]),
         marginal=st.sampled_from([0.1, 0.6, 1.0]),
-        default_budget=st.sampled_from([None, 0.02]),
+        patience=st.sampled_from([math.inf, 0.02]),
         slowness=st.sampled_from([0.5, 1.0, 3.0]),
     )
     def begin(
         self,
         policy: BudgetPolicy | FixedPolicy,
         marginal: float,
-        default_budget: float | None,
+        patience: float,
         slowness: float,
     ) -> None:
         self.clock = FakeClock()
         measured = profile(marginal=marginal)
-        limits = Limits(queued=QUEUE, default_budget=default_budget)
+        limits = Limits(queued=QUEUE, patience=patience)
         self.core = Core(manifest(), measured, policy, limits=limits, clock=self.clock)
         self.programs = {
             name: FakeProgram(self.clock, slowness * seconds, poison=POISON)

@@ -16,6 +16,40 @@ def test_budget_pin_and_floor_are_read_together() -> None:
     assert read_demand(headers, 60.0) == Demand(Budget(0.025, "x-latency-budget-ms"), "s90", 0.85)
 
 
+@pytest.mark.parametrize(
+    ("header", "parameter", "priority"),
+    [
+        ("1", None, 3),
+        ("8", None, -4),
+        ("0", None, 0),
+        (None, 1, 3),
+        (None, 8, -4),
+        (None, 0, 0),
+        (None, None, 0),
+        ("6", 2, 2),
+        ("2", 6, 2),
+        ("6", None, -2),
+    ],
+)
+def test_the_smaller_the_priority_on_the_wire_the_sooner(
+    header: str | None, parameter: int | None, priority: int
+) -> None:
+    headers = [] if header is None else [("x-priority", header)]
+    assert read_demand(headers, 60.0, priority=parameter).priority == priority
+
+
+@pytest.mark.parametrize("text", ["9", "-1", "1.0", "high", "", "11", "\u0661"])
+def test_a_priority_header_that_is_no_rank_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"X-Priority .*1, which goes first, to 8"):
+        read_demand([("x-priority", text)], 60.0)
+
+
+@pytest.mark.parametrize("value", [9, -1, 1.0, True, "1", [1]])
+def test_a_priority_parameter_that_is_no_rank_is_refused(value: object) -> None:
+    with pytest.raises(BadInput, match=r"parameters\.priority .*1, which goes first, to 8"):
+        read_demand([], 60.0, priority=value)
+
+
 def test_the_timeout_parameter_counts() -> None:
     assert read_demand([], 60.0, 1000).budget.seconds == pytest.approx(0.001)
 

@@ -111,12 +111,11 @@ async def test_the_deadline_counts_from_the_arrival_not_from_the_end_of_the_uplo
     assert served.backend.requests[0].deadline == 1060.0
 
 
-async def test_without_a_budget_the_maximum_is_the_deadline() -> None:
+async def test_without_a_budget_there_is_no_deadline() -> None:
     async with serving(max_budget_ms=2000) as served:
-        connection = Connection(body(BODY))
-        scope = dict(SCOPE) | {"downshift.arrival": 1000.0, "headers": []}
-        await served.app(scope, connection.incoming.get, connection.send)
-    assert served.backend.requests[0].deadline == 1002.0
+        response = await served.client.post("/v2/models/pets/infer", json=tensor())
+    assert served.backend.requests[0].deadline is None
+    assert "x-latency-budget-remaining-ms" not in response.headers
 
 
 async def test_before_the_model_is_ready_only_liveness_answers() -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.core import Limits
+from runtime.level import Thresholds
 from server.errors import BadSetting
 from server.settings import read_settings
 
@@ -24,12 +26,30 @@ def test_the_environment_is_read_and_arguments_come_first(monkeypatch: pytest.Mo
     assert read_settings(port=9002).port == 9002
 
 
+def test_what_the_scheduler_is_told_comes_from_settings() -> None:
+    assert read_settings().limits == Limits(patience=60.0)
+    chosen = read_settings(
+        max_queue=7,
+        max_budget_ms=500,
+        load_rise_ms=50,
+        load_fall_ms=5,
+        load_rise_utilization=0.8,
+        load_fall_utilization=0.5,
+        load_hold_ms=100,
+    )
+    thresholds = Thresholds(
+        rise_delay=0.05, fall_delay=0.005, rise_utilization=0.8, fall_utilization=0.5, hold=0.1
+    )
+    assert chosen.limits == Limits(queued=7, patience=0.5, thresholds=thresholds)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
         ("PORT", "70000", "DOWNSHIFT_PORT '70000': .*65535"),
         ("THREADS", "0", "DOWNSHIFT_THREADS '0'"),
         ("MAX_BUDGET_MS", "nan", "DOWNSHIFT_MAX_BUDGET_MS 'nan'"),
+        ("LOAD_FALL_UTILIZATION", "90", "DOWNSHIFT_LOAD_FALL_UTILIZATION '90'"),
         ("DRAIN_SECONDS", "long", "DOWNSHIFT_DRAIN_SECONDS 'long'"),
     ],
 )

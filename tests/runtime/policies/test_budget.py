@@ -41,6 +41,16 @@ def test_a_request_alone_gets_the_most_accurate_sub_net_whose_p99_fits_its_slack
     assert NO_MARGIN.decide(view(due(budget)), IDLE, profile()) == decision
 
 
+@pytest.mark.parametrize(("level", "subnet"), [(0, "s50"), (1, "s90"), (2, "s98"), (9, "s98")])
+def test_the_load_level_steps_down_for_a_request_without_a_budget_and_for_no_other(
+    level: int, subnet: str
+) -> None:
+    load = LoadSnapshot(level=level)
+    patient = Waiting(0.0, 60.0, 1, NAMES, budgeted=False)
+    assert NO_MARGIN.decide(view(patient), load, profile()).subnet == subnet
+    assert NO_MARGIN.decide(view(due(60.0)), load, profile()).subnet == "s50"
+
+
 def test_slack_is_what_is_left_now() -> None:
     assert NO_MARGIN.decide(view(due(5.005), now=5.0), IDLE, profile()).subnet == "s90"
 
