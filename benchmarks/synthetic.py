@@ -1,5 +1,8 @@
 """Artifacts of any network with random weights and random nested masks, to measure and to load-test with.
 
+Zeros fall anywhere, in blocks such as 4x1, or take whole channels: with density d a layer then keeps the root
+of d of its inputs and of its outputs, in multiples of 16, and layers of one width keep the same ones.
+
 Such an artifact is shaped like a trained one and runs at the speed of a trained one: sparsities per layer,
 BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, and says so: its provenance is
 `synthetic` and its accuracies are None.
@@ -8,6 +11,7 @@ BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, a
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +22,12 @@ import torch
 from models.artifact import pack, unpack, write
 from models.errors import ModelsError
 from models.network import build, find, names
+from models.pattern import Block, Channel
 from models.spec import InputSpec
 from models.supernet import Supernet
+from runtime.lowering.shrink import WIDTH
 from trainer.allocation import erk_densities, uniform_densities
+from trainer.blocks import block_sums, spread
 from trainer.errors import TrainerError
 from trainer.evaluation import recalibrate
 from trainer.export import export
@@ -42,10 +49,11 @@ CALIBRATION_BATCHES, CALIBRATION_IMAGES = 2, 8
 TORCHVISION = "torchvision/"
 
 
-def synthetic(recipe: Recipe, *, classes: int, size: int | None = None) -> Artifact:
+def synthetic(recipe: Recipe, *, classes: int, size: int | None = None, channels: bool = False) -> Artifact:
     """An artifact of the recipe's network, sub-nets and mask allocation, everything random but its seed.
 
-    size: side of the square input images in pixels, by default the network's usual one.
+    size: side of the square input images in pixels, by default the network's usual one. channels: remove
+    whole channels.
     Equal arguments give equal artifacts. Raises `ModelsError` for a network or figure that cannot be.
     """
     size = size or find(recipe.network.name).size
@@ -56,16 +64,27 @@ def synthetic(recipe: Recipe, *, classes: int, size: int | None = None) -> Artif
     shapes = [tuple(layer.weight.shape) for layer in layers]
     allocate = ALLOCATIONS[recipe.masks.allocation]
     densities = [allocate(shapes, sparsity) for sparsity in recipe.sparsities]
+    orders: dict[int, Tensor] = {}
     for index, layer in enumerate(layers):
-        masks = random_masks(layer.weight.numel(), [density[index] for density in densities])
-        layer.stack.assign([mask.view(shapes[index]) for mask in masks])
+        own = [density[index] for density in densities]
+        if channels:
+            masks = channel_masks(shapes[index], own, orders)
+        elif isinstance(block := recipe.patterns[0], Block):
+            blocks = block_sums(layer.weight, block).numel()
+            masks = [spread(mask, block, shapes[index]) for mask in random_masks(blocks, own)]
+        else:
+            masks = [mask.view(shapes[index]) for mask in random_masks(layer.weight.numel(), own)]
+        layer.stack.assign(masks)
     _calibrate(supernet, size)
     image = InputSpec(INPUT, CHANNELS, size, size, mean=(0.5,) * CHANNELS, std=(0.25,) * CHANNELS)
     labels = tuple(f"class {index}" for index in range(classes))
     artifact = export(supernet, recipe, image, labels, dict.fromkeys(recipe.names, 0.0))
     manifest = replace(
         artifact.manifest,
-        subnets=tuple(replace(subnet, accuracy=None) for subnet in artifact.manifest.subnets),
+        subnets=tuple(
+            replace(subnet, accuracy=None, pattern=Channel() if channels else subnet.pattern)
+            for subnet in artifact.manifest.subnets
+        ),
         provenance=replace(artifact.manifest.provenance, recipe=_followed(recipe), synthetic=True),
     )
     return unpack(pack(replace(artifact, manifest=manifest)))
@@ -74,6 +93,29 @@ def synthetic(recipe: Recipe, *, classes: int, size: int | None = None) -> Artif
 def random_masks(count: int, densities: Sequence[float]) -> list[Tensor]:
     """Nested random masks of `count` weights, one for each of the descending densities."""
     return [masks[0] for masks in keep_nested([torch.rand(count)], [round(d * count) for d in densities])]
+
+
+def channel_masks(
+    shape: tuple[int, ...], densities: Sequence[float], orders: dict[int, Tensor]
+) -> list[Tensor]:
+    """Nested masks of one layer's weights that leave channels out; `orders` remembers which go first.
+
+    orders: number of channels -> their order, the last to go first.
+    """
+    sides = [orders.setdefault(channels, torch.randperm(channels)) for channels in shape[:2]]
+    masks = []
+    for density in densities:
+        outputs, inputs = (_kept_channels(order, math.sqrt(density)) for order in sides)
+        mask = outputs[:, None] & inputs[None, :]
+        masks.append(mask.view(*mask.shape, *(1,) * (len(shape) - 2)).expand(shape).contiguous())
+    return masks
+
+
+def _kept_channels(order: Tensor, share: float) -> Tensor:
+    """A bool for each channel: that share of them is kept, in multiples of `WIDTH`."""
+    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept[order[: max(1, round(share * len(order) / WIDTH)) * WIDTH]] = True
+    return kept
 
 
 @torch.no_grad()
@@ -112,6 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--sparsity", type=float, nargs="+", default=SPARSITIES, help="one per sub-net, ascending"
     )
     parser.add_argument("--allocation", choices=ALLOCATIONS, default="uniform", help="how layers share it")
+    parser.add_argument(
+        "--pattern", default="unstructured", help="where zeros fall: unstructured, channel, 'block 4x1', ..."
+    )
     parser.add_argument("--width", type=float, default=1.0, help="multiplies the channels of our networks")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument(
@@ -119,15 +164,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
+    channels = chosen.pattern == str(Channel())
+    if channels and chosen.allocation != "uniform":
+        parser.error("--pattern channel removes as much from every layer: leave --allocation out")
     try:
         recipe = Recipe(
             NetworkChoice(_known_name(chosen.network), chosen.width),
             DataChoice("synthetic"),
             RunChoice(epochs=1, seed=chosen.seed),
-            SubnetsChoice(sparsities=tuple(chosen.sparsity)),
+            SubnetsChoice(tuple(chosen.sparsity), block="unstructured" if channels else chosen.pattern),
             MasksChoice(allocation=chosen.allocation),
         )
-        artifact = synthetic(recipe, classes=chosen.classes, size=chosen.size)
+        artifact = synthetic(recipe, classes=chosen.classes, size=chosen.size, channels=channels)
         write(chosen.out, artifact)
     except (ModelsError, TrainerError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -46,15 +46,41 @@ class Channel:
         return "channel"
 
 
-Pattern = Unstructured | NByM | Channel
+@dataclass(frozen=True)
+class Block:
+    """Weights live or die in blocks: `rows` consecutive output channels by `columns` input channels.
+
+    A convolution has such blocks at each position of its kernel. Where a layer's channels are no multiple,
+    the last blocks are smaller.
+    """
+
+    rows: int
+    columns: int
+
+    def __post_init__(self) -> None:
+        sides = self.rows, self.columns
+        if not all(0 < side <= LARGEST_GROUP for side in sides) or sides == (1, 1):
+            raise SpecError(
+                f"pattern {self}: a block has 1 to {LARGEST_GROUP} rows and columns, and more than one weight"
+            )
+
+    def __str__(self) -> str:
+        return f"block {self.rows}x{self.columns}"
+
+
+Pattern = Unstructured | NByM | Channel | Block
 
 
 def parse_pattern(text: str) -> Pattern:
-    """The pattern written as `unstructured`, `channel` or `N:M`; raises `SpecError`."""
+    """The pattern written as `unstructured`, `channel`, `N:M` or `block RxC`; raises `SpecError`."""
     if text == "unstructured":
         return Unstructured()
     if text == "channel":
         return Channel()
     if match := re.fullmatch(r"(\d{1,3}):(\d{1,3})", text):
         return NByM(int(match[1]), int(match[2]))
-    raise SpecError(f"pattern {text!r}: write 'unstructured', 'channel' or N:M such as '2:4'")
+    if match := re.fullmatch(r"block (\d{1,3})x(\d{1,3})", text):
+        return Block(int(match[1]), int(match[2]))
+    raise SpecError(
+        f"pattern {text!r}: write 'unstructured', 'channel', N:M such as '2:4' or a block such as 'block 4x1'"
+    )

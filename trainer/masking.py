@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.pattern import NByM, Pattern
+from models.pattern import Block, NByM, Pattern
 from trainer.allocation import erk_densities, uniform_densities
+from trainer.blocks import block_sums, spread
 from trainer.errors import RecipeError
 from trainer.pruning import Layers, drop_and_grow, keep_nested, n_by_m, trade_in_groups
 from trainer.schedule import Ramp, Updates, cosine_fraction
@@ -114,8 +115,10 @@ class Masking:
                 _from_rows(trade_in_groups(_rows(k), _rows(s), _rows(g), pattern.m, fraction), k)
                 for k, s, g in zip(kept, magnitudes, gradients, strict=True)
             ]
-        traded = drop_and_grow(_flat(kept), _flat(magnitudes), _flat(gradients), fraction)
-        return [t.view(k.shape) for t, k in zip(traded, kept, strict=True)]
+        pulls = [g.abs() for g in gradients]
+        active = [units > 0 for units in self._units([k.float() for k in kept])]
+        traded = drop_and_grow(active, self._units(magnitudes), self._units(pulls), fraction)
+        return self._weights(traded)
 
     def _kept(self, indices: range, step: int, scores: Layers) -> list[Layers]:
         """Masks of sub-nets `indices` by score alone; for one pattern they come from one ranking."""
@@ -131,13 +134,13 @@ class Masking:
                 out.append([_from_rows(n_by_m(_rows(s), pattern.n, pattern.m, share), s) for s in scores])
             return out
         sparsities = [ramp.sparsity(step) for ramp in ramps]
-        flat = _flat(scores)
+        units = self._units(scores)
         if plan.choice.allocation == "global":
-            total = sum(s.numel() for s in flat)
-            ranked = keep_nested(flat, [round(total * (1.0 - s)) for s in sparsities])
+            total = sum(s.numel() for s in units)
+            ranked = keep_nested(units, [round(total * (1.0 - s)) for s in sparsities])
         else:
-            ranked = _layerwise(flat, [self._densities(s) for s in sparsities])
-        return [[m.view(s.shape) for m, s in zip(layers, scores, strict=True)] for layers in ranked]
+            ranked = _layerwise(units, [self._densities(s) for s in sparsities])
+        return [self._weights(layers) for layers in ranked]
 
     def _densities(self, sparsity: float) -> list[float]:
         shapes = [tuple(layer.weight.shape) for layer in self.layers]
@@ -146,9 +149,21 @@ class Masking:
 
     def _initial(self, sparsity: float) -> Layers:
         """Starting masks by magnitude, with ERK densities as in the paper unless uniform was chosen."""
-        flat = _flat([layer.weight.detach().abs() for layer in self.layers])
-        masks = _layerwise(flat, [self._densities(sparsity)])[0]
-        return [m.view(layer.weight.shape) for m, layer in zip(masks, self.layers, strict=True)]
+        units = self._units([layer.weight.detach().abs() for layer in self.layers])
+        return self._weights(_layerwise(units, [self._densities(sparsity)])[0])
+
+    def _units(self, scores: Layers) -> Layers:
+        """What is kept or removed at once, flat, one tensor a layer: single scores, or sums over blocks."""
+        block = self.plan.patterns[-1]
+        return [(block_sums(s, block) if isinstance(block, Block) else s).reshape(-1) for s in scores]
+
+    def _weights(self, units: Layers) -> Layers:
+        """The inverse, for masks, in the shapes of the weights."""
+        block, shapes = self.plan.patterns[-1], [layer.weight.shape for layer in self.layers]
+        return [
+            spread(unit, block, shape) if isinstance(block, Block) else unit.view(shape)
+            for unit, shape in zip(units, shapes, strict=True)
+        ]
 
     def _write(self, masks: Sequence[Layers], *, newcomers: bool) -> None:
         for position, layer in enumerate(self.layers):
@@ -168,10 +183,6 @@ def _layerwise(flat: Layers, densities: Sequence[Sequence[float]]) -> list[Layer
 
 def _union(masks: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(masks)).any(0)
-
-
-def _flat(tensors: Sequence[Tensor]) -> Layers:
-    return [t.reshape(-1) for t in tensors]
 
 
 def _rows(tensor: Tensor) -> Tensor:

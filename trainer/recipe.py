@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.errors import SpecError
-from models.pattern import NByM, Pattern, Unstructured, parse_pattern
+from models.pattern import Block, NByM, Pattern, Unstructured, parse_pattern
 from trainer.errors import RecipeError
+
+EXCLUDED = {"subnets.sparsities": ("patterns",), "subnets.patterns": ("sparsities", "block")}
+"""Keys of a section that make way when an override gives the one that excludes them."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,14 @@ class DataChoice:
 
 @dataclass(frozen=True)
 class SubnetsChoice:
-    """The sub-nets, densest first: global `sparsities`, or N:M `patterns`; exactly one of the two."""
+    """The sub-nets, densest first: global `sparsities`, or N:M `patterns`; exactly one of the two.
+
+    block: what sparsities remove at once, such as "block 4x1"; by default single weights.
+    """
 
     sparsities: tuple[float, ...] = ()
     patterns: tuple[str, ...] = ()
+    block: str = "unstructured"
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,10 @@ class Recipe:
             raise RecipeError(f"subnets.sparsities {list(chosen.sparsities)}: each once, the densest first")
         _within("subnets.sparsities", chosen.sparsities, 0.0, 0.9999)
         patterns = self.patterns
+        if chosen.patterns and chosen.block != str(Unstructured()):
+            raise RecipeError(f"subnets.block {chosen.block!r}: it goes with sparsities, not with patterns")
+        if chosen.sparsities and not isinstance(patterns[0], Unstructured | Block):
+            raise RecipeError(f"subnets.block {chosen.block!r}: write 'unstructured' or 'block 4x1'")
         if chosen.patterns and not all(
             isinstance(p, NByM) for p in patterns[patterns[0] == Unstructured() :]
         ):
@@ -162,12 +173,13 @@ class Recipe:
     @property
     def patterns(self) -> tuple[Pattern, ...]:
         """The pattern of every sub-net, densest first."""
-        if self.subnets.sparsities:
-            return (Unstructured(),) * len(self.subnets.sparsities)
+        chosen = self.subnets
+        key = "block" if chosen.sparsities else "patterns"
+        texts = (chosen.block,) * len(chosen.sparsities) or chosen.patterns
         try:
-            return tuple(parse_pattern(text) for text in self.subnets.patterns)
+            return tuple(map(parse_pattern, texts))
         except SpecError as error:
-            raise RecipeError(f"subnets.patterns: {error}") from error
+            raise RecipeError(f"subnets.{key}: {error}") from error
 
     @property
     def sparsities(self) -> tuple[float, ...]:
@@ -241,10 +253,10 @@ def _override(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     table = values.setdefault(section, {})
-    if section == "subnets" and isinstance(table, dict):
-        table.clear()  # sparsities and patterns exclude each other: the override is the choice
     if not isinstance(table, dict):
         raise RecipeError(f"override {override!r}: {section} is not a section")
+    for other in EXCLUDED.get(key.strip(), ()):
+        table.pop(other, None)
     table[name] = value
 
 

@@ -12,6 +12,12 @@ import torch
 from benchmarks.synthetic import main, random_masks
 from models.artifact import read
 from models.materialize import materialize
+from models.pattern import Block
+from runtime.dense_model import dense_model
+from runtime.lowering.graph import Conv
+from runtime.lowering.lower import lower
+from runtime.lowering.shrink import shrunk
+from runtime.sparse_engine import SparseEngine, SparseProgram
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +65,44 @@ def test_every_sub_net_runs_with_logits_of_ordinary_size_that_depend_on_the_imag
         assert answers[-1].shape == (16, 4)
         assert 1e-3 < answers[-1].std(axis=0).min() < answers[-1].std() < 1e3
     assert np.abs(answers[0] - answers[1]).max() > 1e-2
+
+
+def test_blocks_are_whole_and_engines_agree_on_them(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    assert main([*TINY, "--out", str(path), "--pattern", "block 4x1", "--sparsity", "0", "0.9"]) == 0
+    artifact = read(path)
+    assert [subnet.pattern for subnet in artifact.manifest.subnets] == [Block(4, 1)] * 2
+    assert artifact.manifest.subnets[1].sparsity == pytest.approx(0.9, abs=0.02)
+    for layer in artifact.manifest.layers:
+        outputs, inputs, *_ = layer.shape
+        kept = artifact.masks(layer.weight)[1].reshape(outputs // 4, 4, inputs, -1).sum(axis=1)
+        assert set(np.unique(kept)) == {0, 4}
+    images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    sparse = SparseEngine(tmp_path).compile(artifact, ["s90"], threads=1)["s90"]
+    assert isinstance(sparse, SparseProgram)
+    session = onnxruntime.InferenceSession(materialize(artifact, "s90").SerializeToString())
+    expected = np.asarray(session.run(None, {"image": images})[0])
+    np.testing.assert_allclose(sparse.run(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_pattern_makes_what_engines_run_narrower_in_multiples_of_16(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    network = ["cifar-resnet18", "--width", "0.5", "--size", "8", "--classes", "4"]
+    assert main([*network, "--out", str(path), "--pattern", "channel", "--sparsity", "0", "0.75"]) == 0
+    artifact = read(path)
+    whole, sparse = (shrunk(lower(materialize(artifact, name))) for name in ("s00", "s75"))
+    assert sparse.weights < 0.3 * whole.weights
+    widths = {len(one.weight) for one in sparse.operations if isinstance(one, Conv)}
+    assert widths == {16, 32, 64, 128}
+    images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(materialize(artifact, "s75").SerializeToString())
+    small = onnxruntime.InferenceSession(dense_model(artifact, "s75"))
+    np.testing.assert_allclose(
+        small.run(None, {small.get_inputs()[0].name: images})[0],
+        session.run(None, {"image": images})[0],
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.errors import ArtifactError, SpecError
 from models.manifest_json import dumps, from_dict, loads, to_dict
-from models.pattern import Channel, NByM, Unstructured
+from models.pattern import Block, Channel, NByM, Unstructured
 from models.spec import InputSpec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
 
 MANIFEST = Manifest(
@@ -242,7 +242,7 @@ LABELS = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=8)
     subnets=st.lists(
         st.tuples(
             st.floats(0, 1, exclude_max=True),
-            st.sampled_from([Unstructured(), Channel(), NByM(1, 16)]),
+            st.sampled_from([Unstructured(), Channel(), NByM(1, 16), Block(4, 1)]),
             st.none() | st.floats(0, 1),
             st.integers(0, 2**40),
         ),

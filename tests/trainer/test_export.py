@@ -17,12 +17,13 @@ from models.materialize import materialize
 from models.network import build
 from models.networks.resnet_cifar import Bottleneck, CifarResNet
 from models.networks.wide_resnet import WideResNet
-from models.pattern import NByM
+from models.pattern import Block, NByM
 from models.spec import InputSpec
 from models.supernet import LayerRule, Supernet
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_network, small_recipe
+from trainer.blocks import block_sums, spread
 from trainer.export import export
-from trainer.pruning import n_by_m
+from trainer.pruning import keep_nested, n_by_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +153,24 @@ def test_n_of_m_sub_nets_keep_their_pattern_along_the_input_channels() -> None:
         for mask, pattern in zip(found.masks(spec.weight), patterns, strict=True):
             groups = mask.reshape(out, inputs // 4, 4, -1).sum(axis=2)
             assert (groups == pattern.n).all()
+    assert_faithful(found, supernet, noise(5, CHANNELS, SIDE, SIDE))
+
+
+def test_blocks_survive_the_artifact(tmp_path: Path) -> None:
+    supernet, block = Supernet(small_network(), 2), Block(4, 1)
+    for layer in supernet.masked_layers.values():
+        sums = block_sums(layer.weight.detach().abs(), block).reshape(-1)
+        counts = [sums.numel() // 2, sums.numel() // 10]
+        layer.stack.assign([spread(m, block, layer.weight.shape) for (m,) in keep_nested([sums], counts)])
+    supernet = calibrated(supernet, noise(32, CHANNELS, SIDE, SIDE, seed=1))
+    recipe = small_recipe(subnets={"sparsities": [0.5, 0.9], "block": "block 4x1"})
+    artifact.write(tmp_path / "model.onnx", exported(supernet, recipe))
+    found = artifact.read(tmp_path / "model.onnx")
+    assert [(s.name, s.pattern) for s in found.manifest.subnets] == [("s50", block), ("s90", block)]
+    for spec in found.manifest.layers:
+        outputs, inputs, *_ = spec.shape
+        for mask in found.masks(spec.weight):
+            assert set(np.unique(mask.reshape(outputs // 4, 4, inputs, -1).sum(axis=1))) <= {0, 4}
     assert_faithful(found, supernet, noise(5, CHANNELS, SIDE, SIDE))
 
 

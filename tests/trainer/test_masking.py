@@ -145,6 +145,48 @@ def test_what_n_of_m_regrew_survives_the_next_switch_and_update(encoding: Any) -
         assert torch.equal(now, before)
 
 
+@pytest.mark.parametrize("encoding", ["levels", "bitmaps"])
+@pytest.mark.parametrize("allocation", ["global", "erk"])
+def test_blocks_live_and_die_whole_and_stay_nested(encoding: Any, allocation: str) -> None:
+    supernet = small_supernet(3, encoding)
+    form = "nested" if encoding == "levels" else "independent"
+    masking = masked(
+        supernet,
+        subnets={"sparsities": [0.5, 0.8, 0.95], "block": "block 4x1"},
+        masks={"form": form, "allocation": allocation, "initial_sparsity": 0.2},
+    )
+    for step in (100, 300, 500, END, 700):
+        for index in range(1 if encoding == "levels" else 3):
+            masking.update(step, index, random_gradients(masking, step + index))
+    total = flat(masking, 0).numel()
+    for index, sparsity in enumerate((0.5, 0.8, 0.95)):
+        assert int(flat(masking, index).sum()) == pytest.approx(total * (1 - sparsity), abs=4 * 9)
+        for mask in masking.masks()[index]:
+            outputs, *rest = mask.shape
+            kept = mask.reshape(outputs // 4, 4, *rest).sum(1)
+            assert set(kept.unique().tolist()) <= {0, 4}
+    if encoding == "levels":
+        for denser, sparser in pairwise(flat(masking, index) for index in range(3)):
+            assert not (sparser & ~denser).any()
+
+
+def test_a_block_is_worth_the_sum_of_its_weights() -> None:
+    supernet = small_supernet(1)
+    masking = masked(supernet, subnets={"sparsities": [0.5], "block": "block 4x1"})
+    layer = masking.layers[0]
+    with torch.no_grad():
+        layer.weight.fill_(0.01)
+        layer.weight[:4, 0, 0, 0] = 100.0
+        layer.weight[0, 0, 1, 1] = -200.0  # alone in its block, but half of the sum above
+        for other in masking.layers[1:]:
+            other.weight.fill_(1.0)
+    masking.update(750, 0, random_gradients(masking))
+    mask = masking.masks()[0][0]
+    assert mask[:4, 0, 0, 0].all()
+    assert mask[:4, 0, 1, 1].all()
+    assert int(mask.sum()) == 8
+
+
 def test_starting_sparse_follows_erk() -> None:
     masking = masked(small_supernet(1), subnets={"sparsities": [0.9]}, masks={"initial_sparsity": 0.6})
     assert 1 - flat(masking, 0).float().mean().item() == pytest.approx(0.6, abs=0.01)

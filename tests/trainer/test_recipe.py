@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models.network import find
-from models.pattern import NByM, Unstructured
+from models.pattern import Block, NByM, Unstructured
 from tests.trainer.small import small_recipe
 from trainer.errors import RecipeError
 from trainer.masking import MaskPlan
@@ -69,6 +69,14 @@ def test_overrides_replace_values_and_a_choice_of_sub_nets_replaces_the_other() 
     assert recipe.names == ("n1m8",)
 
 
+def test_blocks_go_with_sparsities_and_not_with_patterns() -> None:
+    recipe = load("digits", ["subnets.block=block 4x1", "subnets.sparsities=[0.5, 0.9]"])
+    assert recipe.patterns == (Block(4, 1), Block(4, 1))
+    assert recipe.names == ("s50", "s90")
+    with pytest.raises(RecipeError, match="'block 4x1': it goes with sparsities"):
+        small_recipe(subnets={"patterns": ["2:4"], "block": "block 4x1"})
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -89,6 +97,10 @@ def test_overrides_replace_values_and_a_choice_of_sub_nets_replaces_the_other() 
         ("subnets.patterns=['2:4', 'unstructured']", "only the first may be 'unstructured'"),
         ("subnets.patterns=['channel']", "write N:M"),
         ("subnets.patterns=['4:2']", "0 < N < M"),
+        ("subnets.block=channel", "subnets.block 'channel': write 'unstructured' or 'block 4x1'"),
+        ("subnets.block=block 0x4", "subnets.block: pattern block 0x4: a block has 1 to 64"),
+        ("subnets.block=block 1x1", "more than one weight"),
+        ("subnets.block=4by1", "subnets.block: pattern '4by1'"),
         ("epochs=3", "override 'epochs=3': write section.key=value"),
         ("run=3", "override 'run=3': write section.key=value"),
     ],
