@@ -95,3 +95,35 @@ class Silent:
 
     def settled(self, event: Settled) -> None:
         """Ignore it."""
+
+
+class Several:
+    """Tells every event to each of several observers, in this order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def accepted(self, request: Request) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.accepted(request)
+
+    def rejected(self, request: Request, error: Exception) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.rejected(request, error)
+
+    def started(self, batch: Batch) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.started(batch)
+
+    def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.finished(batch, seconds, error)
+
+    def settled(self, event: Settled) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.settled(event)

@@ -17,6 +17,7 @@ from server.metrics import Metrics, software_version
 from server.page import assets, page_router
 from server.predict import predict_router
 from server.settings import Settings
+from server.triton_metrics import TritonMetrics
 from server.v2 import v2_router
 
 DECODERS = 2  # pictures decoded at once; each may take a few bytes per pixel of the limit
@@ -43,6 +44,7 @@ def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAP
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.shutdown(wait=False, cancel_futures=True)
 
+    metrics.registry.register(TritonMetrics(catalog))
     version = software_version()
     app = FastAPI(
         title="Downshift",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from runtime.errors import Draining
 from server.errors import NotReady, UnknownModel
+from server.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,11 +74,15 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """One served model; `version` is a numeric string, as V2 clients want it."""
+    """One served model; `version` is a numeric string, as V2 clients want it.
+
+    statistics: what it has answered; its backend's observer.
+    """
 
     name: str
     version: str
     backend: Backend
+    statistics: Statistics = field(default_factory=Statistics)
 
 
 class Catalog:
@@ -101,9 +106,14 @@ class Catalog:
         models = self._models.values()
         return not self._draining and all(model and model.backend.scheduler.serving for model in models)
 
-    def publish(self, name: str, backend: Backend) -> None:
-        """The named model answers from now on."""
-        self._models[name] = Model(name, FIRST_VERSION, backend)
+    @property
+    def served(self) -> tuple[Model, ...]:
+        """Every model that answers requests."""
+        return tuple(model for model in tuple(self._models.values()) if model is not None)
+
+    def publish(self, name: str, backend: Backend, statistics: Statistics | None = None) -> None:
+        """The named model answers from now on; `statistics` observes its backend."""
+        self._models[name] = Model(name, FIRST_VERSION, backend, statistics or Statistics())
 
     def get(self, name: str | None = None, version: str | None = None) -> Model:
         """The named model, or the first; raises `UnknownModel` or `NotReady`."""

@@ -89,17 +89,6 @@ def write_infer(
     return InferBody(head + flat.tobytes(), len(head)) if binary else InferBody(head, None)
 
 
-def model_metadata(manifest: Manifest, model: str, version: str) -> dict[str, Any]:
-    """What `GET /v2/models/{model}` answers."""
-    return {
-        "name": model,
-        "versions": [version],
-        "platform": "downshift",
-        "inputs": [{"name": manifest.input.name, "datatype": DATATYPE, "shape": [-1, *manifest.input.shape]}],
-        "outputs": [{"name": manifest.output, "datatype": DATATYPE, "shape": [-1, len(manifest.labels)]}],
-    }
-
-
 def _split(body: bytes, json_size: str | None) -> tuple[bytes, bytes]:
     """(JSON, binary tail) of a body."""
     if json_size is None:

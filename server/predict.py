@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -36,16 +37,20 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
         """Label a JPEG, PNG or WebP picture within the latency budget that the headers grant."""
         with counted(metrics):
             model = catalog.admit(request.query_params.get("model"))
-            manifest = model.backend.manifest
-            top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
-            demand = read_demand(request.headers.items(), settings.max_budget)
-            body = await read_body(request, settings.max_body_bytes)
-            content_type = request.headers.get("content-type", "")
-            loop = asyncio.get_running_loop()
-            inputs = await loop.run_in_executor(
-                decoders, to_inputs, body, content_type, manifest.input, settings.max_pixels
-            )
+            manifest, statistics = model.backend.manifest, model.statistics
+            with statistics.reading():
+                top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
+                demand = read_demand(request.headers.items(), settings.max_budget)
+                body = await read_body(request, settings.max_body_bytes)
+                began = time.perf_counter()
+                content_type = request.headers.get("content-type", "")
+                loop = asyncio.get_running_loop()
+                inputs = await loop.run_in_executor(
+                    decoders, to_inputs, body, content_type, manifest.input, settings.max_pixels
+                )
+                read = time.perf_counter()
         report = await infer(request, model, inputs, demand, metrics)
+        answered = time.perf_counter()
         subnet = report.answer.subnet
         answer: dict[str, Any] = {
             "model": model.name,
@@ -57,7 +62,9 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
             "timing": report.timing,
             "latency_budget_remaining_ms": report.parameters.get("latency_budget_remaining_ms"),
         }
-        return Json(answer, headers=report.headers)
+        response = Json(answer, headers=report.headers)
+        statistics.coded(read - began, time.perf_counter() - answered)
+        return response
 
     return router
 

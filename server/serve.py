@@ -13,6 +13,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, start_http_server
 
 from runtime.deployment import Deployment
+from runtime.observer import Several
 from runtime.preparation import Setup, prepare
 from server.app import create_app
 from server.arrival import FirstByteProtocol
@@ -21,6 +22,7 @@ from server.console import progress_bar, ready_text
 from server.errors import BadSetting
 from server.metrics import Metrics
 from server.settings import read_settings
+from server.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,9 +114,10 @@ def run(path: str | Path, **overrides: Any) -> None:
                 setup = Setup(threads=settings.threads, cache_dir=settings.cache_dir)
                 prepared = prepare(path, setup, report)
             events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
-            deployment = Deployment(prepared, limits=settings.limits, observer=events)
+            statistics = Statistics()
+            deployment = Deployment(prepared, limits=settings.limits, observer=Several(statistics, events))
             metrics.watch(deployment)
-            catalog.publish(model, deployment)
+            catalog.publish(model, deployment, statistics)
             print(ready_text(address, model, prepared, sample_picture(path)), flush=True)
 
         if settings.metrics_port is not None:

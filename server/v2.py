@@ -1,6 +1,8 @@
 """The V2 (Open Inference Protocol) endpoints."""
 
 import asyncio
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,13 +11,15 @@ from starlette.responses import Response
 
 from server.body import read_body
 from server.boundary import Json
-from server.catalog import Catalog
-from server.codec import model_metadata, read_infer, write_infer
+from server.catalog import Catalog, Model
+from server.codec import read_infer, write_infer
 from server.demand import read_demand
+from server.description import model_config, model_metadata, server_metadata
 from server.errors import NotReady
 from server.inference import counted, infer
 from server.metrics import Metrics
 from server.settings import Settings
+from server.statistics import model_stats
 
 JSON_SIZE = "Inference-Header-Content-Length"
 LARGE = 256 * 1024
@@ -32,31 +36,36 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         """Classify a batch within the latency budget that the headers grant."""
         with counted(metrics):
             model = catalog.admit(name, version)
-            manifest = model.backend.manifest
-            body = await read_body(request, settings.max_body_bytes)
-            arguments = body, request.headers.get(JSON_SIZE), manifest, settings.max_batch
-            if len(body) > LARGE:  # parsing would hold up everybody else
-                parsed = await asyncio.to_thread(read_infer, *arguments)
-            else:
-                parsed = read_infer(*arguments)
-            demand = read_demand(
-                request.headers.items(), settings.max_budget, parsed.timeout, parsed.priority
-            )
+            manifest, statistics = model.backend.manifest, model.statistics
+            with statistics.reading():
+                body = await read_body(request, settings.max_body_bytes)
+                began = time.perf_counter()
+                arguments = body, request.headers.get(JSON_SIZE), manifest, settings.max_batch
+                if len(body) > LARGE:  # parsing would hold up everybody else
+                    parsed = await asyncio.to_thread(read_infer, *arguments)
+                else:
+                    parsed = read_infer(*arguments)
+                demand = read_demand(
+                    request.headers.items(), settings.max_budget, parsed.timeout, parsed.priority
+                )
+                read = time.perf_counter()
         report = await infer(request, model, parsed.inputs, demand, metrics)
+        answered = time.perf_counter()
         answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
         if parsed.id is not None:
             answer["id"] = parsed.id
         answer["parameters"] = report.parameters
         reply = write_infer(answer, report.answer.outputs, manifest, parsed.binary)
+        statistics.coded(read - began, time.perf_counter() - answered)
         if reply.json_size is None:
             return Response(reply.content, media_type="application/json", headers=report.headers)
         headers = report.headers | {JSON_SIZE: str(reply.json_size)}
         return Response(reply.content, media_type="application/octet-stream", headers=headers)
 
     @router.get("")
-    async def server_metadata() -> Response:
+    async def metadata() -> Response:
         """Name, version and protocol extensions of this server."""
-        return Json({"name": "downshift", "version": version, "extensions": ["binary_tensor_data"]})
+        return Json(server_metadata(version))
 
     @router.get("/health/live")
     async def live() -> Response:
@@ -75,12 +84,28 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         """The models served here."""
         return Json({"models": [{"name": name} for name in catalog.names]})
 
+    @router.get("/models/stats")
+    async def all_stats() -> Response:
+        """What every model has answered so far, as Triton's statistics extension has it."""
+        return _stats(catalog.served)
+
     @router.get("/models/{name}")
     @router.get("/models/{name}/versions/{version}")
-    async def metadata(name: str, version: str | None = None) -> Response:
+    async def of_model(name: str, version: str | None = None) -> Response:
         """Inputs and outputs of a model."""
-        model = catalog.get(name, version)
-        return Json(model_metadata(model.backend.manifest, model.name, model.version))
+        return Json(model_metadata(catalog.get(name, version)))
+
+    @router.get("/models/{name}/config")
+    @router.get("/models/{name}/versions/{version}/config")
+    async def config(name: str, version: str | None = None) -> Response:
+        """A model's configuration, as Triton's model configuration extension has it."""
+        return Json(model_config(catalog.get(name, version), settings.max_batch))
+
+    @router.get("/models/{name}/stats")
+    @router.get("/models/{name}/versions/{version}/stats")
+    async def stats(name: str, version: str | None = None) -> Response:
+        """What a model has answered so far, as Triton's statistics extension has it."""
+        return _stats([catalog.get(name, version)])
 
     @router.get("/models/{name}/ready")
     @router.get("/models/{name}/versions/{version}/ready")
@@ -90,6 +115,16 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         return Json({"name": model.name, "ready": True})
 
     return router
+
+
+def _stats(models: Iterable[Model]) -> Response:
+    return Json(
+        {
+            "model_stats": [
+                model_stats(model.name, model.version, model.statistics.snapshot) for model in models
+            ]
+        }
+    )
 
 
 _TENSOR = {

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from runtime.errors import Draining
-from server.catalog import Catalog, Model
+from server.catalog import Catalog
 from server.errors import NotReady, UnknownModel
+from server.statistics import Statistics
 from tests.server.doubles import ScriptedBackend
 
 
@@ -14,8 +15,16 @@ def test_the_first_model_answers_when_none_is_named() -> None:
     for name, backend in backends.items():
         catalog.publish(name, backend)
     assert catalog.names == ("a", "b")
-    assert catalog.get() == Model("a", "1", backends["a"])
+    model = catalog.get()
+    assert (model.name, model.version, model.backend) == ("a", "1", backends["a"])
     assert catalog.get("b", "1").backend is backends["b"]
+
+
+def test_served_is_what_answers_already() -> None:
+    catalog, statistics = Catalog(["a", "b"]), Statistics()
+    assert catalog.served == ()
+    catalog.publish("b", ScriptedBackend(), statistics)
+    assert [model.statistics for model in catalog.served] == [statistics]
 
 
 def test_it_is_ready_when_every_model_is() -> None:

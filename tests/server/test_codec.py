@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from server.codec import InferRequest, model_metadata, read_infer, write_infer
+from server.codec import InferRequest, read_infer, write_infer
 from server.errors import BadInput
 from tests.server.doubles import PIXELS, manifest, tensor
 
@@ -159,16 +159,6 @@ def test_the_binary_response_is_json_and_then_little_endian_floats() -> None:
     )
     assert body.content == head + b"\x00\x00\x80\x3f\x00\x00\x00\x40"
     assert body.json_size == len(head)
-
-
-def test_metadata_names_the_tensors() -> None:
-    assert model_metadata(MANIFEST, "pets", "1") == {
-        "name": "pets",
-        "versions": ["1"],
-        "platform": "downshift",
-        "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 3, 2, 2]}],
-        "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}],
-    }
 
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -231,7 +231,13 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
             "/v2/models/tiny/infer", json=request, headers={"X-Latency-Budget-Ms": "0.000001"}
         )
         nonsense = client.post("/predict", content=b"hello")
+        [stats] = client.get("/v2/models/tiny/stats").json()["model_stats"]
         metrics = client.get("/metrics").text
+    counts = {name: each["count"] for name, each in stats["inference_stats"].items()}
+    answered = dict.fromkeys(("success", "queue", "compute_input", "compute_infer", "compute_output"), 4)
+    assert counts == answered | {"fail": 2, "cache_hit": 0, "cache_miss": 0}
+    assert stats["inference_count"] == 7
+    assert 'nv_inference_request_success{model="tiny",version="1"} 4.0' in metrics
     assert labelled.status_code == 200
     assert {each["label"] for each in labelled.json()["predictions"]} == {"cat", "dog", "bird"}
     assert 0 < float(labelled.headers["x-latency-budget-remaining-ms"]) < 30000

@@ -8,6 +8,7 @@ import pytest
 
 from server.v2 import LARGE
 from tests.server.doubles import ScriptedBackend, manifest, serving, tensor
+from tests.server.pictures import encoded, noise, picture
 
 INFER = "/v2/models/pets/infer"
 
@@ -32,7 +33,7 @@ async def test_server_metadata() -> None:
     async with serving() as served:
         answer = (await served.client.get("/v2")).json()
     assert answer["name"] == "downshift"
-    assert answer["extensions"] == ["binary_tensor_data"]
+    assert answer["extensions"] == ["binary_tensor_data", "model_configuration", "statistics"]
     assert isinstance(answer["version"], str)
 
 
@@ -42,6 +43,38 @@ async def test_model_metadata(path: str) -> None:
         answer = (await served.client.get(path)).json()
     assert answer["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 3, 2, 2]}]
     assert answer["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/pets/config", "/v2/models/pets/versions/1/config"])
+async def test_model_configuration(path: str) -> None:
+    async with serving(max_batch=7) as served:
+        answer = (await served.client.get(path)).json()
+    assert (answer["name"], answer["max_batch_size"]) == ("pets", 7)
+    assert answer["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, 2, 2]}]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/pets/stats", "/v2/models/pets/versions/1/stats", "/v2/models/stats"]
+)
+async def test_statistics_count_what_is_read_and_written(path: str) -> None:
+    async with serving() as served:
+        await served.client.post(INFER, json=tensor())
+        await served.client.post("/predict", content=encoded(picture(noise(2, 2))))
+        await served.client.post(INFER, json={})
+        await served.client.post("/predict", content=b"hello")
+        [answer] = (await served.client.get(path)).json()["model_stats"]
+    assert (answer["name"], answer["version"]) == ("pets", "1")
+    counts = {name: each["count"] for name, each in answer["inference_stats"].items()}
+    assert (counts["compute_input"], counts["compute_output"], counts["fail"]) == (2, 2, 2)
+    assert answer["inference_stats"]["compute_input"]["ns"] > 0
+
+
+@pytest.mark.parametrize("path", ["/v2/models/dogs/stats", "/v2/models/pets/versions/2/config"])
+async def test_what_is_not_served_has_no_statistics_and_no_configuration(path: str) -> None:
+    async with serving() as served:
+        response = await served.client.get(path)
+    assert response.status_code == 404
+    assert "no model" in response.json()["error"]
 
 
 async def test_the_answer_is_this_json_but_for_its_timing() -> None:
