@@ -10,9 +10,7 @@ VENV ?= .venv
 PORT ?= 8000
 MODEL ?= models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
-RACES ?= cifar-resnet18 cifar-resnet20 torchvision/resnet50 cifar-wrn22-2 cifar-vgg19-bn cifar-mobilenet-v1
-THREADS ?= 1 2
-BATCHES ?= 1 8 32
+RACES ?=
 TRACES ?= data/traces/azure_llm_2023
 bin := $(VENV)/bin
 benches := policy_decision training_step
@@ -40,12 +38,10 @@ bench: $(VENV)/.everything ## measure what takes minutes: a decision, a training
 bench-policies: $(VENV)/.everything ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
 	@nice -n 19 $(bin)/python -m benchmarks.policies --traces $(TRACES)
 
-bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine against others (RACES="network ...", THREADS="1 2", BATCHES="1 8 32")
+bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
 	@$(install) --editable '.[openvino]'
-	@for race in $(RACES); do for allocation in uniform erk; do \
-	  $(bin)/python -m benchmarks.engines $$race --allocation $$allocation --threads $(THREADS) --batch $(BATCHES) \
-	    --torch-compile --deepsparse $(VENV)/.deepsparse/bin/python; done; done
-	@$(bin)/python -m benchmarks.engines $(MODEL) --threads $(THREADS) --batch $(BATCHES)
+	@$(bin)/python -m benchmarks.matrix --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)"
+	@for masks in uniform erk; do $(bin)/python -m benchmarks.switching cifar-resnet18 --threads 2 --masks $$masks; done
 
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

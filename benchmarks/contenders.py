@@ -49,8 +49,11 @@ class Contender(Protocol):
         """Of the sub-net it runs."""
         ...
 
-    def time(self, runs: int) -> list[float]:
-        """Seconds of each run, after one that is not counted; raises `WrongAnswer` if any is wrong."""
+    def time(self, runs: int, *, warm: bool = True) -> list[float]:
+        """Seconds of each run, after one that is not counted unless `warm` is False.
+
+        Raises `WrongAnswer` if any is wrong.
+        """
         ...
 
 
@@ -84,11 +87,12 @@ class InProcess:
         """Of the sub-net."""
         return self.task.sparsity
 
-    def time(self, runs: int) -> list[float]:
+    def time(self, runs: int, *, warm: bool = True) -> list[float]:
         """See `Contender`."""
         images, seconds = self.task.images, []
         torch.set_num_threads(self.task.threads)
-        self.run(images)
+        if warm:
+            self.run(images)
         for _ in range(runs):
             begin = time.perf_counter()
             answer = self.run(images)
@@ -209,8 +213,8 @@ class DeepSparseContender:
     sparsity: float
     engine: str = "deepsparse"
 
-    def time(self, runs: int) -> list[float]:
+    def time(self, runs: int, *, warm: bool = True) -> list[float]:
         """See `Contender`."""
-        command = {"time": self.key, "runs": runs, "tolerance": TOLERANCE["fp32"]}
+        command = {"time": self.key, "runs": runs, "warm": warm, "tolerance": TOLERANCE["fp32"]}
         seconds: list[float] = self.process.ask(command)["seconds"]
         return seconds

@@ -2,7 +2,7 @@
 
 Started as `PYTHON benchmarks/deepsparse_worker.py`; reads a JSON command a line, answers with a line each:
   {"load": key, "model": path, "inputs": path, "expected": path, "threads": n}  -> {"version": text}
-  {"time": key, "runs": n, "tolerance": x}  -> {"seconds": [...]}, each run's result checked
+  {"time": key, "runs": n, "warm": bool, "tolerance": x}  -> {"seconds": [...]}, each run's result checked
   any failure  -> {"error": text}
 """
 
@@ -28,9 +28,10 @@ def load(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(command: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of each run, after one that is not counted."""
+    """Seconds of each run, after one that is not counted unless told to leave it out."""
     engine, inputs, expected = LOADED[command["time"]]
-    engine.run(inputs)
+    if command["warm"]:
+        engine.run(inputs)
     seconds = []
     for _ in range(command["runs"]):
         begin = time.perf_counter()

@@ -1,9 +1,10 @@
 """The sparse engine against other people's, side by side: A B A B in one process, every result checked.
 
-For one network it makes (or reads) an artifact, hands every sub-net to our kernels and to DeepSparse, the
-densest one to the dense engines - for them a masked network takes as long - and runs blocks of each in turn
-until the time is up. Rows go to results/engines.csv, one for each engine and sub-net; earlier rows of the
-same race are replaced; table and plot are drawn again from all rows.
+For one network it makes (or reads) an artifact, hands every sub-net to our kernels, some to DeepSparse, the
+densest one to the dense engines - for them a masked network takes as long, but where whole channels are
+removed they get every sub-net - and runs blocks of each in turn until the time is up. A race that others
+disturb is held again. Rows go to engines.csv, one for each engine and sub-net; earlier rows of the same race
+are replaced; table and plot are drawn again from all rows. `python -m benchmarks.matrix` holds all races.
 
     python -m benchmarks.engines cifar-resnet18 --batch 1 8 --threads 2 --seconds 20
 """
@@ -19,35 +20,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import contenders, engines_report
 from benchmarks.contenders import InProcess, Task, WrongAnswer
 from benchmarks.engines_report import Row
-from benchmarks.quiet import BusyMachine, check_alone, usage
-from benchmarks.synthetic import ALLOCATIONS, SPARSITIES
+from benchmarks.fma import NoPeak, peak
+from benchmarks.quiet import BusyMachine, undisturbed
+from benchmarks.synthetic import SPARSITIES
 from benchmarks.synthetic import main as make_synthetic
 from models import artifact as artifacts
 from models.errors import ModelsError
 from models.materialize import materialize
+from models.pattern import Channel
 from runtime.errors import RuntimeFault
 from runtime.lowering.lower import lower
 from runtime.lowering.reference import run as reference
+from runtime.lowering.shrink import shrunk
 from runtime.machine import default_threads
 from runtime.profile_cache import default_folder
 from runtime.sparse_engine import SparseEngine, SparseProgram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.contenders import Contender, DeepSparse
     from models.artifact import Artifact
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "engines"
 BLOCK_SECONDS, PAUSE_SECONDS = 0.02, 0.005
-WARMUP_BLOCKS = 3
-MATRIX = 1536
+WARMUP_BLOCKS, WARM_SECONDS = 3, 0.05
+DIFFERENT_IMAGES = 2
+TRAINED = "trained"
+
+MASKS: Mapping[str, tuple[str, ...]] = {
+    "uniform": (),
+    "erk": ("--allocation", "erk"),
+    "4x1": ("--pattern", "block 4x1"),
+    "channel": ("--pattern", "channel"),
+}
+"""Where zeros fall in a synthetic artifact -> what `benchmarks.synthetic` is told."""
+
+WIDER: Mapping[str, tuple[str, ...]] = {"cifar-resnet32x2": ("cifar-resnet32", "--width", "2")}
+"""Networks that are others made wider."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +69,21 @@ class Race:
     """One network, batch size and number of threads."""
 
     network: str
-    allocation: str
+    masks: str
     batch: int
     threads: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """Who takes part besides the dense engines.
+
+    ours: sub-nets for our kernels. deepsparse: sub-nets for DeepSparse. torch: torch.compile, too.
+    """
+
+    ours: tuple[str, ...]
+    deepsparse: tuple[str, ...] = ()
+    torch: bool = False
 
 
 def tuned(artifact: Artifact, threads: int, seconds: float, cache: Path) -> dict[str, SparseProgram]:
@@ -73,43 +99,58 @@ def tuned(artifact: Artifact, threads: int, seconds: float, cache: Path) -> dict
 
 
 def tasks_of(artifact: Artifact, batch: int, threads: int) -> dict[str, Task]:
-    """What each sub-net has to compute, densest first; logits come from the double-precision oracle."""
-    images = np.random.default_rng(0).standard_normal((batch, *artifact.manifest.input.shape), np.float32)
+    """What each sub-net has to compute, densest first; logits come from the double-precision oracle.
+
+    A large batch repeats a few different images. Removed channels are gone.
+    """
+    different = min(batch, DIFFERENT_IMAGES)
+    images = np.random.default_rng(0).standard_normal((different, *artifact.manifest.input.shape), np.float32)
+    order = np.arange(batch) % different
     tasks = {}
     for subnet in artifact.manifest.subnets:
         graph = lower(materialize(artifact, subnet.name))
+        if isinstance(subnet.pattern, Channel):
+            graph = shrunk(graph)
         expected = reference(graph, images).astype(np.float32)
-        tasks[subnet.name] = Task(graph, subnet.sparsity, images, expected, threads)
+        tasks[subnet.name] = Task(
+            graph, subnet.sparsity, np.ascontiguousarray(images[order]), expected[order], threads
+        )
     return tasks
 
 
+def dense_tasks(artifact: Artifact, tasks: Mapping[str, Task]) -> list[Task]:
+    """What dense engines are given: the densest sub-net, and those that removed channels make smaller."""
+    names = artifact.manifest.names
+    smaller = [name for name in names[1:] if isinstance(artifact.manifest.subnet(name).pattern, Channel)]
+    return [tasks[name] for name in (names[0], *smaller)]
+
+
 def line_up(
-    tasks: dict[str, Task],
-    programs: dict[str, SparseProgram],
+    tasks: Mapping[str, Task],
+    dense: Sequence[Task],
+    programs: Mapping[str, SparseProgram],
     deepsparse: DeepSparse | None,
-    *,
-    compiled_torch: bool,
+    field: Field,
 ) -> list[Contender]:
     """Everybody who can take part; who cannot is named on stderr."""
-    dense = next(iter(tasks.values()))
-    makers: list[Callable[[], Contender]] = [
-        partial(contenders.onnxruntime, dense),
-        partial(contenders.openvino, dense),
-        partial(contenders.openvino, dense, "bf16"),
-        partial(contenders.eager_torch, dense),
-    ]
-    if compiled_torch:
-        makers.append(partial(contenders.eager_torch, dense, compiled=True))
+    makers: list[Callable[[], Contender]] = []
+    for task in dense:
+        makers += [
+            partial(contenders.onnxruntime, task),
+            partial(contenders.openvino, task),
+            partial(contenders.openvino, task, "bf16"),
+        ]
+    if field.torch:
+        makers.append(partial(contenders.eager_torch, dense[0], compiled=True))
     version = SparseEngine(Path()).version
-    for name, task in tasks.items():
-        makers.append(partial(InProcess, "sparse", version, task, programs[name].run))
-        if deepsparse is not None:
-            makers.append(partial(deepsparse.load, task))
+    makers += [partial(InProcess, "sparse", version, tasks[name], programs[name].run) for name in field.ours]
+    if deepsparse is not None:
+        makers += [partial(deepsparse.load, tasks[name]) for name in field.deepsparse]
     ready: list[Contender] = []
     for make in makers:
         try:
             contender = make()
-            contender.time(1)
+            contender.time(1, warm=False)
         except (WrongAnswer, RuntimeError) as reason:
             print(f"not in the race: {reason}", file=sys.stderr)
         else:
@@ -118,50 +159,26 @@ def line_up(
 
 
 def compete(ready: Sequence[Contender], seconds: float) -> list[list[float]]:
-    """Seconds of every run of each, block by block in turn."""
-    runs = []
+    """Seconds of every run of each, block by block in turn, at least three blocks."""
+    blocks = []
     for contender in ready:
-        once = min(min(contender.time(2)) for _ in range(WARMUP_BLOCKS))
-        runs.append(max(1, min(50, int(BLOCK_SECONDS / once))))
+        once = min(contender.time(1, warm=False))
+        if once < WARM_SECONDS:
+            once = min(min(contender.time(2)) for _ in range(WARMUP_BLOCKS))
+        blocks.append((max(1, min(50, int(BLOCK_SECONDS / once))), once < WARM_SECONDS))
     samples: list[list[float]] = [[] for _ in ready]
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples[0]) < 3 * runs[0]:
-        for contender, count, taken in zip(ready, runs, samples, strict=True):
+    while time.perf_counter() < end or len(samples[0]) < 3 * blocks[0][0]:
+        for contender, (count, warm), taken in zip(ready, blocks, samples, strict=True):
             time.sleep(PAUSE_SECONDS)
-            taken.extend(contender.time(count))
+            taken.extend(contender.time(count, warm=warm))
     return samples
 
 
-def sgemm_peak(threads: int) -> float:
-    """Multiply-adds a second of onnxruntime's float32 matrix product on this machine."""
-    operand = helper.make_tensor_value_info("x", TensorProto.FLOAT, [MATRIX, MATRIX])
-    product = helper.make_tensor_value_info("y", TensorProto.FLOAT, [MATRIX, MATRIX])
-    weight = np.random.default_rng(0).random((MATRIX, MATRIX), np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "product",
-        [operand],
-        [product],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    seconds = []
-    for _ in range(12):
-        begin = time.perf_counter()
-        session.run(None, {"x": weight})
-        seconds.append(time.perf_counter() - begin)
-    return MATRIX**3 / min(seconds)
-
-
 def hold(race: Race, artifact: Artifact, ready: Sequence[Contender], seconds: float) -> list[Row]:
-    """The rows of one race; raises `BusyMachine` where others disturbed it."""
-    peak = sgemm_peak(race.threads)
-    begin = usage()
-    samples = compete(ready, seconds)
-    check_alone(begin)
+    """The rows of one race, held again where others disturbed it; raises `BusyMachine` if they always do."""
+    most = peak(race.threads)
+    samples, others = undisturbed(lambda: compete(ready, seconds))
     rows = []
     for contender, taken in zip(ready, samples, strict=True):
         subnet = min(artifact.manifest.subnets, key=lambda one: abs(one.sparsity - contender.sparsity))
@@ -169,20 +186,26 @@ def hold(race: Race, artifact: Artifact, ready: Sequence[Contender], seconds: fl
         work = race.batch * subnet.flops / 2
         rows.append(
             Row(
-                race.network, race.allocation, race.batch, race.threads, contender.engine, contender.version,
-                contender.sparsity, p50, p10, p90, len(taken), work / p50 / peak,
+                race.network, race.masks, race.batch, race.threads, contender.engine, contender.version,
+                contender.sparsity, p50, p10, p90, len(taken), work / p50 / most, others,
             )
         )  # fmt: skip
     return rows
 
 
-def artifact_at(path: Path, network: str, allocation: str) -> Artifact:
+def artifact_at(path: Path, network: str, masks: str) -> Artifact:
     """The artifact in the file, made first where there is none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         sparsities = [str(sparsity) for sparsity in SPARSITIES]
-        make_synthetic([network, "--out", str(path), "--allocation", allocation, "--sparsity", *sparsities])
+        named = WIDER.get(network, (network,))
+        make_synthetic([*named, "--out", str(path), *MASKS[masks], "--sparsity", *sparsities])
     return artifacts.read(path)
+
+
+def known(names: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The wanted of these names, or all of them; those that do not exist are left out."""
+    return tuple(name for name in names if wanted is None or name in wanted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -195,33 +218,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "network", help="a network to make a synthetic artifact of, or the path of an artifact"
     )
-    parser.add_argument("--allocation", choices=ALLOCATIONS, default="uniform")
+    parser.add_argument("--masks", choices=MASKS, default="uniform", help="of a synthetic artifact")
     parser.add_argument("--batch", type=int, nargs="+", default=[1])
     parser.add_argument("--threads", type=int, nargs="+", default=[default_threads()])
-    parser.add_argument("--seconds", type=float, default=20.0, help="of one race")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of one race; 0 only tunes")
     parser.add_argument("--tune", type=float, default=3.0, help="seconds for each sub-net that never was")
+    parser.add_argument("--subnets", nargs="+", help="those our kernels run, by default all")
     parser.add_argument("--deepsparse", type=Path, help="python of an environment with deepsparse 1.8.0")
+    parser.add_argument("--deepsparse-subnets", nargs="+", help="those it runs, by default all")
     parser.add_argument("--torch-compile", action="store_true", help="takes a minute to compile")
     parser.add_argument("--artifacts", type=Path, default=default_folder() / "synthetic")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
     given = Path(chosen.network)
     is_file = given.suffix == ".onnx"
-    allocation = "trained" if is_file else chosen.allocation
-    path = given if is_file else chosen.artifacts / f"{given.name}-{allocation}.onnx"
+    masks = TRAINED if is_file else chosen.masks
+    path = given if is_file else chosen.artifacts / f"{given.name}-{masks}.onnx"
     deepsparse = contenders.DeepSparse(chosen.deepsparse) if chosen.deepsparse else None
     try:
-        artifact = artifact_at(path, chosen.network, allocation)
+        artifact = artifact_at(path, chosen.network, masks)
+        names = artifact.manifest.names
+        field = Field(
+            known(names, chosen.subnets), known(names, chosen.deepsparse_subnets), chosen.torch_compile
+        )
         for threads in chosen.threads:
             programs = tuned(artifact, threads, chosen.tune, chosen.artifacts)
             for batch in chosen.batch if chosen.seconds else ():
-                race = Race(given.stem, allocation, batch, threads)
+                race = Race(given.stem, masks, batch, threads)
                 tasks = tasks_of(artifact, batch, threads)
-                ready = line_up(tasks, programs, deepsparse, compiled_torch=chosen.torch_compile)
+                ready = line_up(tasks, dense_tasks(artifact, tasks), programs, deepsparse, field)
                 rows = hold(race, artifact, ready, chosen.seconds)
                 engines_report.add(chosen.out, rows)
-                print(engines_report.summary(rows))
-    except (ModelsError, RuntimeFault, WrongAnswer, BusyMachine) as error:
+                print(engines_report.summary(rows), flush=True)
+    except (ModelsError, RuntimeFault, WrongAnswer, BusyMachine, NoPeak) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

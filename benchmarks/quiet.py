@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
 
 BUSY = 0.05
 """Share of the machine that others may use before a measurement is worth nothing."""
@@ -33,12 +39,29 @@ def usage() -> Usage:
     return Usage(everything, own, time.monotonic())
 
 
-def check_alone(begin: Usage) -> None:
-    """Raise `BusyMachine` if others took more than `BUSY` of the machine since `begin`."""
+def disturbance(begin: Usage) -> float:
+    """The share of the machine that others took since `begin`, a virtual machine's neighbours included."""
     end = usage()
     others = (end.all - begin.all) - (end.own - begin.own)
-    share = others / ((end.at - begin.at) * (psutil.cpu_count() or 1))
-    if share > BUSY:
-        raise BusyMachine(
-            f"others used {share:.0%} of the machine during the measurement; stop them, run again"
-        )
+    return max(0.0, others / ((end.at - begin.at) * (psutil.cpu_count() or 1)))
+
+
+def undisturbed(measure: Callable[[], Result], attempts: int = 3) -> tuple[Result, float]:
+    """The least disturbed result of as few attempts as it takes, and its disturbance.
+
+    Raises `BusyMachine` when others took more than `BUSY` of the machine during all of them.
+    """
+    best: tuple[Result, float] | None = None
+    for _ in range(attempts):
+        begin = usage()
+        result = measure()
+        share = disturbance(begin)
+        if best is None or share < best[1]:
+            best = result, share
+        if share <= BUSY:
+            return best
+    assert best is not None  # noqa: S101 - there is at least one attempt
+    raise BusyMachine(
+        f"others used {best[1]:.0%} of the machine in the quietest of {attempts} attempts; "
+        "stop them, run again"
+    )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.engines import RESULTS, artifact_at, tuned
-from benchmarks.quiet import BusyMachine, check_alone, usage
+from benchmarks.engines import MASKS, RESULTS, artifact_at, tuned
+from benchmarks.quiet import BusyMachine, undisturbed
 from models.errors import ModelsError
 from models.materialize import materialize
 from runtime.errors import RuntimeFault
@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", help="one to make a synthetic artifact of")
+    parser.add_argument("--masks", choices=MASKS, default="uniform")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--subnet", default="s90", help="whose tail to measure")
     parser.add_argument("--runs", type=int, default=10_000)
@@ -92,23 +93,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         name = Path(chosen.network).name
-        artifact = artifact_at(chosen.artifacts / f"{name}-uniform.onnx", chosen.network, "uniform")
+        artifact = artifact_at(chosen.artifacts / f"{name}-{chosen.masks}.onnx", chosen.network, chosen.masks)
         programs = tuned(artifact, chosen.threads, chosen.tune, chosen.artifacts)
         images = np.random.default_rng(0).standard_normal((1, *artifact.manifest.input.shape), np.float32)
-        lines = [memory(artifact, programs)]
-        begin = usage()
         sparse = {subnet: programs[subnet] for subnet in artifact.manifest.names[1:]}
-        lines += ["", *switches(sparse, images), "", tail(programs[chosen.subnet], images, chosen.runs)]
-        check_alone(begin)
+        switched, others = undisturbed(lambda: switches(sparse, images))
+        ran, others_later = undisturbed(lambda: tail(programs[chosen.subnet], images, chosen.runs))
     except (ModelsError, RuntimeFault, BusyMachine) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     machine = this_machine(chosen.threads, {})
-    where = f"{machine.cpu}, {chosen.threads} threads, batch 1, uniform masks."
-    title = f"# All sub-nets of {name} at once\n\n{where}"
-    text = "\n".join([title, "", *lines, ""])
+    where = f"{machine.cpu}, {chosen.threads} threads, batch 1, {chosen.masks} masks."
+    quiet = (
+        f"Others took {others:.1%} of the machine during the switches, {others_later:.1%} during the runs."
+    )
+    title = f"# All sub-nets of {name} at once\n\n{where} {quiet}"
+    text = "\n".join(
+        [title, "", memory(artifact, programs), "", *switched, "", f"{chosen.subnet}, {ran}", ""]
+    )
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / f"switching-{name}.md").write_text(text, encoding="utf-8")
+    (chosen.out / f"switching-{name}-{chosen.masks}.md").write_text(text, encoding="utf-8")
     print(text)
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmarks import contenders, engines, engines_report
 from benchmarks.contenders import InProcess, WrongAnswer
 from benchmarks.engines_report import Row
 from benchmarks.graph_in_torch import GraphModule
+from models.pattern import Channel
 from runtime.lowering.lower import lower
 from runtime.lowering.reference import run
 from tests.models.tiny_artifact import tiny_artifact
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     import onnx
 
 
-def row(engine: str, sparsity: float, seconds: float, network: str = "net") -> Row:
-    return Row(network, "uniform", 1, 2, engine, "1.0", sparsity, seconds, seconds, seconds, 10, 0.5)
+def row(engine: str, sparsity: float, seconds: float, network: str = "net", masks: str = "uniform") -> Row:
+    return Row(network, masks, 1, 2, engine, "1.0", sparsity, seconds, seconds, seconds, 10, 0.5, 0.01)
 
 
 RACE = [
@@ -46,10 +48,11 @@ def test_everybody_in_the_line_up_computes_the_logits(tmp_path: Path) -> None:
     artifact = tiny_artifact()
     programs = engines.tuned(artifact, 1, 0.01, tmp_path)
     tasks = engines.tasks_of(artifact, 2, 1)
-    ready = engines.line_up(tasks, programs, None, compiled_torch=False)
+    field = engines.Field(artifact.manifest.names[1:])
+    ready = engines.line_up(tasks, engines.dense_tasks(artifact, tasks), programs, None, field)
     names = [one.engine for one in ready]
-    assert names.count("sparse") == len(artifact.manifest.subnets)
-    assert {"onnxruntime", "openvino", "torch"} <= set(names)
+    assert names.count("sparse") == len(artifact.manifest.subnets) - 1
+    assert names.count("onnxruntime") == names.count("openvino") == 1
     samples = engines.compete(ready, 0.0)
     assert all(len(taken) >= 3 and min(taken) > 0 for taken in samples)
 
@@ -87,8 +90,38 @@ def test_rows_of_the_same_race_are_replaced_and_others_kept(tmp_path: Path) -> N
     assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_page_compares_with_the_best_dense_float32_engine(tmp_path: Path) -> None:
-    line = engines_report.page(RACE).splitlines()[-1]
-    assert (
-        line == "| net | uniform | 2 | 1 | 3 (openvino) | 1 (3.00x) | 2 (1.50x) | 6 (0.50x) | 0.5 (6.00x) |"
+def test_a_large_batch_repeats_images_and_expects_their_logits() -> None:
+    artifact = tiny_artifact(1)
+    (one,), (many,) = (engines.tasks_of(artifact, batch, 1).values() for batch in (2, 5))
+    np.testing.assert_array_equal(many.images, one.images[[0, 1, 0, 1, 0]])
+    np.testing.assert_array_equal(many.expected, one.expected[[0, 1, 0, 1, 0]])
+
+
+def test_dense_engines_get_every_sub_net_only_where_channels_are_gone() -> None:
+    artifact = tiny_artifact()
+    tasks = engines.tasks_of(artifact, 1, 1)
+    assert engines.dense_tasks(artifact, tasks) == [next(iter(tasks.values()))]
+    subnets = tuple(replace(one, pattern=Channel()) for one in artifact.manifest.subnets)
+    channels = replace(artifact, manifest=replace(artifact.manifest, subnets=subnets))
+    assert engines.dense_tasks(channels, tasks) == list(tasks.values())
+
+
+def test_the_page_compares_with_the_best_dense_float32_engine() -> None:
+    (line,) = [line for line in engines_report.page(RACE).splitlines() if "(openvino)" in line]
+    assert line == (
+        "| net | uniform | 2 | 1 | 3 (openvino) | 1 (3.00x) | - | 2 (1.50x) | 6 (0.50x) | 0.5 (6.00x) |"
     )
+
+
+def test_deepsparse_is_a_dense_engine_only_where_there_is_nothing_to_skip() -> None:
+    rows = [row("onnxruntime", 0, 4e-3), row("deepsparse", 0, 2e-3), row("sparse", 0.9, 1e-3)]
+    assert engines_report.best_dense(rows).engine == "deepsparse"
+    trained = [row("onnxruntime", 0.5, 4e-3), row("deepsparse", 0.5, 2e-3), row("sparse", 0.9, 1e-3)]
+    assert engines_report.best_dense(trained).engine == "onnxruntime"
+
+
+def test_where_channels_are_gone_the_page_shows_every_engine_at_every_sparsity() -> None:
+    rows = [row(engine, sparsity, 4e-3, masks="channel") for engine in ("onnxruntime", "sparse")
+            for sparsity in (0.0, 0.75)]  # fmt: skip
+    lines = engines_report.page(rows).splitlines()
+    assert "| net | channel | 2 | 1 | 75% | 4 | 4 |" in lines
