@@ -262,7 +262,7 @@ def profile(
 @app.command(epilog="Example: downshift predict model.onnx photo.jpg --budget-ms 5")
 def predict(
     model: Model,
-    image: Annotated[Path, _argument("IMAGE", "A JPEG, PNG or WebP file.")],
+    image: Annotated[Path, _argument("IMAGE", "A JPEG, PNG, WebP, GIF, BMP or TIFF file.")],
     budget_ms: Annotated[float | None, _option("Latency budget in milliseconds.", "none")] = None,
     subnet: Annotated[str | None, _option("Answer with exactly this sub-net.", "what fits")] = None,
     threads: Threads = None,
@@ -275,15 +275,16 @@ def predict(
     from runtime.preparation import Setup, prepare
     from runtime.request import Request
     from server.console import progress_bar
-    from server.image import preprocess, read_image
+    from server.image import read_image, read_input
     from server.predict import DEFAULT_TOP_K, top_labels
 
     if budget_ms is not None and not 0 < budget_ms < float("inf"):
         raise typer.BadParameter(f"--budget-ms {budget_ms}: give milliseconds above 0, such as 5")
-    picture = read_image(image.read_bytes())
+    picture = image.read_bytes()
+    read_image(picture)  # a bad one fails now, not after profiling
     with progress_bar() as report:
         prepared = prepare(_artifact(model), Setup(threads=threads), report)
-    inputs = preprocess(picture, prepared.manifest.input)
+    inputs = read_input(picture, prepared.manifest.input)
     with Deployment(prepared) as deployment:
         deadline = None if budget_ms is None else time.monotonic() + budget_ms / 1e3
         answer = deployment.submit(Request(inputs, deadline=deadline, subnet=subnet)).result()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,15 +12,13 @@ from starlette.responses import Response
 
 from server.boundary import Boundary, http_error
 from server.catalog import Catalog
+from server.decoders import Decoders
 from server.metrics import Metrics, software_version
 from server.page import assets, page_router
 from server.predict import predict_router
 from server.settings import Settings
 from server.triton_metrics import TritonMetrics
 from server.v2 import v2_router
-
-DECODERS = 2  # pictures decoded at once; each may take a few bytes per pixel of the limit
-
 
 _ERROR = {
     "type": "object",
@@ -36,13 +33,13 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAPI:
     """The server's application; it closes the catalog's models when it shuts down."""
-    decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="downshift-decode")
+    decoders = Decoders(settings.decode_queue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
-        decoders.shutdown(wait=False, cancel_futures=True)
+        decoders.close()
 
     metrics.registry.register(TritonMetrics(catalog))
     version = software_version()

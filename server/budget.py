@@ -41,6 +41,10 @@ class Budget:
     malformed: tuple[str, ...] = ()
     wait: int | None = None
 
+    def deadline(self, began: float) -> float | None:
+        """When the answer must be there for a request that began then; None where nobody named a budget."""
+        return None if self.source == NO_SOURCE else began + self.seconds
+
 
 @dataclass(frozen=True)
 class Source:

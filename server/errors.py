@@ -7,6 +7,7 @@
     ├── BodyTooLarge        a body longer than the server's limit
     ├── UnsupportedMedia    a content type or encoding the endpoint does not read
     ├── ClientGone          the client hung up before its answer was ready
+    ├── DecodersBusy        a `Shed` of the runtime's: as many pictures wait to be decoded as may wait
     ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
     └── ImageFault          (see `server.image`) an upload that is no usable image
         ├── NotAnImage
@@ -74,6 +75,17 @@ class ClientGone(ServerFault):
     """The client hung up before its answer was ready; nobody reads this response."""
 
 
+class DecodersBusy(ServerFault, Shed):
+    """As many pictures wait to be decoded as may wait."""
+
+    def __init__(self, capacity: int) -> None:
+        Shed.__init__(
+            self,
+            f"{capacity} pictures wait to be decoded, as many as may: retry in a second",
+            retry_after=1.0,
+        )
+
+
 class BadSetting(ServerFault):
     """A setting the server cannot start with."""
 
@@ -91,7 +103,7 @@ class ImageTooLarge(ImageFault):
 
 
 class BrokenImage(ImageFault):
-    """An image that begins well and cannot be decoded."""
+    """An image that begins well and cannot be decoded, or not at a reasonable cost."""
 
 
 CLIENT_CLOSED_REQUEST = 499

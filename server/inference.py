@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from runtime.errors import Draining
+from runtime.errors import DeadlineExpired, Draining, Shed
 from runtime.observer import Outcome
 from runtime.request import Request as Query
 from server.arrival import arrival
-from server.budget import NO_SOURCE
 from server.errors import ClientGone, NotReady, ServerFault
 from server.metrics import INVALID, SHED
 from server.report import Report
@@ -23,10 +22,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive
 
-    from runtime.request import Answer, Tensor
+    from runtime.request import Tensor
     from server.catalog import Model
     from server.demand import Demand
     from server.metrics import Metrics
+
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -34,8 +36,11 @@ def counted(metrics: Metrics) -> Iterator[None]:
     """Count an inference request that ends inside, which is before the scheduler could count it."""
     try:
         yield
-    except (NotReady, Draining):
+    except (NotReady, Draining, Shed):
         metrics.refused(SHED)
+        raise
+    except DeadlineExpired:
+        metrics.refused(Outcome.EXPIRED)
         raise
     except ClientGone:
         metrics.refused(Outcome.CANCELLED)
@@ -54,15 +59,18 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     began = arrival(request.scope)
     budget = demand.budget
     metrics.granted(budget)
-    deadline = None if budget.source == NO_SOURCE else began + budget.seconds
+    deadline = budget.deadline(began)
     query = Query(inputs, deadline, demand.subnet, demand.min_accuracy, demand.priority)
-    answer = await _answer(model.backend.submit(query), request.receive)
+    answer = await outcome(model.backend.submit(query), request.receive)
     now = time.monotonic()
     metrics.answered(answer.subnet.name, now - began)
     return Report(answer, budget, now - began, None if deadline is None else deadline - now)
 
 
-async def _answer(future: Future[Answer], receive: Receive) -> Answer:
+async def outcome(future: Future[T], receive: Receive) -> T:
+    """The future's result; raises what it raises, `Draining` when somebody else has cancelled it, and
+    `ClientGone` after cancelling it for a client that hung up. The body must have been read before.
+    """
     waiting = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(_hung_up(receive))
     try:

@@ -1,10 +1,9 @@
 """The image endpoint: a picture in, its most probable labels out."""
 
-import asyncio
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,40 +13,47 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.spec import InputSpec
+from server.arrival import arrival
 from server.body import read_body
 from server.boundary import Json
 from server.catalog import Catalog
+from server.decoders import Decoders
 from server.demand import read_demand
 from server.errors import BadInput
-from server.image import preprocess, read_image
-from server.inference import counted, infer
+from server.image import read_input
+from server.inference import counted, infer, outcome
 from server.metrics import Metrics
-from server.multipart import image_part
 from server.settings import Settings
+from server.upload import picture_file
 
 DEFAULT_TOP_K = 5
 
 
-def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decoders: Executor) -> APIRouter:
-    """`POST /predict`; pictures are decoded on `decoders`, never on the event loop."""
+def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decoders: Decoders) -> APIRouter:
+    """`POST /predict`; pictures are decoded by `decoders`, never on the event loop."""
     router = APIRouter(tags=["images"])
 
     @router.post("/predict", openapi_extra=_PREDICT)
     async def predict(request: Request) -> Response:
-        """Label a JPEG, PNG or WebP picture within the latency budget that the headers grant."""
+        """Label a picture within the latency budget that the headers grant.
+
+        The body is the picture's file, a form with the file in a field named `image`, or JSON with the file
+        in base64. What a file is, its content decides. Waiting to be decoded and decoding count against
+        the budget.
+        """
         with counted(metrics):
             model = catalog.admit(request.query_params.get("model"))
             manifest, statistics = model.backend.manifest, model.statistics
             with statistics.reading():
                 top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
                 demand = read_demand(request.headers.items(), settings.max_budget)
+                decoders.check()  # before a byte of the body is read
                 body = await read_body(request, settings.max_body_bytes)
                 began = time.perf_counter()
                 content_type = request.headers.get("content-type", "")
-                loop = asyncio.get_running_loop()
-                inputs = await loop.run_in_executor(
-                    decoders, to_inputs, body, content_type, manifest.input, settings.max_pixels
-                )
+                work = partial(to_input, body, content_type, manifest.input, settings.max_pixels)
+                deadline = demand.budget.deadline(arrival(request.scope))
+                inputs = await outcome(decoders.submit(work, deadline), request.receive)
                 read = time.perf_counter()
         report = await infer(request, model, inputs, demand, metrics)
         answered = time.perf_counter()
@@ -69,11 +75,9 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
     return router
 
 
-def to_inputs(body: bytes, content_type: str, spec: InputSpec, max_pixels: int) -> NDArray[np.float32]:
-    """float32 [1, C, H, W] of the picture that is the body, or the multipart body's file."""
-    if content_type.lower().startswith("multipart/"):
-        body = image_part(body, content_type)
-    return preprocess(read_image(body, max_pixels=max_pixels), spec)
+def to_input(body: bytes, content_type: str, spec: InputSpec, max_pixels: int) -> NDArray[np.float32]:
+    """float32 [1, C, H, W] of the picture in a request body of that type."""
+    return read_input(picture_file(body, content_type), spec, max_pixels=max_pixels)
 
 
 def read_top_k(text: str | None, classes: int) -> int:
@@ -98,21 +102,89 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(exponent / exponent.sum(), dtype=np.float64)
 
 
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_FILES = ("jpeg", "png", "webp", "gif", "bmp", "tiff")
+_ANSWER = {
+    "type": "object",
+    "required": ["model", "predictions", "subnet", "sparsity", "accuracy", "engine", "timing"],
+    "properties": {
+        "model": {"type": "string"},
+        "predictions": {
+            "type": "array",
+            "description": "the most probable labels, most probable first",
+            "items": {
+                "type": "object",
+                "required": ["label", "probability"],
+                "properties": {"label": {"type": "string"}, "probability": {"type": "number"}},
+            },
+        },
+        "subnet": {"type": "string", "description": "the sub-net that answered"},
+        "sparsity": {"type": "number"},
+        "accuracy": {"type": ["number", "null"], "description": "its validation accuracy, where measured"},
+        "engine": {"type": "string"},
+        "timing": {
+            "type": "object",
+            "required": ["queue_ms", "infer_ms", "total_ms"],
+            "properties": {
+                "queue_ms": {"type": "number"},
+                "infer_ms": {"type": "number"},
+                "total_ms": {"type": "number", "description": "from the request's first byte"},
+            },
+        },
+        "latency_budget_remaining_ms": {"type": ["number", "null"]},
+    },
+}
+
+
+def _header(name: str, kind: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": text, "schema": {"type": kind}}
+
+
 _PREDICT = {
     "requestBody": {
         "required": True,
         "content": {
-            "image/jpeg": _PICTURE,
-            "image/png": _PICTURE,
-            "image/webp": _PICTURE,
+            **{f"image/{kind}": _FILE for kind in _FILES},
+            "application/octet-stream": _FILE,
             "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "string", "format": "binary"}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {
+                            "type": "string",
+                            "description": "the picture's file in base64, or a data: URL of it",
+                        }
+                    },
+                }
             },
         },
     },
     "parameters": [
-        {"name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1}},
-        {"name": "model", "in": "query", "schema": {"type": "string"}},
+        {
+            "name": "top_k",
+            "in": "query",
+            "description": f"how many labels to answer, {DEFAULT_TOP_K} unless asked otherwise",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        {
+            "name": "model",
+            "in": "query",
+            "description": "which of the served models answers; the first unless asked otherwise",
+            "schema": {"type": "string"},
+        },
+        _header("X-Latency-Budget-Ms", "number", "milliseconds the answer may take, from the first byte"),
+        _header("X-Subnet", "string", "the sub-net that must answer"),
+        _header("X-Min-Accuracy", "number", "refuse rather than answer less accurately than this ratio"),
     ],
+    "responses": {
+        "200": {"description": "The labels", "content": {"application/json": {"schema": _ANSWER}}},
+    },
 }

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from runtime.core import Limits
 from runtime.level import Thresholds
 from server.errors import BadSetting
+from server.image import MAX_PIXELS, MOST_PIXELS
 
 
 class Settings(BaseSettings):
@@ -24,7 +25,8 @@ class Settings(BaseSettings):
     )
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="a port for /metrics alone")
     max_body_bytes: int = Field(default=16 * 2**20, ge=1)
-    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    decode_queue: int = Field(default=64, ge=0, description="pictures that may wait to be decoded")
     max_batch: int = Field(default=256, ge=1, description="examples in one V2 request")
     max_budget_ms: float = Field(default=60_000.0, gt=0, allow_inf_nan=False)
     max_queue: int = Field(default=1024, ge=1, description="requests that may wait")

@@ -198,7 +198,7 @@ class TestWrongInput:
         ("export model.onnx --subnet s1 -o absent/s1.onnx", "the folder absent does not exist"),
         ("profile model.onnx --threads 0", "--threads"),
         ("predict model.onnx absent.png", "absent.png"),
-        ("predict model.onnx model.onnx", "not a JPEG, PNG or WebP"),
+        ("predict model.onnx model.onnx", "not a JPEG, PNG, WebP, GIF, BMP or TIFF"),
         ("predict model.onnx red.png --budget-ms -5", "-5"),
         ("predict model.onnx red.png --budget-ms nan", "nan"),
         ("predict model.onnx red.png --budget-ms 0.000001", "budget"),

@@ -31,11 +31,18 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return target.getvalue()
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(size: tuple[int, int], depth: int, colour: int, rows: list[bytes], extra: bytes = b"") -> bytes:
+    """A PNG file of these rows, each with its filter byte, and chunks before them."""
+    head = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(rows)) if rows else b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + pixels + chunk(b"IEND", b"")
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG file that claims this size and holds next to nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return png((width, height), 8, 2, [])

@@ -40,6 +40,7 @@ class Case:
     outcome: str | None = "invalid"
 
 
+AS_JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=XX"}
 CASES = [
     Case(404, "GET /nowhere: not found", "/nowhere", method="GET", outcome=None),
@@ -63,10 +64,15 @@ CASES = [
     Case(400, "the body is empty", INFER, b""),
     Case(413, "the body is longer than the 1000 bytes", content=b"x" * 1001),
     Case(413, "the body is longer than the 1000 bytes", INFER, b"x" * 1001),
-    Case(415, "not a JPEG, PNG or WebP image: send one of those", content=b"hello"),
+    Case(415, "not a JPEG, PNG, WebP, GIF, BMP or TIFF image: send one of those", content=b"hello"),
     Case(415, "Content-Encoding 'gzip' is not read here", headers={"Content-Encoding": "gzip"}),
     Case(413, "50 x 50 pixels, more than the 2000 accepted: scale it down", content=png_header(50, 50)),
     Case(400, "the PNG image is truncated or corrupt: send it whole", content=png_header(20, 20)),
+    Case(400, "the body is not valid JSON", content=b"{", headers=AS_JSON),
+    Case(400, "the JSON body must be an object with the picture in base64", content=b"[1]", headers=AS_JSON),
+    Case(400, "an object with the picture in base64", content=b'{"image": 3}', headers=AS_JSON),
+    Case(400, "image is not base64: encode", content=b'{"image": "?"}', headers=AS_JSON),
+    Case(415, "not a JPEG, PNG", content=b'{"image": "aGVsbG8="}', headers=AS_JSON),
     Case(400, "top_k '0': give a whole number from 1 to 3", "/predict?top_k=0"),
     Case(400, "top_k '4': give a whole number from 1 to 3", "/predict?top_k=4"),
     Case(400, "top_k 'all': give a whole number from 1 to 3", "/predict?top_k=all"),
