@@ -111,7 +111,7 @@ def run(path: str | Path, **overrides: Any) -> None:
 
         def load() -> None:
             with progress_bar() as report:
-                setup = Setup(threads=settings.threads, cache_dir=settings.cache_dir)
+                setup = Setup(settings.threads, settings.engines, settings.cache_dir)
                 prepared = prepare(path, setup, report)
             events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
             statistics = Statistics()

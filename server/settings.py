@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     threads: int | None = Field(default=None, ge=1, description="cores for inference; None = all but one")
+    engines: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description='such as ["onnxruntime"]; None = all that work here'
+    )
     cache_dir: Path | None = Field(
         default=None, description="where profiles are kept; None = the user's cache"
     )

@@ -26,6 +26,15 @@ def test_the_environment_is_read_and_arguments_come_first(monkeypatch: pytest.Mo
     assert read_settings(port=9002).port == 9002
 
 
+def test_engines_are_a_list_and_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().engines is None
+    monkeypatch.setenv("DOWNSHIFT_ENGINES", '["onnxruntime"]')
+    assert read_settings().engines == ("onnxruntime",)
+    monkeypatch.setenv("DOWNSHIFT_ENGINES", "[]")
+    with pytest.raises(BadSetting, match="DOWNSHIFT_ENGINES"):
+        read_settings()
+
+
 def test_what_the_scheduler_is_told_comes_from_settings() -> None:
     assert read_settings().limits == Limits(patience=60.0)
     chosen = read_settings(
