@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-policies bench-engines clean
+.PHONY: help demo test check bench bench-policies bench-engines bench-server clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,8 +12,10 @@ MODEL ?= models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
 RACES ?=
 TRACES ?= data/traces/azure_llm_2023
+SERVED ?= $(MODEL) cifar-resnet18
 bin := $(VENV)/bin
 benches := policy_decision training_step
+rivals := $(patsubst %,$(VENV)/.servers/%/.installed,litserve mlserver bentoml ray mosec starlette)
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 sources := pyproject.toml $(wildcard runtime/kernels/*)
 
@@ -43,6 +45,10 @@ bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine
 	@$(bin)/python -m benchmarks.matrix --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)"
 	@for masks in uniform erk; do $(bin)/python -m benchmarks.switching cifar-resnet18 --threads 2 --masks $$masks; done
 
+bench-server: $(VENV)/.everything $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
+	@for network in $(SERVED); do $(bin)/python -m benchmarks.server_overhead $$network; \
+	  $(bin)/python -m benchmarks.server_throughput $$network --environments $(VENV)/.servers; done
+
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -59,6 +65,12 @@ $(VENV)/.deepsparse: | $(VENV)/bin/python
 	@echo "Installing DeepSparse into an environment of its own (once) ..."
 	@$(PYTHON) -m venv $@
 	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'deepsparse==1.8.0' 'numpy<2'
+
+$(VENV)/.servers/%/.installed: benchmarks/servers/%.txt | $(VENV)/bin/python
+	@echo "Installing $* into an environment of its own (once) ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 $(VENV)/.serving: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift into $(VENV), without torch (once) ..."
