@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from server.boundary import Boundary, http_error
 from server.catalog import Catalog
 from server.decoders import Decoders
+from server.machine_metrics import MachineMetrics
 from server.metrics import Metrics, software_version
 from server.page import assets, page_router
 from server.predict import predict_router
@@ -41,6 +42,7 @@ def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAP
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.close()
 
+    metrics.registry.register(MachineMetrics(catalog))
     metrics.registry.register(TritonMetrics(catalog))
     version = software_version()
     app = FastAPI(
@@ -65,8 +67,8 @@ def _metrics_router(metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["metrics"])
 
     @router.get("/metrics")
-    def scrape() -> Response:  # not async: runs on a worker thread
-        """All metrics, in Prometheus' text format."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def scrape(request: Request) -> Response:
+        """All metrics, in Prometheus' text format or, where it is accepted, as OpenMetrics."""
+        return await metrics.exposition.response(request.headers.get("accept", ""))
 
     return router

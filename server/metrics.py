@@ -17,6 +17,7 @@ from runtime.errors import DeadlineImpossible, Draining, Shed
 from runtime.observer import Outcome, Silent
 from runtime.policy import Reason
 from server.budget import LABELS, SOURCES
+from server.exposition import Exposition
 from server.window import Window
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
         self.registry = registry
+        self.exposition = Exposition(registry)
         self.now = now
         self.window = Window()
         self._backends: list[Backend] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from runtime.deployment import Deployment
 from runtime.observer import Several
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
+METRICS_CONNECTIONS = 64  # on the metrics' own port
 _BACKLOG = 2048
 
 
@@ -135,23 +136,37 @@ def sample_picture(artifact: Path) -> Path:
     return picture if picture.is_file() else Path("picture.jpg")
 
 
-def expose(metrics: Metrics, host: str, port: int) -> None:
-    """Serve the metrics from threads of their own, which a busy event loop cannot starve."""
-    try:
-        start_http_server(port, host, registry=metrics.registry)
-    except OSError as error:
-        why = error.strerror or error
-        raise BadSetting(f"cannot serve metrics on {host} port {port} ({why}): choose another") from None
+def expose(metrics: Metrics, host: str, port: int) -> socket.socket:
+    """Serve the metrics from a loop and a port of their own; returns what listens there.
+
+    The process that ends takes them along. Raises `BadSetting` when there can be no such port.
+    """
+    listener = listen(host, port, option="--metrics-port")
+    config = uvicorn.Config(
+        metrics.exposition,
+        lifespan="off",
+        limit_concurrency=METRICS_CONNECTIONS,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+    )
+    exporter = uvicorn.Server(config)
+    threading.Thread(
+        target=exporter.run, args=([listener],), name="downshift-metrics-port", daemon=True
+    ).start()
+    return listener
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """A listening socket that answers without Nagle's delay; raises `BadSetting` when there can be none."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         why = error.strerror or error
-        raise BadSetting(f"cannot listen on {host} port {port} ({why}): choose another with --port") from None
+        raise BadSetting(
+            f"cannot listen on {host} port {port} ({why}): choose another with {option}"
+        ) from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

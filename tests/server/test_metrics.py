@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any
+
 import numpy as np
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.errors import AccuracyUnavailable, DeadlineExpired, DeadlineImpossible, Draining, QueueFull
+from runtime.gpu import Gpu
 from runtime.observer import Batch, Outcome, Settled
 from runtime.request import Request
 from server.budget import Budget
 from server.metrics import NO_SUBNET, OUTCOMES, Metrics, SchedulerEvents
-from tests.server.doubles import ENGINE, Queue, ScriptedBackend, manifest, serving, tensor
+from tests.server.doubles import ENGINE, Load, Queue, ScriptedBackend, manifest, serving, tensor
 
 REQUEST = Request(np.zeros((1, 3, 2, 2), np.float32))
 BATCH = Batch("s90", ENGINE, "slack", requests=3, examples=5, expected_seconds=0.002)
@@ -137,18 +144,105 @@ def test_budgets_are_counted_by_source_and_malformed_ones_too(scene: Fixture) ->
     assert scene.value("budget_malformed_total", source="request-timeout") == 1
 
 
+SPECIFIED = {
+    "requests_total": {"subnet", "outcome"},
+    "request_duration_seconds_bucket": {"subnet", "le"},
+    "queue_wait_seconds_bucket": {"le"},
+    "compute_duration_seconds_bucket": {"subnet", "engine", "le"},
+    "batch_size_bucket": {"le"},
+    "queue_depth": set(),
+    "inflight_requests": set(),
+    "slo_attainment_ratio": set(),
+    "served_accuracy": set(),
+    "latency_prediction_ratio_bucket": {"le"},
+    "subnet_selected_total": {"subnet", "reason"},
+    "budget_source_total": {"source"},
+    "cpu_utilization_ratio": set(),
+    "gpu_utilization_ratio": {"gpu"},
+    "gpu_memory_bytes": {"gpu"},
+    "artifact_info": {"model", "network", "sha256"},
+    "build_info": {"version", "python"},
+}
+
+
+async def test_names_and_labels_are_those_of_the_specification_before_the_first_request() -> None:
+    backend = ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.5, 2**30),)))
+    async with serving(backend) as served:
+        found = {name: {label for label, _ in labels} for name, labels in series(served.metrics)}
+    for name, labels in SPECIFIED.items():
+        assert found[f"downshift_{name}"] == labels
+
+
+RANDOM_REQUESTS = 20_000
+
+
 async def test_no_request_adds_a_series() -> None:
+    """Random paths, methods, headers, model names, pins and bodies, straight into the application."""
+    random = Random(1)
+
+    def word() -> str:
+        return "".join(random.choices("abcxyz0189_%-./", k=random.randint(1, 12)))
+
     async with serving() as served:
+        served.backend.keep = False
         before = series(served.metrics)
-        for number in range(50):
-            await served.client.get(f"/{number}")
-            await served.client.get(f"/v2/models/{number}")
-            await served.client.post(f"/v2/models/{number}/infer", json={})
-            await served.client.post(
-                "/v2/models/pets/infer", json=tensor(), headers={"X-Subnet": f"x{number}"}
+        statuses: Counter[int] = Counter()
+        for number in range(RANDOM_REQUESTS):
+            path = random.choice(
+                ("/" + word(), f"/v2/models/{word()}/infer", "/v2/models/pets/infer", "/predict")
             )
-        await served.client.post("/v2/models/pets/infer", json=tensor())
+            names = (
+                "x-subnet",
+                "x-latency-budget-ms",
+                "prefer",
+                "x-request-id",
+                "traceparent",
+                "x-" + word(),
+            )
+            headers = [(name.encode(), word().encode()) for name in random.sample(names, 2)]
+            method = random.choice(("GET", "POST", word().upper()))
+            statuses[await _call(served.app, method, path, headers, INFER if number % 3 else b"{")] += 1
+        answered = await served.client.post("/v2/models/pets/infer", json=tensor())
         assert series(served.metrics) == before
+    assert answered.status_code == 200
+    assert {200, 400, 404, 405} <= set(statuses)
+
+
+INFER = orjson.dumps(tensor())
+
+
+async def _call(app: Any, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
+    """The status of the application's answer to that request."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [*headers, (b"content-length", str(len(body)).encode())],
+        "client": ("127.0.0.1", 5),
+        "server": ("server", 80),
+    }
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+    statuses = []
+
+    async def receive() -> dict[str, Any]:
+        for message in messages:
+            return message
+        await asyncio.Event().wait()  # the client stays
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(scope, receive, send)
+    [status] = statuses
+    return int(status)
 
 
 async def test_the_endpoint_speaks_prometheus() -> None:
@@ -157,6 +251,9 @@ async def test_the_endpoint_speaks_prometheus() -> None:
             "/v2/models/pets/infer", json=tensor(), headers={"X-Latency-Budget-Ms": "9000"}
         )
         response = await served.client.get("/metrics")
+        exposed = await served.client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert response.headers["content-type"].startswith("text/plain; version=")
+    assert exposed.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert exposed.text.endswith("# EOF\n")
     assert 'downshift_budget_source_total{source="x-latency-budget-ms"} 1.0' in response.text
     assert 'downshift_request_duration_seconds_count{subnet="s50"} 1.0' in response.text

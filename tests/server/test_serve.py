@@ -152,11 +152,13 @@ def test_a_port_in_use_is_named() -> None:
 def test_metrics_can_have_a_port_of_their_own() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BadSetting, match=f"cannot serve metrics on 127.0.0.1 port {port}"):
+        with pytest.raises(BadSetting, match=f"127.0.0.1 port {port} .*another with --metrics-port"):
             expose(Metrics(CollectorRegistry()), "127.0.0.1", port)
-    expose(Metrics(CollectorRegistry()), "127.0.0.1", port)
-    with httpx2.Client(trust_env=False) as client:
-        assert "downshift_build_info{" in client.get(f"http://127.0.0.1:{port}/metrics").text
+    address = url(expose(Metrics(CollectorRegistry()), "127.0.0.1", 0))
+    with httpx2.Client(base_url=address, trust_env=False) as client:
+        wait_for(lambda: client.get("/metrics").status_code == 200)
+        assert "downshift_build_info{" in client.get("/metrics").text
+        assert client.get("/v2").status_code == 404
 
 
 def test_the_url_can_be_opened() -> None:

@@ -1,0 +1,116 @@
+"""The metrics as text, written beside the event loop, however many ask for them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+    from starlette.types import Receive, Scope, Send
+
+SHARE = 0.1  # of one core's time, which scrapes may take at most
+
+
+@dataclass(frozen=True)
+class Format:
+    """A text format of metrics: its media type, and what writes it."""
+
+    media_type: str
+    write: Callable[[Collector], bytes]
+
+
+PLAIN = Format(CONTENT_TYPE_PLAIN_0_0_4, generate_latest)
+OPENMETRICS = Format(openmetrics.CONTENT_TYPE_LATEST, partial(openmetrics.generate_latest, version="1.0.0"))
+
+
+def choose(accept: str) -> Format:
+    """OpenMetrics, which has exemplars, for those who accept it; else Prometheus' plain text."""
+    return OPENMETRICS if "application/openmetrics-text" in accept else PLAIN
+
+
+class Exposition:
+    """Writes one registry's metrics, one text at a time, on a thread of its own that starts when first asked.
+
+    Everyone who asks while a text is written shares the next one, so that each answer is younger than its
+    question. After a text the thread rests nine times as long as it took: a storm of scrapes waits, requests
+    do not.
+    """
+
+    def __init__(self, registry: CollectorRegistry, rest: Callable[[float], None] = time.sleep) -> None:
+        self._calm = _Calm(registry)
+        self._rest = rest
+        self._lock = threading.Lock()
+        self._wanted: dict[Format, Future[bytes]] = {}
+        self._asked = threading.Event()
+        self._started = False
+
+    def text(self, form: Format) -> Future[bytes]:
+        """The metrics from now on in that format; whoever waits for it cannot cancel it for the others."""
+        with self._lock:
+            future = self._wanted.get(form)
+            if future is None:
+                future = self._wanted[form] = Future()
+                future.set_running_or_notify_cancel()
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._serve, name="downshift-metrics", daemon=True).start()
+        self._asked.set()
+        return future
+
+    async def response(self, accept: str) -> Response:
+        """The answer to a scrape with that `Accept` header."""
+        form = choose(accept)
+        return Response(await asyncio.wrap_future(self.text(form)), media_type=form.media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application that answers `GET /metrics` and nothing else."""
+        if scope["type"] == "http":
+            if scope["path"] in ("/metrics", "/") and scope["method"] in ("GET", "HEAD"):
+                response = await self.response(_accept(dict(scope["headers"])))
+            else:
+                response = Response("only /metrics is served here", status_code=404)
+            await response(scope, receive, send)
+
+    def _serve(self) -> None:
+        while self._asked.wait():
+            self._asked.clear()
+            with self._lock:
+                wanted, self._wanted = self._wanted, {}
+            for form, future in wanted.items():
+                began = time.perf_counter()
+                try:
+                    future.set_result(form.write(self._calm))
+                except Exception as error:  # noqa: BLE001  raised again by whoever asked
+                    future.set_exception(error)
+                self._rest((time.perf_counter() - began) * (1.0 / SHARE - 1.0))
+
+
+class _Calm(Collector):
+    """A registry's metrics; between two of them other threads get their turn at the interpreter."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, one by one."""
+        for family in self._registry.collect():
+            yield family
+            time.sleep(0)  # else this thread would hold on to it for whole switch intervals
+
+
+def _accept(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"accept", b"").decode("latin-1")
