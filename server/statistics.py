@@ -131,6 +131,8 @@ class Statistics(Silent):
                 self._success.add(taken)
                 self._queue.add(event.queue_seconds)
                 self._infer.add(event.compute_seconds)
+                self._input.count += 1  # perf_analyzer gives up when the three counts ever differ
+                self._output.count += 1
                 self._inferences += event.request.examples
                 self._last_inference = self._now()
 
@@ -147,11 +149,11 @@ class Statistics(Silent):
             raise
 
     def coded(self, input_seconds: float, output_seconds: float) -> None:
-        """Add what it took to read a request that was answered, and to write its answer."""
+        """Add what it took to read a request that `settled` counted, and to write its answer."""
         with self._lock:
             self._success.seconds += input_seconds + output_seconds
-            self._input.add(input_seconds)
-            self._output.add(output_seconds)
+            self._input.seconds += input_seconds
+            self._output.seconds += output_seconds
 
     def _fail(self, reason: Reason, seconds: float = 0.0) -> None:
         with self._lock:

@@ -50,6 +50,7 @@ def test_an_answer_is_a_success_even_when_late(statistics: Statistics, outcome: 
     now = statistics.snapshot
     assert now.success == Duration(1, 0.75)
     assert (now.queue, now.compute_infer) == (Duration(1, 0.5), Duration(1, 0.25))
+    assert now.compute_input == now.compute_output == Duration(1, 0.0), "a client may ask at any moment"
     assert (now.inferences, now.last_inference) == (2, NOW)
 
 

@@ -64,9 +64,9 @@ async def test_statistics_count_what_is_read_and_written(path: str) -> None:
         await served.client.post("/predict", content=b"hello")
         [answer] = (await served.client.get(path)).json()["model_stats"]
     assert (answer["name"], answer["version"]) == ("pets", "1")
-    counts = {name: each["count"] for name, each in answer["inference_stats"].items()}
-    assert (counts["compute_input"], counts["compute_output"], counts["fail"]) == (2, 2, 2)
+    assert answer["inference_stats"]["fail"]["count"] == 2
     assert answer["inference_stats"]["compute_input"]["ns"] > 0
+    assert answer["inference_stats"]["compute_output"]["ns"] > 0
 
 
 @pytest.mark.parametrize("path", ["/v2/models/dogs/stats", "/v2/models/pets/versions/2/config"])
