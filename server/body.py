@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from server.errors import BadInput, BodyTooLarge, ClientGone, UnsupportedMedia
+from server.compression import IDENTITY, inflate, read_encoding
+from server.errors import BadInput, BodyTooLarge, ClientGone
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -16,16 +18,12 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes and not empty.
+    """The whole body, inflated if it is gzip or deflate, at most `limit` bytes and not empty.
 
     A body that declares itself longer is refused before a byte of it is read. Raises `BodyTooLarge`,
-    `UnsupportedMedia` for a compressed one, `BadInput` for an empty one, `ClientGone`.
+    `UnsupportedMedia` for another encoding, `BadInput` for an empty or damaged one, `ClientGone`.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise UnsupportedMedia(
-            f"Content-Encoding {encoding[:40]!r} is not read here: send the body uncompressed"
-        )
+    encoding = read_encoding(request.headers.get("content-encoding"))
     declared = request.headers.get("content-length", "0")
     if not _LENGTH.fullmatch(declared):
         raise BadInput(f"Content-Length {declared[:40]!r} is not a whole number of bytes")
@@ -42,4 +40,10 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise ClientGone("the client hung up while sending") from None
     if size == 0:
         raise BadInput("the body is empty")
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    if encoding == IDENTITY:
+        return body
+    content = await asyncio.to_thread(inflate, body, encoding, limit)
+    if not content:
+        raise BadInput("the body is empty once it is inflated")
+    return content

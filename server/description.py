@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from server.codec import DATATYPE
+from server.datatype import DATATYPES, FP32
 
 if TYPE_CHECKING:
     from models.spec import Manifest
     from server.catalog import Model
 
+_PIXELS = "0 to 255; the server divides by 255, subtracts the mean and divides by the deviation"
 PLATFORM = "downshift"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 
 
 def server_metadata(version: str) -> dict[str, Any]:
@@ -26,8 +27,15 @@ def model_metadata(model: Model) -> dict[str, Any]:
         "name": model.name,
         "versions": [model.version],
         "platform": PLATFORM,
-        "inputs": [{"name": manifest.input.name, "datatype": DATATYPE, "shape": [-1, *manifest.input.shape]}],
-        "outputs": [{"name": manifest.output, "datatype": DATATYPE, "shape": [-1, len(manifest.labels)]}],
+        "inputs": [
+            {
+                "name": manifest.input.name,
+                "datatype": FP32.name,
+                "shape": [-1, *manifest.input.shape],
+                "parameters": {"datatypes": list(DATATYPES), "uint8": _PIXELS},
+            }
+        ],
+        "outputs": [{"name": manifest.output, "datatype": FP32.name, "shape": [-1, len(manifest.labels)]}],
     }
 
 

@@ -12,10 +12,12 @@ from starlette.responses import Response
 from server.body import read_body
 from server.boundary import Json
 from server.catalog import Catalog, Model
-from server.codec import read_infer, write_infer
+from server.compression import IDENTITY, SMALLEST, choose_encoding, deflate
 from server.demand import read_demand
 from server.description import model_config, model_metadata, server_metadata
 from server.errors import NotReady
+from server.infer_request import read_infer
+from server.infer_response import InferBody, write_infer
 from server.inference import counted, infer
 from server.metrics import Metrics
 from server.settings import Settings
@@ -55,12 +57,10 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         if parsed.id is not None:
             answer["id"] = parsed.id
         answer["parameters"] = report.parameters
-        reply = write_infer(answer, report.answer.outputs, manifest, parsed.binary)
+        reply = write_infer(answer, report.answer.outputs, manifest, parsed.wish)
+        response = await _respond(reply, report.headers, request.headers.get("accept-encoding"))
         statistics.coded(read - began, time.perf_counter() - answered)
-        if reply.json_size is None:
-            return Response(reply.content, media_type="application/json", headers=report.headers)
-        headers = report.headers | {JSON_SIZE: str(reply.json_size)}
-        return Response(reply.content, media_type="application/octet-stream", headers=headers)
+        return response
 
     @router.get("")
     async def metadata() -> Response:
@@ -115,6 +115,25 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         return Json({"name": model.name, "ready": True})
 
     return router
+
+
+async def _respond(reply: InferBody, headers: dict[str, str], accepted: str | None) -> Response:
+    """The response, compressed where the client accepts that and the body is worth it."""
+    media_type = "application/json"
+    if reply.json_size is not None:
+        headers[JSON_SIZE] = str(reply.json_size)
+        media_type = "application/octet-stream"
+    content = reply.content
+    if len(content) >= SMALLEST:
+        headers["Vary"] = "Accept-Encoding"
+        encoding = choose_encoding(accepted)
+        if encoding != IDENTITY:
+            headers["Content-Encoding"] = encoding
+            if len(content) > LARGE:
+                content = await asyncio.to_thread(deflate, content, encoding)
+            else:
+                content = deflate(content, encoding)
+    return Response(content, media_type=media_type, headers=headers)
 
 
 def _stats(models: Iterable[Model]) -> Response:

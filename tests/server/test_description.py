@@ -11,7 +11,7 @@ def test_the_server_says_its_name_and_extensions() -> None:
     assert server_metadata("0.1.0") == {
         "name": "downshift",
         "version": "0.1.0",
-        "extensions": ("binary_tensor_data", "model_configuration", "statistics"),
+        "extensions": ("binary_tensor_data", "classification", "model_configuration", "statistics"),
     }
 
 
@@ -20,7 +20,18 @@ def test_metadata_names_the_tensors() -> None:
         "name": "pets",
         "versions": ["1"],
         "platform": "downshift",
-        "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 3, 2, 2]}],
+        "inputs": [
+            {
+                "name": "image",
+                "datatype": "FP32",
+                "shape": [-1, 3, 2, 2],
+                "parameters": {
+                    "datatypes": ["FP32", "FP16", "FP64", "UINT8"],
+                    "uint8": "0 to 255; the server divides by 255, subtracts the mean and divides by the "
+                    "deviation",
+                },
+            }
+        ],
         "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}],
     }
 

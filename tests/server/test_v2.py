@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import gzip
 import re
 import struct
+import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 import pytest
 
 from server.v2 import LARGE
 from tests.server.doubles import ScriptedBackend, manifest, serving, tensor
 from tests.server.pictures import encoded, noise, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INFER = "/v2/models/pets/infer"
 
@@ -33,7 +40,12 @@ async def test_server_metadata() -> None:
     async with serving() as served:
         answer = (await served.client.get("/v2")).json()
     assert answer["name"] == "downshift"
-    assert answer["extensions"] == ["binary_tensor_data", "model_configuration", "statistics"]
+    assert answer["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "statistics",
+    ]
     assert isinstance(answer["version"], str)
 
 
@@ -41,7 +53,8 @@ async def test_server_metadata() -> None:
 async def test_model_metadata(path: str) -> None:
     async with serving() as served:
         answer = (await served.client.get(path)).json()
-    assert answer["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 3, 2, 2]}]
+    [image] = answer["inputs"]
+    assert (image["name"], image["datatype"], image["shape"]) == ("image", "FP32", [-1, 3, 2, 2])
     assert answer["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
 
 
@@ -155,6 +168,60 @@ async def test_binary_tensors_both_ways() -> None:
     assert response.content[:size].endswith(b'"shape":[1,3],"parameters":{"binary_data_size":12}}]}')
     assert struct.unpack("<3f", response.content[size:]) == (0.0, 2.0, 1.0)
     np.testing.assert_array_equal(served.backend.requests[0].inputs.ravel(), np.arange(12))
+
+
+@pytest.mark.parametrize(
+    ("compress", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")], ids=["gzip", "deflate"]
+)
+async def test_a_compressed_request_is_read(compress: Callable[[bytes], bytes], encoding: str) -> None:
+    body = compress(orjson.dumps(tensor()))
+    async with serving() as served:
+        response = await served.client.post(INFER, content=body, headers={"Content-Encoding": encoding})
+    assert response.status_code == 200
+    np.testing.assert_array_equal(served.backend.requests[0].inputs.ravel(), np.arange(12))
+
+
+@pytest.mark.parametrize("path", [INFER, "/predict"])
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "sentence"),
+    [
+        (gzip.compress(bytes(10**7)), "gzip", 413, "longer than the 1000000 bytes"),
+        (gzip.compress(b""), "gzip", 400, "empty once it is inflated"),
+        (b"{}", "gzip", 400, "not valid gzip"),
+        (b"{}", "br", 415, "Content-Encoding 'br'"),
+    ],
+    ids=["bomb", "empty", "damaged", "unknown"],
+)
+async def test_a_compressed_request_that_is_no_good_is_refused(
+    path: str, body: bytes, encoding: str, status: int, sentence: str
+) -> None:
+    async with serving(max_body_bytes=10**6) as served:
+        response = await served.client.post(path, content=body, headers={"Content-Encoding": encoding})
+    assert response.status_code == status
+    assert sentence in response.json()["error"]
+
+
+@pytest.mark.parametrize(("accepted", "encoding"), [("gzip", "gzip"), ("deflate", "deflate"), ("br", None)])
+async def test_a_large_answer_is_compressed_where_the_client_accepts_it(
+    accepted: str, encoding: str | None
+) -> None:
+    request = tensor(shape=[200, 3, 2, 2], data=list(range(2400)))
+    async with serving() as served:
+        response = await served.client.post(INFER, json=request, headers={"Accept-Encoding": accepted})
+        small = await served.client.post(INFER, json=tensor(), headers={"Accept-Encoding": accepted})
+    assert response.headers.get("content-encoding") == encoding
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert response.json()["outputs"][0]["shape"] == [200, 3]
+    assert "content-encoding" not in small.headers
+
+
+async def test_classes_are_answered_where_they_are_asked_for() -> None:
+    request = tensor() | {"outputs": [{"name": "logits", "parameters": {"classification": 2}}]}
+    async with serving() as served:
+        response = await served.client.post(INFER, json=request)
+    assert response.json()["outputs"] == [
+        {"name": "logits", "datatype": "BYTES", "shape": [1, 2], "data": ["2:1:dog", "1:2:bird"]}
+    ]
 
 
 async def test_a_large_body_is_parsed_aside_with_the_same_result() -> None:

@@ -1,7 +1,8 @@
-"""The V2 inference protocol's request and response bodies, in JSON and in its binary extension.
+"""The body of a V2 infer request, in JSON and in the protocol's binary extension.
 
-Bytes in, numpy out, and back. Nothing here knows about HTTP but the length header's value, and no
-schema library stands on the path: one pass over what orjson returns, every complaint a `BadInput`.
+Bytes in, numpy out. Nothing here knows about HTTP but the length header's value, and no schema library
+stands on the path: one pass over what orjson returns, every complaint a `BadInput`. orjson gives up on
+JSON nested more than 1024 deep.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from server.datatype import DATATYPES
 from server.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,12 +24,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.spec import Manifest
+    from server.datatype import Datatype
 
-DATATYPE = "FP32"
-_WIRE = np.dtype("<f4")
 _LENGTH = re.compile(r"[0-9]{1,12}")
 _MAX_ID = 256
 _MAX_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How the answer's tensor is to be written: behind the JSON in binary; as its best classes, how many."""
+
+    binary: bool = False
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,22 +44,14 @@ class InferRequest:
     """One V2 infer request, checked against the model it is meant for.
 
     inputs: float32 [N, C, H, W], finite. id: echoed when given. timeout, priority: these
-    parameters as they came, for `server.demand`. binary: whether the answer's tensor goes behind the JSON.
+    parameters as they came, for `server.demand`.
     """
 
     inputs: NDArray[np.float32]
     id: str | None
     timeout: object
     priority: object
-    binary: bool
-
-
-@dataclass(frozen=True)
-class InferBody:
-    """A response body; `json_size` is the length of its JSON when a binary tensor follows it."""
-
-    content: bytes
-    json_size: int | None
+    wish: Wish
 
 
 def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch: int) -> InferRequest:
@@ -74,19 +75,8 @@ def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch
         id=request_id or None,
         timeout=parameters.get("timeout"),
         priority=parameters.get("priority"),
-        binary=_wants_binary(request.get("outputs"), parameters, manifest.output),
+        wish=_read_wish(request.get("outputs"), parameters, manifest),
     )
-
-
-def write_infer(
-    answer: Mapping[str, Any], outputs: NDArray[np.float32], manifest: Manifest, binary: bool
-) -> InferBody:
-    """The body that adds outputs float32 [N, classes] to `answer` (model name, version, id, parameters)."""
-    tensor: dict[str, Any] = {"name": manifest.output, "datatype": DATATYPE, "shape": list(outputs.shape)}
-    flat = np.ascontiguousarray(outputs, dtype=_WIRE).ravel()
-    tensor |= {"parameters": {"binary_data_size": flat.nbytes}} if binary else {"data": flat}
-    head = orjson.dumps({**answer, "outputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
-    return InferBody(head + flat.tobytes(), len(head)) if binary else InferBody(head, None)
 
 
 def _split(body: bytes, json_size: str | None) -> tuple[bytes, bytes]:
@@ -118,19 +108,23 @@ def _read_input(inputs: object, tail: bytes, manifest: Manifest, max_batch: int)
     tensor = inputs[0]
     if tensor.get("name") != spec.name:
         raise BadInput(f"inputs[0].name {_show(tensor.get('name'))}: this model's input is {spec.name!r}")
-    if tensor.get("datatype") != DATATYPE:
-        raise BadInput(f"inputs[0].datatype {_show(tensor.get('datatype'))}: this model takes {DATATYPE}")
+    datatype = _read_datatype(tensor.get("datatype"))
     shape = _read_shape(tensor.get("shape"), spec.shape, max_batch)
     size = _parameters(tensor, "inputs[0].parameters").get("binary_data_size")
     if size is None:
         if tail:
             raise BadInput("bytes follow the JSON, and inputs[0].parameters has no binary_data_size")
-        values = _from_json(tensor.get("data"), shape)
+        values = _from_json(tensor.get("data"), shape, datatype)
     else:
-        values = _from_bytes(tensor, size, tail, shape)
-    if not np.isfinite(values).all():
-        raise BadInput("inputs[0].data holds NaN, infinity, or a number too large for FP32")
-    return values
+        values = _from_bytes(tensor, size, tail, shape, datatype)
+    return datatype.to_input(values, spec)
+
+
+def _read_datatype(name: object) -> Datatype:
+    datatype = DATATYPES.get(name) if isinstance(name, str) else None
+    if datatype is None:
+        raise BadInput(f"inputs[0].datatype {_show(name)}: send one of {', '.join(DATATYPES)}")
+    return datatype
 
 
 def _read_shape(shape: object, example: tuple[int, int, int], max_batch: int) -> tuple[int, ...]:
@@ -145,7 +139,7 @@ def _read_shape(shape: object, example: tuple[int, int, int], max_batch: int) ->
     return tuple(shape)
 
 
-def _from_json(data: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _from_json(data: object, shape: tuple[int, ...], datatype: Datatype) -> NDArray[Any]:
     if not isinstance(data, list):
         raise BadInput("inputs[0].data must be a list of numbers, flat or nested")
     try:
@@ -156,38 +150,49 @@ def _from_json(data: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
         raise BadInput("inputs[0].data must hold numbers only")
     if values.shape not in (shape, (math.prod(shape),)):
         raise BadInput(f"inputs[0].data has shape {list(values.shape)[:8]}, not {list(shape)} nor flat")
-    with np.errstate(over="ignore"):
-        return values.reshape(shape).astype(np.float32)
+    return datatype.cast(values.reshape(shape))
 
 
 def _from_bytes(
-    tensor: Mapping[str, Any], size: object, tail: bytes, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+    tensor: Mapping[str, Any], size: object, tail: bytes, shape: tuple[int, ...], datatype: Datatype
+) -> NDArray[Any]:
     if "data" in tensor:
         raise BadInput("inputs[0] has both data and binary_data_size: send one of them")
-    needed = math.prod(shape) * _WIRE.itemsize
+    needed = math.prod(shape) * datatype.wire.itemsize
     if type(size) is not int or size != needed or len(tail) != needed:
         raise BadInput(
-            f"inputs[0] of shape {list(shape)} takes {needed} bytes: binary_data_size says {_show(size)} "
-            f"and {len(tail)} follow the JSON"
+            f"inputs[0] of datatype {datatype.name} and shape {list(shape)} takes {needed} bytes: "
+            f"binary_data_size says {_show(size)} and {len(tail)} follow the JSON"
         )
-    return np.frombuffer(tail, dtype=_WIRE).reshape(shape).astype(np.float32, copy=False)
+    return np.frombuffer(tail, dtype=datatype.wire).reshape(shape)
 
 
-def _wants_binary(outputs: object, parameters: Mapping[str, Any], name: str) -> bool:
-    default = parameters.get("binary_data_output") is True
+def _read_wish(outputs: object, parameters: Mapping[str, Any], manifest: Manifest) -> Wish:
+    name, default = manifest.output, parameters.get("binary_data_output") is True
     if outputs is None or outputs == []:
-        return default
+        return Wish(default)
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise BadInput(f"outputs must be a list of objects, such as [{{'name': {name!r}}}]")
     if unknown := [output.get("name") for output in outputs if output.get("name") != name]:
         raise BadInput(f"outputs names {_show(unknown[0])}: this model's output is {name!r}")
     if len(outputs) > 1:
         raise BadInput(f"outputs names {name!r} more than once")
-    return _parameters(outputs[0], "outputs[0].parameters").get("binary_data", default) is True
+    asked = _parameters(outputs[0], "outputs[0].parameters")
+    classes, known = asked.get("classification"), len(manifest.labels)
+    if classes is not None and not (type(classes) is int and 1 <= classes <= known):
+        raise BadInput(
+            f"outputs[0].parameters.classification {_show(classes)}: give a whole number from 1 to {known}"
+        )
+    return Wish(asked.get("binary_data", default) is True, classes)
 
 
 def _show(value: object) -> str:
-    """A client's value as it may appear in a sentence: short, whatever it is."""
-    text = repr(value[:_MAX_SHOWN]) if isinstance(value, str | list) else repr(value)
+    """A client's value as it may appear in a sentence: short, and little work, whatever it is."""
+    text = f"[{', '.join(map(_show_one, value[:8]))}]" if isinstance(value, list) else _show_one(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _show_one(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "{…}" if isinstance(value, dict) else "[…]"
+    return repr(value[:_MAX_SHOWN] if isinstance(value, str) else value)

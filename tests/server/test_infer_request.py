@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from server.codec import InferRequest, read_infer, write_infer
 from server.errors import BadInput
+from server.infer_request import InferRequest, Wish, read_infer
 from tests.server.doubles import PIXELS, manifest, tensor
 
 MANIFEST = manifest()
@@ -23,8 +23,8 @@ def read(request: object, tail: bytes = b"", max_batch: int = 4) -> InferRequest
     return read_infer(head + tail, str(len(head)) if tail else None, MANIFEST, max_batch)
 
 
-def binary(size: object = 4 * PIXELS) -> dict[str, Any]:
-    request = tensor(parameters={"binary_data_size": size})
+def binary(size: object = 4 * PIXELS, **changes: Any) -> dict[str, Any]:
+    request = tensor(parameters={"binary_data_size": size}, **changes)
     del request["inputs"][0]["data"]
     return request
 
@@ -36,7 +36,7 @@ def test_flat_nested_and_binary_data_are_the_same_request() -> None:
     for request in (flat, nested, behind):
         assert request.inputs.dtype == np.float32
         np.testing.assert_array_equal(request.inputs, VALUES)
-        assert (request.id, request.timeout, request.binary) == (None, None, False)
+        assert (request.id, request.timeout, request.wish) == (None, None, Wish())
 
 
 def test_whole_numbers_are_numbers() -> None:
@@ -45,20 +45,69 @@ def test_whole_numbers_are_numbers() -> None:
 
 def test_id_timeout_and_binary_wish_are_kept() -> None:
     request = read(tensor() | {"id": "x", "parameters": {"timeout": 5, "binary_data_output": True}})
-    assert (request.id, request.timeout, request.binary) == ("x", 5, True)
+    assert (request.id, request.timeout, request.wish) == ("x", 5, Wish(binary=True))
 
 
 @pytest.mark.parametrize(
     ("outputs", "wanted"),
     [
-        (None, False),
-        ([], False),
-        ([{"name": "logits"}], False),
-        ([{"name": "logits", "parameters": {"binary_data": True}}], True),
+        (None, Wish()),
+        ([], Wish()),
+        ([{"name": "logits"}], Wish()),
+        ([{"name": "logits", "parameters": {"binary_data": True}}], Wish(binary=True)),
+        ([{"name": "logits", "parameters": {"classification": 3}}], Wish(classes=3)),
+        ([{"name": "logits", "parameters": {"classification": 1, "binary_data": True}}], Wish(True, 1)),
     ],
 )
-def test_an_output_can_be_asked_for_in_binary(outputs: object, wanted: bool) -> None:
-    assert read(tensor() | {"outputs": outputs}).binary is wanted
+def test_an_output_can_be_asked_for_in_binary_and_as_classes(outputs: object, wanted: Wish) -> None:
+    assert read(tensor() | {"outputs": outputs}).wish == wanted
+
+
+def test_an_output_s_own_wish_comes_before_the_request_s() -> None:
+    request = tensor() | {
+        "parameters": {"binary_data_output": True},
+        "outputs": [{"name": "logits", "parameters": {"binary_data": False}}],
+    }
+    assert read(request).wish == Wish()
+
+
+@pytest.mark.parametrize("classes", [0, -1, 4, 10**18, 1.0, True, "2", [1]])
+def test_classes_that_cannot_be_are_refused(classes: object) -> None:
+    request = tensor() | {"outputs": [{"name": "logits", "parameters": {"classification": classes}}]}
+    with pytest.raises(BadInput, match=r"classification .*: give a whole number from 1 to 3"):
+        read(request)
+
+
+@pytest.mark.parametrize(("name", "wire"), [("FP16", "<f2"), ("FP32", "<f4"), ("FP64", "<f8")])
+def test_every_floating_datatype_is_read_in_json_and_in_binary(name: str, wire: str) -> None:
+    values = VALUES / 7
+    stored = values.astype(wire)
+    in_json = read(tensor(datatype=name, data=values.tolist()))
+    in_binary = read(binary(stored.nbytes, datatype=name), stored.tobytes())
+    for request in (in_json, in_binary):
+        assert request.inputs.dtype == np.float32
+        np.testing.assert_array_equal(request.inputs, stored.astype(np.float32))
+
+
+def test_bytes_are_pixels_and_are_normalised() -> None:
+    pixels = (np.arange(PIXELS) * 23 % 256).astype(np.uint8).reshape(VALUES.shape)
+    in_json = read(tensor(datatype="UINT8", data=pixels.tolist()))
+    in_binary = read(binary(PIXELS, datatype="UINT8"), pixels.tobytes())
+    for request in (in_json, in_binary):
+        np.testing.assert_array_equal(request.inputs, pixels / np.float32(255))
+
+
+@pytest.mark.parametrize("value", [-1, 256, 2**40, 0.5, 1.0])
+def test_what_is_no_byte_is_no_pixel(value: float) -> None:
+    with pytest.raises(BadInput, match="UINT8 must hold whole numbers from 0 to 255"):
+        read(tensor(datatype="UINT8", data=[value] * PIXELS))
+
+
+@pytest.mark.parametrize(("name", "value"), [("FP16", 65520.0), ("FP32", 1e39), ("FP64", 1e39)])
+def test_a_number_too_large_is_refused(name: str, value: float) -> None:
+    limit = "FP16" if name == "FP16" else "FP32"
+    with pytest.raises(BadInput, match=f"too large for {limit}"):
+        read(tensor(datatype=name, data=[value] * PIXELS))
 
 
 BAD: list[tuple[object, str]] = [
@@ -75,7 +124,9 @@ BAD: list[tuple[object, str]] = [
     (tensor() | {"outputs": [{"name": "logits"}] * 2}, "more than once"),
     (tensor(name="picture"), "name 'picture': this model's input is 'image'"),
     (tensor(name=None), "name None"),
-    (tensor(datatype="INT8"), "datatype 'INT8': this model takes FP32"),
+    (tensor(datatype="INT8"), "datatype 'INT8': send one of FP32, FP16, FP64, UINT8"),
+    (tensor(datatype="BYTES"), "datatype 'BYTES': send one of"),
+    (tensor(datatype=["FP32"]), r"datatype \['FP32'\]: send one of"),
     (tensor(datatype=None), "datatype None"),
     (tensor(shape=[3, 2, 2]), r"shape \[3, 2, 2\]: this model takes \[N, 3, 2, 2\] with N in 1 to 4"),
     (tensor(shape=[0, 3, 2, 2]), r"N in 1 to 4"),
@@ -111,12 +162,29 @@ def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
         read_infer(body, None, MANIFEST, 4)
 
 
-def test_data_nested_too_deeply_is_refused() -> None:
-    deep: list[Any] = [1.0]
-    for _ in range(200):
-        deep = [deep]
-    with pytest.raises(BadInput):
-        read(tensor(data=deep))
+@pytest.mark.parametrize("depth", [70, 200, 1000, 2000, 500_000])
+@pytest.mark.parametrize("field", ["data", "shape", "datatype", "name"])
+@pytest.mark.parametrize(("opening", "closing"), ["[]", ('{"a":', "}")])
+def test_json_nested_too_deeply_is_refused(field: str, depth: int, opening: str, closing: str) -> None:
+    deep = opening * depth + "1" + closing * depth
+    body = orjson.dumps(tensor(**{field: "DEEP"})).replace(b'"DEEP"', deep.encode())
+    with pytest.raises(BadInput) as refused:
+        read_infer(body, None, MANIFEST, 4)
+    assert len(str(refused.value)) < 300
+
+
+def test_what_is_ignored_must_not_be_nested_too_deeply_either() -> None:
+    body = orjson.dumps(tensor() | {"parameters": {"x": "DEEP"}})
+    read_infer(body.replace(b'"DEEP"', b"[" * 900 + b"]" * 900), None, MANIFEST, 4)
+    with pytest.raises(BadInput, match="not valid JSON"):
+        read_infer(body.replace(b'"DEEP"', b"[" * 1100 + b"]" * 1100), None, MANIFEST, 4)
+
+
+def test_what_is_shown_of_a_bad_value_is_short() -> None:
+    for value in (["x" * 10**6] * 100, {"x": "y" * 10**6}, "z" * 10**6, [[[1]]], 1e300):
+        with pytest.raises(BadInput) as refused:
+            read(tensor(datatype=value))
+        assert len(str(refused.value)) < 150
 
 
 @pytest.mark.parametrize(
@@ -124,8 +192,18 @@ def test_data_nested_too_deeply_is_refused() -> None:
     [
         (tensor(), b"1234", "no binary_data_size"),
         (tensor(parameters={"binary_data_size": 48}), VALUES.tobytes(), "both data and binary_data_size"),
-        (binary(), VALUES.tobytes()[:-1], "takes 48 bytes: binary_data_size says 48 and 47 follow"),
-        (binary(47), VALUES.tobytes(), "takes 48 bytes: binary_data_size says 47 and 48 follow"),
+        (
+            binary(),
+            VALUES.tobytes()[:-1],
+            r"datatype FP32 and shape .* takes 48 bytes: binary_data_size says 48 and 47 follow",
+        ),
+        (
+            binary(47),
+            VALUES.tobytes(),
+            r"datatype FP32 and shape .* takes 48 bytes: binary_data_size says 47 and 48 follow",
+        ),
+        (binary(48, datatype="FP64"), VALUES.tobytes(), "takes 96 bytes"),
+        (binary(48, datatype="UINT8"), VALUES.tobytes(), "takes 12 bytes"),
         (binary("48"), VALUES.tobytes(), "takes 48 bytes"),
         (binary(), np.full(PIXELS, np.nan, dtype=np.float32).tobytes(), "NaN"),
         (binary(), np.full(PIXELS, -np.inf, dtype=np.float32).tobytes(), "infinity"),
@@ -140,25 +218,6 @@ def test_bad_binary_data_is_refused(request_: object, tail: bytes, sentence: str
 def test_a_json_length_that_cannot_be_is_refused(size: str) -> None:
     with pytest.raises(BadInput, match="Inference-Header-Content-Length"):
         read_infer(b"{}", size, MANIFEST, 4)
-
-
-def test_the_response_is_this_json() -> None:
-    answer = {"model_name": "pets", "model_version": "1", "id": "7", "parameters": {"subnet": "s90"}}
-    body = write_infer(answer, np.array([[0.5, -2.0, 1.25]], np.float32), MANIFEST, binary=False)
-    assert body.json_size is None
-    assert body.content == (
-        b'{"model_name":"pets","model_version":"1","id":"7","parameters":{"subnet":"s90"},'
-        b'"outputs":[{"name":"logits","datatype":"FP32","shape":[1,3],"data":[0.5,-2.0,1.25]}]}'
-    )
-
-
-def test_the_binary_response_is_json_and_then_little_endian_floats() -> None:
-    body = write_infer({}, np.array([[1.0, 2.0]], np.float32), MANIFEST, binary=True)
-    head = (
-        b'{"outputs":[{"name":"logits","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}}]}'
-    )
-    assert body.content == head + b"\x00\x00\x80\x3f\x00\x00\x00\x40"
-    assert body.json_size == len(head)
 
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
