@@ -16,6 +16,7 @@ from PIL import Image, ImageChops
 
 from server.errors import BrokenImage, ImageFault, ImageTooLarge, NotAnImage, UnsupportedMedia
 from server.jpeg import MAX_EXIF, check_jpeg
+from server.pixels import normalise
 from server.tiff import check_tiff
 
 if TYPE_CHECKING:
@@ -116,10 +117,9 @@ def preprocess(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     """
     flat = _flatten(image).convert(_MODE[spec.channels])
     size, box = (spec.width, spec.height), _visible(flat.size, spec)
-    pixels = np.asarray(flat.resize(size, _FILTER[spec.interpolation], box), dtype=np.float32)
-    mean, std = np.asarray(spec.mean, dtype=np.float32), np.asarray(spec.std, dtype=np.float32)
-    scaled = (pixels.reshape(spec.height, spec.width, spec.channels) / np.float32(255.0) - mean) / std
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
+    pixels = np.asarray(flat.resize(size, _FILTER[spec.interpolation], box), dtype=np.uint8)
+    rows_first = pixels.reshape(1, spec.height, spec.width, spec.channels)
+    return normalise(rows_first.transpose(0, 3, 1, 2), spec)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
