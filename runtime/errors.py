@@ -15,6 +15,7 @@
     │   └── NonFiniteOutput     the network answered NaN or infinity for this request
     ├── EngineUnavailable       a library or device the engine needs is not on this machine
     ├── UnsupportedModel        the engine cannot run this sub-net; names the operator
+    ├── SelfCheckFailed         a prepared artifact does not answer what it should
     ├── ProfileError            a profile that cannot be read or does not belong to this artifact and machine
     └── TraceError              a trace of arrivals that cannot be read or makes no sense
 
@@ -130,6 +131,10 @@ class EngineUnavailable(RuntimeFault):
 
 class UnsupportedModel(RuntimeFault):
     """An engine cannot run a sub-net; the text names the operator that stops it."""
+
+
+class SelfCheckFailed(RuntimeFault):
+    """A prepared artifact does not answer what it should; it must not be served."""
 
 
 class ProfileError(RuntimeFault):

@@ -10,6 +10,7 @@ from runtime.machine import default_threads, this_machine
 from runtime.profile_cache import ProfileCache, default_folder
 from runtime.profiler import Effort, Progress, measure
 from runtime.programs import Programs, compile_artifact, load_engines
+from runtime.self_check import self_check
 from runtime.tuning import tune
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Setup:
     engines: names from `runtime.engines`; by default all that work here.
     cache_dir: where profiles are kept; by default `profile_cache.default_folder()`.
     remeasure: measure even when there is a cached profile. effort: how thoroughly.
+    check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
     """
 
     threads: int | None = None
@@ -49,6 +51,7 @@ class Setup:
     cache_dir: Path | None = None
     remeasure: bool = False
     effort: Effort = field(default_factory=Effort)
+    check: bool = False
 
 
 def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None = None) -> Prepared:
@@ -57,7 +60,8 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     Programs that lost to a faster engine at every batch size are not kept; the others have run once.
     progress: called with a fraction in [0, 1] and a text for people; the last call is 1.0.
 
-    Raises `ArtifactError`, `UnknownName` (engine), `EngineUnavailable`, `UnsupportedModel`.
+    Raises `ArtifactError`, `UnknownName` (engine), `EngineUnavailable`, `UnsupportedModel`,
+    `SelfCheckFailed`, and whatever `progress` raises, which is a way to give up.
     """
     report = progress or (lambda _fraction, _text: None)
     report(0.0, f"reading {path}")
@@ -80,6 +84,8 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
         cache.store(profile)
         programs = programs.without(profile.outrun)
     programs.warm_up(manifest.input.shape)
+    if setup.check:
+        self_check(artifact, programs, profile)
     report(1.0, "ready")
     return Prepared(manifest, programs, profile)
 

@@ -1,0 +1,84 @@
+"""The check a prepared artifact must pass before it answers anybody: its programs compute what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from models.materialize import materialize
+from runtime.errors import SelfCheckFailed
+from runtime.onnx_engine import ERRORS_ONLY
+
+if TYPE_CHECKING:
+    from models.artifact import Artifact
+    from models.spec import Manifest
+    from runtime.profile import Profile
+    from runtime.programs import Programs
+    from runtime.request import Tensor
+
+EXAMPLES = 4
+TOLERANCE = 0.01  # of the largest logit: engines round differently, a wrong program is far off
+
+
+def self_check(artifact: Artifact, programs: Programs, profile: Profile) -> None:
+    """Raise `SelfCheckFailed` unless every program and every figure of the profile belongs to the artifact.
+
+    Each program answers a few inputs, alone and as a batch: with finite numbers, and with those that plain
+    onnxruntime computes for the sub-net's own export.
+    """
+    check_profile(artifact.manifest, profile)
+    inputs = sample_inputs(artifact.manifest)
+    for subnet, by_engine in programs.by_subnet.items():
+        expected = _plain_outputs(artifact, subnet, inputs)
+        for engine, program in by_engine.items():
+            for begin, end in ((0, 1), (0, EXAMPLES)):
+                _compare(program.run(inputs[begin:end]), expected[begin:end], f"{subnet} on {engine}")
+
+
+def check_profile(manifest: Manifest, profile: Profile) -> None:
+    """Raise `SelfCheckFailed` unless both name the same sub-nets with the same sparsities and accuracies."""
+    if profile.artifact != manifest.sha256:
+        raise SelfCheckFailed("the profile was measured on another artifact: run `downshift profile` on this one")
+    for subnet in profile.subnets:
+        stated = manifest.subnet(subnet.name)
+        if (stated.sparsity, stated.accuracy) != (subnet.sparsity, subnet.accuracy):
+            raise SelfCheckFailed(
+                f"sub-net {subnet.name}: the profile has sparsity {subnet.sparsity} and accuracy "
+                f"{subnet.accuracy}, the artifact {stated.sparsity} and {stated.accuracy}: measure it again"
+            )
+    if missing := sorted(set(manifest.names) - set(profile.names)):
+        raise SelfCheckFailed(f"the profile lacks sub-net {missing[0]}: measure it again")
+
+
+def sample_inputs(manifest: Manifest) -> Tensor:
+    """The inputs that are tried, float32 [EXAMPLES, C, H, W]: zeros, then noise that never changes."""
+    inputs = np.random.default_rng(0).standard_normal((EXAMPLES, *manifest.input.shape), dtype=np.float32)
+    inputs[0] = 0.0
+    return inputs
+
+
+def _plain_outputs(artifact: Artifact, subnet: str, inputs: Tensor) -> Tensor:
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    model = materialize(artifact, subnet).SerializeToString()
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    [outputs] = session.run([artifact.manifest.output], {artifact.manifest.input.name: inputs})
+    return np.asarray(outputs, np.float32)
+
+
+def _compare(got: Tensor, expected: Tensor, whose: str) -> None:
+    if got.shape != expected.shape:
+        raise SelfCheckFailed(
+            f"sub-net {whose} answers {list(got.shape)} instead of {list(expected.shape)}: this artifact and "
+            "this version of Downshift do not fit"
+        )
+    if not np.isfinite(got).all():
+        raise SelfCheckFailed(f"sub-net {whose} answers NaN or infinity: export the artifact again")
+    error, allowed = float(np.abs(got - expected).max()), TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if not error <= allowed:
+        raise SelfCheckFailed(
+            f"sub-net {whose} is off by {error:.3g} from what its own export answers, more than the "
+            f"{allowed:.3g} that rounding explains: serve it with another engine and report this"
+        )
