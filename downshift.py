@@ -351,18 +351,43 @@ def simulate(
     )
 
 
-@app.command(epilog="Example: downshift serve model.onnx --port 8000 --threads 2")
+@app.command(epilog="Example: downshift serve model.onnx digits=runs/digits/model.onnx --port 8000")
 def serve(
-    model: Model,
+    models: Annotated[
+        list[str] | None,
+        _argument("[NAME=]MODEL ...", "Files, or names of bundled networks; the first answers by default."),
+    ] = None,
     host: Annotated[str | None, _option("Address to listen on.", "127.0.0.1")] = None,
     port: Annotated[int | None, _option("Port to listen on; 0 takes a free one.", "8000")] = None,
     threads: Threads = None,
     metrics_port: Annotated[int | None, _option("A port for /metrics alone.", "none")] = None,
+    repository: Annotated[
+        Path | None, _option("A folder whose models may be loaded over HTTP; without MODEL, all are.", "none")
+    ] = None,
+    watch: Annotated[bool, _option("Load a model again when its file changes.", False, "--watch")] = False,
+    admin_keys_file: Annotated[
+        Path | None, _option("Keys, one a line, with which models may be loaded and unloaded.", "none")
+    ] = None,
 ) -> None:
-    """Serve a model over HTTP: every request gets the most accurate sub-net that fits its budget."""
+    """Serve models over HTTP: every request gets the most accurate sub-net that fits its budget."""
     from server.serve import run
 
-    run(_artifact(model), host=host, port=port, threads=threads, metrics_port=metrics_port)
+    run(
+        *map(_named, models or ()),
+        host=host,
+        port=port,
+        threads=threads,
+        metrics_port=metrics_port,
+        repository=repository,
+        watch=watch or None,
+        admin_keys_file=admin_keys_file,
+    )
+
+
+def _named(model: str) -> str | Path:
+    """NAME=PATH, or PATH, with the path of a bundled network in place of its name."""
+    name, equals, path = model.partition("=")
+    return f"{name}={_artifact(path)}" if equals and not Path(model).exists() else _artifact(model)
 
 
 def _profile(source: str, threads: int | None) -> Any:

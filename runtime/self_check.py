@@ -40,7 +40,7 @@ def self_check(artifact: Artifact, programs: Programs, profile: Profile) -> None
 def check_profile(manifest: Manifest, profile: Profile) -> None:
     """Raise `SelfCheckFailed` unless both name the same sub-nets with the same sparsities and accuracies."""
     if profile.artifact != manifest.sha256:
-        raise SelfCheckFailed("the profile was measured on another artifact: run `downshift profile` on this one")
+        raise SelfCheckFailed("the profile was measured on another artifact: measure it again")
     for subnet in profile.subnets:
         stated = manifest.subnet(subnet.name)
         if (stated.sparsity, stated.accuracy) != (subnet.sparsity, subnet.accuracy):

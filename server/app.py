@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from server.boundary import Boundary, http_error
 from server.catalog import Catalog
+from server.control import control_router
 from server.decoders import Decoders
 from server.machine_metrics import MachineMetrics
 from server.metrics import Metrics, software_version
 from server.page import assets, page_router
 from server.predict import predict_router
+from server.repository import Repository
 from server.settings import Settings
 from server.triton_metrics import TritonMetrics
 from server.v2 import v2_router
@@ -32,13 +34,23 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAPI:
-    """The server's application; it closes the catalog's models when it shuts down."""
+def create_app(
+    catalog: Catalog, metrics: Metrics, settings: Settings, repository: Repository | None = None
+) -> FastAPI:
+    """The server's application; it closes the catalog's models when it shuts down.
+
+    repository: what may replace the catalog's models; by default nothing can.
+    """
     decoders = Decoders(settings.decode_queue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        if repository is None:
+            yield
+        else:
+            async with repository.watching() if settings.watch else nullcontext():
+                yield
+            await repository.close()
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.close()
 
@@ -58,6 +70,8 @@ def create_app(catalog: Catalog, metrics: Metrics, settings: Settings) -> FastAP
     app.include_router(v2_router(catalog, metrics, settings, version))
     app.include_router(predict_router(catalog, metrics, settings, decoders))
     app.include_router(page_router(catalog))
+    if repository is not None:
+        app.include_router(control_router(repository, settings.admins))
     app.include_router(_metrics_router(metrics))
     app.mount("/static", assets(), name="static")
     return app

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, inflated if it is gzip or deflate, at most `limit` bytes and not empty.
+async def read_body(request: Request, limit: int, *, required: bool = True) -> bytes:
+    """The whole body, inflated if it is gzip or deflate, at most `limit` bytes; if `required`, not empty.
 
     A body that declares itself longer is refused before a byte of it is read. Raises `BodyTooLarge`,
     `UnsupportedMedia` for another encoding, `BadInput` for an empty or damaged one, `ClientGone`.
@@ -38,7 +38,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             chunks.append(chunk)
     except ClientDisconnect:
         raise ClientGone("the client hung up while sending") from None
-    if size == 0:
+    if required and size == 0:
         raise BadInput("the body is empty")
     body = b"".join(chunks)
     if encoding == IDENTITY:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,13 +14,12 @@ from server.statistics import Statistics
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
+    from types import TracebackType
 
     from models.spec import Manifest
     from runtime.load import LoadSource
     from runtime.profile import Profile
     from runtime.request import Answer, Request
-
-FIRST_VERSION = "1"
 
 
 class Queue(Protocol):
@@ -72,17 +73,41 @@ class Backend(Protocol):
         ...
 
 
+class Users:
+    """The requests that a version is answering now, each inside a `with`. The event loop owns it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._left = asyncio.Event()
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._count -= 1
+        self._left.set()
+
+    async def gone(self) -> None:
+        """Return when there are none."""
+        while self._count:
+            self._left.clear()
+            await self._left.wait()
+
+
 @dataclass(frozen=True)
 class Model:
-    """One served model; `version` is a numeric string, as V2 clients want it.
+    """One version of a served model; `version` is a numeric string, as V2 clients want it.
 
-    statistics: what it has answered; its backend's observer.
+    statistics: what it has answered; its backend's observer. users: who keeps it from being closed.
     """
 
     name: str
     version: str
     backend: Backend
     statistics: Statistics = field(default_factory=Statistics)
+    users: Users = field(default_factory=Users)
 
 
 class Catalog:
@@ -91,35 +116,58 @@ class Catalog:
     Owned by the event loop's thread, but for `publish`, which another thread may call.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._models: dict[str, Model | None] = dict.fromkeys(names)
+        self._withdrawn: frozenset[str] = frozenset()
+        self._versions: dict[str, int] = {}
         self._draining = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every model's name, ready or not."""
-        return tuple(self._models)
+        """Every model's name, ready or not, but for those withdrawn."""
+        return tuple(name for name in self._models if name not in self._withdrawn)
 
     @property
     def ready(self) -> bool:
         """Every model can execute requests and the server is not shutting down."""
-        models = self._models.values()
+        models = [self._models[name] for name in self.names]
         return not self._draining and all(model and model.backend.scheduler.serving for model in models)
+
+    @property
+    def draining(self) -> bool:
+        """The server is shutting down."""
+        return self._draining
 
     @property
     def served(self) -> tuple[Model, ...]:
         """Every model that answers requests."""
         return tuple(model for model in tuple(self._models.values()) if model is not None)
 
-    def publish(self, name: str, backend: Backend, statistics: Statistics | None = None) -> None:
-        """The named model answers from now on; `statistics` observes its backend."""
-        self._models[name] = Model(name, FIRST_VERSION, backend, statistics or Statistics())
+    def publish(self, name: str, backend: Backend, statistics: Statistics | None = None) -> Model | None:
+        """The named model's next version answers from now on, and `statistics` observes its backend.
+
+        Returns the version before, which goes on with what it was asked. The switch is one assignment: every
+        request is admitted by one version or the other.
+        """
+        self._versions[name] = version = self._versions.get(name, 0) + 1
+        before = self._models.get(name)
+        self._models[name] = Model(name, str(version), backend, statistics or Statistics())
+        self._withdrawn -= {name}
+        return before
+
+    def withdraw(self, name: str) -> Model | None:
+        """The named model is unknown from now on, until it is published again; returns what answered."""
+        before = self._models.get(name)
+        if name in self._models:
+            self._models[name] = None
+            self._withdrawn |= {name}
+        return before
 
     def get(self, name: str | None = None, version: str | None = None) -> Model:
         """The named model, or the first; raises `UnknownModel` or `NotReady`."""
-        wanted = next(iter(self._models)) if name is None else name
-        if wanted not in self._models:
-            raise UnknownModel(wanted, self._models)
+        wanted = next(iter(self.names), "") if name is None else name
+        if wanted not in self._models or wanted in self._withdrawn:
+            raise UnknownModel(wanted, self.names)
         model = self._models[wanted]
         if model is None:
             raise NotReady(f"model {wanted!r} is still being profiled on this machine: try again shortly")
@@ -128,7 +176,10 @@ class Catalog:
         return model
 
     def admit(self, name: str | None = None, version: str | None = None) -> Model:
-        """As `get`, for a request to execute; raises `Draining` once the server is shutting down."""
+        """As `get`, for a request to execute; raises `Draining` once the server is shutting down.
+
+        Whoever executes it does so inside `with model.users`, and without giving way in between.
+        """
         if self._draining:
             raise Draining
         return self.get(name, version)
@@ -138,8 +189,9 @@ class Catalog:
         self._draining = True
 
     def close(self, drain_seconds: float) -> None:
-        """Close every model, each finishing its queue within that time."""
+        """Close every model, all at once, each finishing its queue within that time."""
         self.drain()
-        for model in self._models.values():
-            if model is not None:
-                model.backend.close(drain_seconds)
+        models = self.served
+        with ThreadPoolExecutor(max(1, len(models)), thread_name_prefix="downshift-close") as pool:
+            for _ in pool.map(lambda model: model.backend.close(drain_seconds), models):
+                pass

@@ -38,11 +38,8 @@ def progress_bar() -> Iterator[Report]:
         yield report
 
 
-def ready_text(url: str, model: str, prepared: Prepared, picture: Path) -> str:
-    """What to print when the server can answer: its sub-nets, a curl line to try, the URL to open.
-
-    picture: the file that the curl line sends.
-    """
+def subnets_text(model: str, prepared: Prepared) -> str:
+    """What to print when a model is ready: its sub-nets, and why an engine is not used."""
     lines = [f"{model}: {len(prepared.profile.subnets)} sub-nets on {prepared.programs.threads} threads"]
     for subnet in prepared.profile.subnets:
         accuracy = "not measured" if subnet.accuracy is None else f"{subnet.accuracy:.2%}"
@@ -51,9 +48,11 @@ def ready_text(url: str, model: str, prepared: Prepared, picture: Path) -> str:
             f"p50 {subnet.p50[1] * 1e3:.3f} ms  p99 {subnet.p99[1] * 1e3:.3f} ms  {subnet.engines[1]}"
         )
     lines += (f"  note: {reason}" for reason in prepared.programs.skipped)
-    lines += [
-        "",
-        f"Try:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @{picture} {url}/predict",
-        f"Open:  {url}",
-    ]
     return "\n".join(lines)
+
+
+def ready_text(url: str, picture: Path) -> str:
+    """What to print when every model is: a curl line that sends this picture, and the URL to open."""
+    return (
+        f"\nTry:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @{picture} {url}/predict\nOpen:  {url}"
+    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _PIXELS = "0 to 255; the server divides by 255, subtracts the mean and divides by the deviation"
 PLATFORM = "downshift"
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics")
 
 
 def server_metadata(version: str) -> dict[str, Any]:

@@ -4,6 +4,9 @@
     ├── BadInput            a request that cannot be understood; the text names value and remedy
     ├── UnknownModel        a model or version this server does not hold
     ├── NotReady            the model is still being loaded and profiled
+    ├── LoadFailed          an artifact that is not fit to serve; what was served before goes on
+    ├── Unauthorized        no key, or none of the right ones
+    ├── Forbidden           what this server does for nobody, as it is set up
     ├── BodyTooLarge        a body longer than the server's limit
     ├── UnsupportedMedia    a content type or encoding the endpoint does not read
     ├── ClientGone          the client hung up before its answer was ready
@@ -51,13 +54,27 @@ class UnknownModel(ServerFault):
     """A model or version that is not served; the text names those that are."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"no model {name[:80]!r} is served here: choose one of {', '.join(known)}")
+        choice = ", ".join(known)
+        remedy = f"choose one of {choice}" if choice else "nothing is, until a model is loaded"
+        super().__init__(f"no model {name[:80]!r} is served here: {remedy}")
 
 
 class NotReady(ServerFault):
     """The model is still being loaded and profiled; `retry_after` is in seconds."""
 
     retry_after = 2.0
+
+
+class LoadFailed(ServerFault):
+    """An artifact that cannot be read, prepared or trusted; whatever was served before still is."""
+
+
+class Unauthorized(ServerFault):
+    """The request carries no key, or none of the right ones."""
+
+
+class Forbidden(ServerFault):
+    """What this server does for nobody, as its operator has set it up."""
 
 
 class BodyTooLarge(ServerFault):
@@ -114,6 +131,9 @@ STATUS: Mapping[type[Exception], int] = {
     InvalidRequest: HTTPStatus.BAD_REQUEST,
     UnknownName: HTTPStatus.BAD_REQUEST,
     AccuracyUnavailable: HTTPStatus.BAD_REQUEST,
+    LoadFailed: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
     UnknownModel: HTTPStatus.NOT_FOUND,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
     from runtime.request import Tensor
-    from server.catalog import Model
+    from server.catalog import Catalog, Model
     from server.demand import Demand
     from server.metrics import Metrics
 
@@ -48,6 +48,20 @@ def counted(metrics: Metrics) -> Iterator[None]:
     except ServerFault:
         metrics.refused(INVALID)
         raise
+
+
+@contextmanager
+def admitted(
+    catalog: Catalog, metrics: Metrics, name: str | None = None, version: str | None = None
+) -> Iterator[Model]:
+    """The model that answers a request from beginning to end, whatever replaces it meanwhile.
+
+    Raises `UnknownModel`, `NotReady` or `Draining`, which are counted.
+    """
+    with counted(metrics):
+        model = catalog.admit(name, version)
+    with model.users:
+        yield model
 
 
 async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, metrics: Metrics) -> Report:

@@ -48,7 +48,8 @@ class Metrics:
         self.exposition = Exposition(registry)
         self.now = now
         self.window = Window()
-        self._backends: list[Backend] = []
+        self._backends: tuple[Backend, ...] = ()  # replaced, never changed: a scrape may be reading it
+        self._artifacts: dict[str, tuple[str, str, str]] = {}
         self.requests = Counter(
             "downshift_requests", "Inference requests that ended", ["subnet", "outcome"], registry=registry
         )
@@ -115,7 +116,9 @@ class Metrics:
 
     def announce(self, model: str, manifest: Manifest, engines: Iterable[str]) -> SchedulerEvents:
         """Create, at zero, every series that requests to this model can touch; its scheduler's observer."""
-        self.artifact.labels(model, manifest.network, manifest.sha256).set(1)
+        self.forget_artifact(model)
+        self._artifacts[model] = labels = (model, manifest.network, manifest.sha256)
+        self.artifact.labels(*labels).set(1)
         for subnet in manifest.names:
             self.duration.labels(subnet)
             for outcome in OUTCOMES:
@@ -128,7 +131,16 @@ class Metrics:
 
     def watch(self, backend: Backend) -> None:
         """Report, at every scrape, what waits and runs in this backend, and the load it measures."""
-        self._backends.append(backend)
+        self._backends = (*self._backends, backend)
+
+    def unwatch(self, backend: Backend) -> None:
+        """The backend is closed."""
+        self._backends = tuple(each for each in self._backends if each is not backend)
+
+    def forget_artifact(self, model: str) -> None:
+        """The model's artifact is served no more."""
+        if labels := self._artifacts.pop(model, None):
+            self.artifact.remove(*labels)
 
     def granted(self, budget: Budget) -> None:
         """A request's budget was read."""

@@ -16,12 +16,12 @@ from models.spec import InputSpec
 from server.arrival import arrival
 from server.body import read_body
 from server.boundary import Json
-from server.catalog import Catalog
+from server.catalog import Catalog, Model
 from server.decoders import Decoders
 from server.demand import read_demand
 from server.errors import BadInput
 from server.image import read_input
-from server.inference import counted, infer, outcome
+from server.inference import admitted, counted, infer, outcome
 from server.metrics import Metrics
 from server.settings import Settings
 from server.upload import picture_file
@@ -41,8 +41,11 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
         in base64. What a file is, its content decides. Waiting to be decoded and decoding count against
         the budget.
         """
+        with admitted(catalog, metrics, request.query_params.get("model")) as model:
+            return await answer_predict(request, model)
+
+    async def answer_predict(request: Request, model: Model) -> Response:
         with counted(metrics):
-            model = catalog.admit(request.query_params.get("model"))
             manifest, statistics = model.backend.manifest, model.statistics
             with statistics.reading():
                 top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from runtime.deployment import Deployment
-from runtime.observer import Several
-from runtime.preparation import Setup, prepare
 from server.app import create_app
 from server.arrival import FirstByteProtocol
 from server.catalog import Catalog
 from server.console import progress_bar, ready_text
 from server.errors import BadSetting
+from server.loading import DeploymentLoad
 from server.metrics import Metrics
+from server.repository import Repository
 from server.settings import read_settings
-from server.statistics import Statistics
+from server.source import Folder, read_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,32 +93,39 @@ class Loader(threading.Thread):
             self._server.should_exit = True
 
 
-def run(path: str | Path, **overrides: Any) -> None:
-    """Serve the artifact in that file until SIGTERM or SIGINT, then answer what is queued and return.
+def run(*models: str | Path, **overrides: Any) -> None:
+    """Serve these artifacts until SIGTERM or SIGINT, then answer what is queued and return.
 
-    The model is called like the file. overrides: fields of `Settings` (host, port, threads...), before
-    those of the environment; None counts as not given.
+    models: `PATH`, to be called like the file, or `NAME=PATH`; the first answers where none is named. Without
+    any, every artifact in the repository's folder. overrides: fields of `Settings` (host, port, threads...),
+    before those of the environment; None counts as not given.
 
     Raises `BadSetting` (for a port in use, too) and whatever `runtime.preparation.prepare` raises.
     """
     settings = read_settings(**overrides)
-    path = Path(path)
-    model = path.stem
-    metrics, catalog = Metrics(CollectorRegistry()), Catalog([model])
-    server = Server(create_app(catalog, metrics, settings), catalog, settings)
+    folder = None if settings.repository is None else Folder(settings.repository)
+    sources = read_sources(models) or (() if folder is None else folder.sources())
+    if not sources:
+        remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
+        raise BadSetting(f"no model to serve: {remedy}")
+    metrics, catalog = Metrics(CollectorRegistry()), Catalog(source.name for source in sources)
+    repository = Repository(
+        catalog,
+        metrics,
+        sources,
+        DeploymentLoad(metrics, settings),
+        folder=folder,
+        drain_seconds=settings.drain_seconds,
+    )
+    server = Server(create_app(catalog, metrics, settings, repository), catalog, settings)
     with closing(listen(settings.host, settings.port)) as listener:
         address = url(listener)
 
         def load() -> None:
+            texts: list[str] = []
             with progress_bar() as report:
-                setup = Setup(settings.threads, settings.engines, settings.cache_dir)
-                prepared = prepare(path, setup, report)
-            events = metrics.announce(model, prepared.manifest, prepared.programs.versions)
-            statistics = Statistics()
-            deployment = Deployment(prepared, limits=settings.limits, observer=Several(statistics, events))
-            metrics.watch(deployment)
-            catalog.publish(model, deployment, statistics)
-            print(ready_text(address, model, prepared, sample_picture(path)), flush=True)
+                repository.start(report, lambda loaded: texts.append(loaded.text))
+            print(*texts, ready_text(address, sample_picture(sources[0].path)), sep="\n", flush=True)
 
         if settings.metrics_port is not None:
             expose(metrics, settings.host, settings.metrics_port)

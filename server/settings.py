@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.core import Limits
 from runtime.level import Thresholds
 from server.errors import BadSetting
 from server.image import MAX_PIXELS, MOST_PIXELS
+from server.keys import Keys, read_keys
 
 
 class Settings(BaseSettings):
@@ -26,6 +27,12 @@ class Settings(BaseSettings):
     cache_dir: Path | None = Field(
         default=None, description="where profiles are kept; None = the user's cache"
     )
+    repository: Path | None = Field(
+        default=None, description="a folder whose artifacts may be loaded over HTTP; all of them are at start"
+    )
+    watch: bool = Field(default=False, description="load an artifact again when its file changes")
+    admin_keys: SecretStr = Field(default=SecretStr(""), description="who may load and unload models")
+    admin_keys_file: Path | None = Field(default=None, description="one key a line")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="a port for /metrics alone")
     max_body_bytes: int = Field(default=16 * 2**20, ge=1)
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
@@ -51,6 +58,11 @@ class Settings(BaseSettings):
     def max_budget(self) -> float:
         """The largest latency budget honoured, and how long a request that names none may wait; seconds."""
         return self.max_budget_ms / 1e3
+
+    @property
+    def admins(self) -> Keys:
+        """Whose keys may load and unload models; raises `BadSetting`."""
+        return read_keys(self.admin_keys.get_secret_value(), self.admin_keys_file)
 
     @property
     def limits(self) -> Limits:

@@ -18,7 +18,7 @@ from server.description import model_config, model_metadata, server_metadata
 from server.errors import NotReady
 from server.infer_request import read_infer
 from server.infer_response import InferBody, write_infer
-from server.inference import counted, infer
+from server.inference import admitted, counted, infer
 from server.metrics import Metrics
 from server.settings import Settings
 from server.statistics import model_stats
@@ -36,8 +36,11 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
     @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER)
     async def model_infer(request: Request, name: str, version: str | None = None) -> Response:
         """Classify a batch within the latency budget that the headers grant."""
+        with admitted(catalog, metrics, name, version) as model:
+            return await answer_infer(request, model)
+
+    async def answer_infer(request: Request, model: Model) -> Response:
         with counted(metrics):
-            model = catalog.admit(name, version)
             manifest, statistics = model.backend.manifest, model.statistics
             with statistics.reading():
                 body = await read_body(request, settings.max_body_bytes)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from runtime.errors import Draining
@@ -53,6 +55,62 @@ def test_a_draining_catalog_admits_nothing_and_still_describes_its_models() -> N
         catalog.admit("a")
     assert catalog.get("a").name == "a"
     assert not catalog.ready
+
+
+def test_the_next_version_answers_from_the_moment_it_is_published() -> None:
+    catalog, first, second = Catalog(["a"]), ScriptedBackend(), ScriptedBackend()
+    assert catalog.publish("a", first) is None
+    old = catalog.admit("a")
+    assert catalog.publish("a", second) is old
+    assert (catalog.get("a").version, catalog.get("a").backend) == ("2", second)
+    assert catalog.get("a", "2").backend is second
+    with pytest.raises(UnknownModel, match="choose one of a:2"):
+        catalog.get("a", "1")
+    assert first.closed is None
+
+
+async def test_a_version_is_in_use_until_the_last_request_has_left() -> None:
+    catalog = Catalog()
+    catalog.publish("a", ScriptedBackend())
+    model = catalog.admit("a")
+    await model.users.gone()
+    with model.users:
+        with model.users:
+            leaving = asyncio.create_task(model.users.gone())
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not leaving.done()
+    await leaving
+
+
+def test_a_withdrawn_model_is_unknown_until_it_is_published_again() -> None:
+    catalog = Catalog(["a", "b"])
+    backends = {name: ScriptedBackend() for name in ("a", "b")}
+    for name, backend in backends.items():
+        catalog.publish(name, backend)
+    gone = catalog.withdraw("a")
+    assert gone is not None
+    assert gone.backend is backends["a"]
+    assert catalog.names == ("b",)
+    assert catalog.ready
+    assert catalog.get().name == "b"
+    with pytest.raises(UnknownModel, match="choose one of b"):
+        catalog.get("a")
+    catalog.withdraw("b")
+    with pytest.raises(UnknownModel, match="until a model is loaded"):
+        catalog.get()
+    assert catalog.withdraw("b") is None
+    assert catalog.withdraw("never heard of") is None
+    catalog.publish("a", backends["a"])
+    assert (catalog.get().name, catalog.get().version) == ("a", "2")
+
+
+def test_a_model_nobody_announced_can_be_published() -> None:
+    catalog = Catalog(["a"])
+    catalog.publish("a", ScriptedBackend())
+    catalog.publish("new", ScriptedBackend())
+    assert catalog.names == ("a", "new")
+    assert catalog.get("new").version == "1"
 
 
 def test_closing_reaches_every_model_that_is_loaded() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from runtime.preparation import Prepared
 from runtime.programs import Programs
-from server.console import progress_bar, ready_text
+from server.console import progress_bar, ready_text, subnets_text
 from tests.server.doubles import manifest, profile
 
 if TYPE_CHECKING:
@@ -16,11 +16,13 @@ PREPARED = Prepared(SPEC, Programs({}, {}, ("engine sparse: not here",), 2), pro
 
 
 def test_the_operator_sees_sub_nets_a_curl_line_and_the_url() -> None:
-    assert ready_text("http://x:1", "pets", PREPARED, Path("cat.jpg")).splitlines() == [
+    assert subnets_text("pets", PREPARED).splitlines() == [
         "pets: 2 sub-nets on 2 threads",
         "  s50      sparsity  50%  accuracy 90.00%        p50 4.000 ms  p99 6.000 ms  scripted",
         "  s90      sparsity  90%  accuracy 80.00%        p50 1.000 ms  p99 1.500 ms  scripted",
         "  note: engine sparse: not here",
+    ]
+    assert ready_text("http://x:1", Path("cat.jpg")).splitlines() == [
         "",
         "Try:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @cat.jpg http://x:1/predict",
         "Open:  http://x:1",

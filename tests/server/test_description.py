@@ -11,7 +11,13 @@ def test_the_server_says_its_name_and_extensions() -> None:
     assert server_metadata("0.1.0") == {
         "name": "downshift",
         "version": "0.1.0",
-        "extensions": ("binary_tensor_data", "classification", "model_configuration", "statistics"),
+        "extensions": (
+            "binary_tensor_data",
+            "classification",
+            "model_configuration",
+            "model_repository",
+            "statistics",
+        ),
     }
 
 

@@ -149,6 +149,13 @@ def test_a_port_in_use_is_named() -> None:
             run("never-read.onnx", port=port)
 
 
+def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="no model to serve: name a file"):
+        run()
+    with pytest.raises(BadSetting, match=f"put one into {tmp_path}"):
+        run(repository=tmp_path)
+
+
 def test_metrics_can_have_a_port_of_their_own() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -252,6 +259,65 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
     rest = started.stdout.read() if started.stdout else ""
     assert started.wait(timeout=30) == 0
     assert rest.strip().endswith("torch-free")
+
+
+SEVERAL = """
+import sys
+from server.serve import run
+run(*sys.argv[2:], port=0, threads=1, cache_dir=sys.argv[1], admin_keys="the-admins-key", drain_seconds=5)
+"""
+
+
+def test_several_models_and_a_swap_that_fails_and_one_that_succeeds(folder: Path) -> None:
+    """A corrupt file and one that answers otherwise than its export leave the old version serving."""
+    write(folder / "first.onnx", tiny_artifact())
+    write(folder / "second.onnx", tiny_artifact(seed=1))
+    values = np.ones((1, 3, 5, 5), np.float32)
+    request = {
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 3, 5, 5], "data": values.tolist()}]
+    }
+
+    def expected(seed: int) -> object:
+        session = onnxruntime.InferenceSession(
+            materialize(tiny_artifact(seed=seed), "s0").SerializeToString()
+        )
+        return pytest.approx(session.run(None, {"image": values})[0][0].tolist(), abs=1e-5)
+
+    def logits(client: httpx2.Client, model: str) -> list[float]:
+        response = client.post(f"/v2/models/{model}/infer", json=request, headers={"X-Subnet": "s0"})
+        response.raise_for_status()
+        answer: list[float] = response.json()["outputs"][0]["data"]
+        return answer
+
+    command = [sys.executable, "-c", SEVERAL, str(folder / "cache")]
+    command += [str(folder / "first.onnx"), f"other={folder / 'second.onnx'}"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started,
+        httpx2.Client(trust_env=False, timeout=60) as client,
+    ):
+        assert started.stdout is not None
+        found = next(filter(None, (re.match(r"Open:\s+(\S+)", line) for line in started.stdout)))
+        client.base_url = httpx2.URL(found[1])
+        client.headers["X-API-Key"] = "the-admins-key"
+        assert client.get("/v2/models").json() == {"models": [{"name": "first"}, {"name": "other"}]}
+        assert logits(client, "first") == expected(0)
+        assert logits(client, "other") == expected(1)
+        whole = (folder / "second.onnx").read_bytes()
+        (folder / "first.onnx").write_bytes(whole[: len(whole) // 2])
+        refused = client.post("/v2/repository/models/first/load")
+        assert refused.status_code == 400
+        assert "version 1 is still served" in refused.json()["error"]
+        assert logits(client, "first") == expected(0)
+        (folder / "first.onnx").write_bytes(whole)
+        assert client.post("/v2/repository/models/first/load").json()["version"] == "2"
+        assert logits(client, "first") == expected(1)
+        index = {entry["name"]: entry for entry in client.post("/v2/repository/index").json()}
+        assert (index["first"]["version"], index["first"]["state"]) == ("2", "READY")
+        assert client.post("/v2/repository/models/other/unload").status_code == 200
+        assert client.get("/v2/models/other").status_code == 404
+        assert client.get("/v2/health/ready").status_code == 200
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=30) == 0
 
 
 def test_a_damaged_artifact_ends_the_server_with_its_error(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ async def test_server_metadata() -> None:
         "binary_tensor_data",
         "classification",
         "model_configuration",
+        "model_repository",
         "statistics",
     ]
     assert isinstance(answer["version"], str)
