@@ -14,6 +14,7 @@ from server.boundary import Boundary, http_error
 from server.catalog import Catalog
 from server.control import control_router
 from server.decoders import Decoders
+from server.events import Feed, events_router
 from server.machine_metrics import MachineMetrics
 from server.metrics import Metrics, software_version
 from server.page import assets, page_router
@@ -42,15 +43,18 @@ def create_app(
     repository: what may replace the catalog's models; by default nothing can.
     """
     decoders = Decoders(settings.decode_queue)
+    feed = Feed(catalog, metrics.history, settings.max_streams)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        ticking = asyncio.create_task(feed.run())
         if repository is None:
             yield
         else:
             async with repository.watching() if settings.watch else nullcontext():
                 yield
             await repository.close()
+        ticking.cancel()
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.close()
 
@@ -70,6 +74,7 @@ def create_app(
     app.include_router(v2_router(catalog, metrics, settings, version))
     app.include_router(predict_router(catalog, metrics, settings, decoders))
     app.include_router(page_router(catalog))
+    app.include_router(events_router(feed))
     if repository is not None:
         app.include_router(control_router(repository, settings.admins))
     app.include_router(_metrics_router(metrics))

@@ -11,6 +11,7 @@
     ├── UnsupportedMedia    a content type or encoding the endpoint does not read
     ├── ClientGone          the client hung up before its answer was ready
     ├── DecodersBusy        a `Shed` of the runtime's: as many pictures wait to be decoded as may wait
+    ├── TooManyStreams      as many pages are watching as may watch
     ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
     └── ImageFault          (see `server.image`) an upload that is no usable image
         ├── NotAnImage
@@ -103,6 +104,13 @@ class DecodersBusy(ServerFault, Shed):
         )
 
 
+class TooManyStreams(ServerFault):
+    """As many pages are watching as may watch."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} pages are watching this server, as many as may: close one of them")
+
+
 class BadSetting(ServerFault):
     """A setting the server cannot start with."""
 
@@ -140,6 +148,7 @@ STATUS: Mapping[type[Exception], int] = {
     UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Shed: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
     ClientGone: CLIENT_CLOSED_REQUEST,
     ExecutionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from runtime.errors import DeadlineImpossible, Draining, Shed
-from runtime.observer import Outcome, Silent
+from runtime.observer import Outcome, Several, Silent
 from runtime.policy import Reason
 from server.budget import LABELS, SOURCES
 from server.exposition import Exposition
+from server.history import History
 from server.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from models.spec import Manifest
-    from runtime.observer import Batch, Settled
+    from runtime.observer import Batch, Observer, Settled
     from runtime.request import Request
     from server.budget import Budget
     from server.catalog import Backend
@@ -48,6 +49,7 @@ class Metrics:
         self.exposition = Exposition(registry)
         self.now = now
         self.window = Window()
+        self.history = History(now=now)
         self._backends: tuple[Backend, ...] = ()  # replaced, never changed: a scrape may be reading it
         self._artifacts: dict[str, tuple[str, str, str]] = {}
         self.requests = Counter(
@@ -114,7 +116,7 @@ class Metrics:
         build = Gauge("downshift_build_info", "This server", ["version", "python"], registry=registry)
         build.labels(software_version(), platform.python_version()).set(1)
 
-    def announce(self, model: str, manifest: Manifest, engines: Iterable[str]) -> SchedulerEvents:
+    def announce(self, model: str, manifest: Manifest, engines: Iterable[str]) -> Observer:
         """Create, at zero, every series that requests to this model can touch; its scheduler's observer."""
         self.forget_artifact(model)
         self._artifacts[model] = labels = (model, manifest.network, manifest.sha256)
@@ -127,7 +129,8 @@ class Metrics:
                 self.selected.labels(subnet, reason)
             for engine in engines:
                 self.compute.labels(subnet, engine)
-        return SchedulerEvents(self, {subnet.name: subnet.accuracy for subnet in manifest.subnets})
+        accuracy = {subnet.name: subnet.accuracy for subnet in manifest.subnets}
+        return Several(SchedulerEvents(self, accuracy), self.history.observer(model, accuracy))
 
     def watch(self, backend: Backend) -> None:
         """Report, at every scrape, what waits and runs in this backend, and the load it measures."""

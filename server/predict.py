@@ -47,7 +47,7 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
     async def answer_predict(request: Request, model: Model) -> Response:
         with counted(metrics):
             manifest, statistics = model.backend.manifest, model.statistics
-            with statistics.reading():
+            with statistics.reading(), metrics.history.reading(model.name):
                 top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
                 demand = read_demand(request.headers.items(), settings.max_budget)
                 decoders.check()  # before a byte of the body is read

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     load_fall_utilization: float = Field(default=0.9, ge=0, le=1, description="busier, and none gets denser")
     load_hold_ms: float = Field(default=250.0, ge=0, allow_inf_nan=False, description="between two changes")
     max_connections: int = Field(default=4096, ge=1)
+    max_streams: int = Field(default=32, ge=0, description="pages that may watch at once")
     drain_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
 
     @property

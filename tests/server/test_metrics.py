@@ -16,7 +16,7 @@ from runtime.gpu import Gpu
 from runtime.observer import Batch, Outcome, Settled
 from runtime.request import Request
 from server.budget import Budget
-from server.metrics import NO_SUBNET, OUTCOMES, Metrics, SchedulerEvents
+from server.metrics import NO_SUBNET, OUTCOMES, Metrics
 from tests.server.doubles import ENGINE, Load, Queue, ScriptedBackend, manifest, serving, tensor
 
 REQUEST = Request(np.zeros((1, 3, 2, 2), np.float32))
@@ -29,7 +29,7 @@ class Fixture:
     def __init__(self) -> None:
         self.time = 100.0
         self.metrics = Metrics(CollectorRegistry(), now=lambda: self.time)
-        self.events: SchedulerEvents = self.metrics.announce("pets", manifest(), [ENGINE])
+        self.events = self.metrics.announce("pets", manifest(), [ENGINE])
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"downshift_{name}", labels)
