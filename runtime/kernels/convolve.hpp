@@ -153,7 +153,13 @@ DOWNSHIFT_INLINE void close_sums(const ConvTask& task, int channel, Vec (&sum)[V
         DOWNSHIFT_UNROLL
         for (int v = 0; v < V; ++v) sum[v] = larger(sum[v], Vec{});
     } else if (task.activation != Activation::none) {
-        for (int v = 0; v < V; ++v) sum[v] = activated(sum[v], task.activation);
+        // The loop that is not unrolled works on a copy: only what it indexes has to live in memory.
+        Vec value[V];
+        DOWNSHIFT_UNROLL
+        for (int v = 0; v < V; ++v) value[v] = sum[v];
+        for (int v = 0; v < V; ++v) value[v] = activated(value[v], task.activation);
+        DOWNSHIFT_UNROLL
+        for (int v = 0; v < V; ++v) sum[v] = value[v];
     }
     float* output = task.output + std::size_t(channel) * task.output_plane;
     if (task.vectors >= V) {
@@ -211,8 +217,9 @@ void convolve(const ConvTask& task) {
                 offsets += count;
             }
             if (section.closes) {
-                for (int r = 0; r < R && channel + r < task.output_channels; ++r)
-                    close_sums<V>(task, channel + r, sum[r]);
+                DOWNSHIFT_UNROLL
+                for (int r = 0; r < R; ++r)
+                    if (channel + r < task.output_channels) close_sums<V>(task, channel + r, sum[r]);
             } else {
                 store_partial<V, R>(partial, sum);
             }

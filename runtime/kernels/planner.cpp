@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "cache.hpp"
 #include "steps.hpp"
 
 namespace downshift {
@@ -14,7 +15,6 @@ namespace {
 constexpr int farthest_column = 3;          // columns a kernel can move a result sideways
 constexpr int slack_vectors = 32;           // a tile that ends outside the map still reads its V vectors
 constexpr double most_waste = 0.35;         // zeros among the stored weights at which sharing positions still pays
-constexpr std::size_t l1_bytes = 36 * 1024; // what the source planes of a block may take of the L1 cache
 
 int floor_divide(int value, int divisor) {
     return value >= 0 ? value / divisor : -((-value + divisor - 1) / divisor);
@@ -368,7 +368,8 @@ private:
         const int rows_between = reach.dy.back() - reach.dy.front();
         const int touched = reach.output.rows > 1 ? vectors * std::min(reach.output.rows, rows_between + 1)
                                                   : vectors + rows_between * reach.output.per_row;
-        const int most = std::max(1, int(l1_bytes) / (touched * isa_.lanes * 4));
+        // The rest of the cache is for the stream, partial sums and results that pass through.
+        const int most = std::max(1, int(l1_data_bytes() / 4 * 3) / (touched * isa_.lanes * 4));
         const int blocks = (planes + most - 1) / most;
         return (planes + blocks - 1) / blocks;
     }

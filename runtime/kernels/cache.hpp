@@ -1,0 +1,10 @@
+// The machine's caches.
+#pragma once
+#include <cstddef>
+
+namespace downshift {
+
+// Bytes of a core's L1 data cache; 32 KiB where the machine does not say.
+std::size_t l1_data_bytes();
+
+}  // namespace downshift
