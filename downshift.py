@@ -361,6 +361,11 @@ def serve(
     port: Annotated[int | None, _option("Port to listen on; 0 takes a free one.", "8000")] = None,
     threads: Threads = None,
     metrics_port: Annotated[int | None, _option("A port for /metrics alone.", "none")] = None,
+    access_log: Annotated[
+        str | None, _option("A file for one line of JSON a request; - is standard output.", "none")
+    ] = None,
+    log_json: Annotated[bool, _option("Write the server's log as JSON, too.", False, "--log-json")] = False,
+    otel: Annotated[bool, _option("Send OpenTelemetry spans (downshift[otel]).", False, "--otel")] = False,
     repository: Annotated[
         Path | None, _option("A folder whose models may be loaded over HTTP; without MODEL, all are.", "none")
     ] = None,
@@ -378,6 +383,9 @@ def serve(
         port=port,
         threads=threads,
         metrics_port=metrics_port,
+        access_log=access_log,
+        log_json=log_json or None,
+        otel=otel or None,
         repository=repository,
         watch=watch or None,
         admin_keys_file=admin_keys_file,

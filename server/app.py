@@ -21,6 +21,7 @@ from server.page import assets, page_router
 from server.predict import predict_router
 from server.repository import Repository
 from server.settings import Settings
+from server.trail import Trails
 from server.triton_metrics import TritonMetrics
 from server.v2 import v2_router
 
@@ -36,17 +37,24 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    catalog: Catalog, metrics: Metrics, settings: Settings, repository: Repository | None = None
+    catalog: Catalog,
+    metrics: Metrics,
+    settings: Settings,
+    repository: Repository | None = None,
+    trails: Trails | None = None,
 ) -> FastAPI:
     """The server's application; it closes the catalog's models when it shuts down.
 
-    repository: what may replace the catalog's models; by default nothing can.
+    repository: what may replace the catalog's models; by default nothing can. trails: who keeps what requests
+    leave behind; by default nobody.
     """
     decoders = Decoders(settings.decode_queue)
     feed = Feed(catalog, metrics.history, settings.max_streams)
+    kept = trails or Trails()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        kept.start()
         ticking = asyncio.create_task(feed.run())
         if repository is None:
             yield
@@ -57,6 +65,7 @@ def create_app(
         ticking.cancel()
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.close()
+        await asyncio.to_thread(kept.close)
 
     metrics.registry.register(MachineMetrics(catalog))
     metrics.registry.register(TritonMetrics(catalog))
@@ -69,7 +78,7 @@ def create_app(
         redoc_url=None,
         responses=_ERRORS,
     )
-    app.add_middleware(Boundary)
+    app.add_middleware(Boundary, trails=kept)
     app.add_exception_handler(HTTPException, http_error)
     app.include_router(v2_router(catalog, metrics, settings, version))
     app.include_router(predict_router(catalog, metrics, settings, decoders))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from server.arrival import stamp
+from server.arrival import arrival, stamp
 from server.errors import retry_after, status_of
+from server.trail import begin, over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from server.trail import Trails
 
 log = logging.getLogger("downshift.server")
 
@@ -34,16 +36,17 @@ class Json(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def error_response(error: Exception) -> Response:
-    """The response for an error: its own text if `STATUS` lists it, else a 500 with a request id."""
+def error_response(error: Exception, request_id: str) -> Response:
+    """The response for an error: its own text if `STATUS` lists it, else a 500 with the request's id."""
     status = status_of(error)
     if status is None:
-        request_id = uuid4().hex
-        log.error("request %s failed", request_id, exc_info=error)
+        log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
         text = f"internal error; the server's log has it under request id {request_id}"
-        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, text, {"X-Request-Id": request_id})
+        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, text, {})
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.__cause__ is not None:
-        log.error("%s", error, exc_info=error)
+        log.error(
+            "request %s failed: %s", request_id, error, exc_info=error, extra={"request_id": request_id}
+        )
     after = retry_after(error)
     return _error(status, str(error), {} if after is None else {"Retry-After": str(after)})
 
@@ -57,10 +60,14 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 
 class Boundary:
-    """ASGI middleware: nothing passes it but responses."""
+    """ASGI middleware: nothing passes it but responses, each with its request's id.
 
-    def __init__(self, app: ASGIApp) -> None:
+    What a request leaves behind goes to `trails`.
+    """
+
+    def __init__(self, app: ASGIApp, trails: Trails) -> None:
         self._app = app
+        self._trails = trails
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and answer for whoever fails on it."""
@@ -68,11 +75,17 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         stamp(scope)
+        trail = begin(scope, arrival(scope))
         started = False
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = True
+            if started:
+                trail.sent += len(message.get("body", b""))
+            else:
+                started = True
+                trail.status = message["status"]
+                message["headers"] = [*message["headers"], *trail.identity.headers]
             await send(message)
 
         try:
@@ -80,7 +93,11 @@ class Boundary:
         except Exception as error:
             if started:
                 raise
-            await error_response(error)(scope, receive, send)
+            await error_response(error, trail.identity.request_id)(scope, receive, watched)
+        finally:
+            if self._trails.wanted:
+                over(trail, scope)
+                self._trails.add(trail)
 
 
 def _error(status: int, text: str, headers: Mapping[str, str]) -> Response:

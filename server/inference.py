@@ -14,6 +14,7 @@ from server.arrival import arrival
 from server.errors import ClientGone, NotReady, ServerFault
 from server.metrics import INVALID, SHED
 from server.report import Report
+from server.trail import trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,14 +72,18 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     client hung up.
     """
     began = arrival(request.scope)
+    noted = trail(request.scope)
     budget = demand.budget
     metrics.granted(budget)
     deadline = budget.deadline(began)
+    noted.asked(model.name, None if deadline is None else budget.seconds)
     query = Query(inputs, deadline, demand.subnet, demand.min_accuracy, demand.priority)
     answer = await outcome(model.backend.submit(query), request.receive)
     now = time.monotonic()
-    metrics.answered(answer.subnet.name, now - began)
-    return Report(answer, budget, now - began, None if deadline is None else deadline - now)
+    metrics.answered(answer.subnet.name, now - began, noted.identity.trace)
+    report = Report(answer, budget, now - began, None if deadline is None else deadline - now)
+    noted.answered(report)
+    return report
 
 
 async def outcome(future: Future[T], receive: Receive) -> T:

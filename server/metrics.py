@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runtime.request import Request
     from server.budget import Budget
     from server.catalog import Backend
+    from server.identity import Trace
 
 NO_SUBNET = "none"
 SHED, INVALID = "shed", "invalid"
@@ -151,9 +152,10 @@ class Metrics:
         for label in budget.malformed:
             self.budget_malformed.labels(label).inc()
 
-    def answered(self, subnet: str, seconds: float) -> None:
-        """An answer is on its way, this long after its request's first byte."""
-        self.duration.labels(subnet).observe(seconds)
+    def answered(self, subnet: str, seconds: float, trace: Trace | None = None) -> None:
+        """An answer is on its way, this long after its first byte; a sampled trace is its exemplar."""
+        exemplar = {"trace_id": trace.trace_id} if trace is not None and trace.sampled else None
+        self.duration.labels(subnet).observe(seconds, exemplar)
 
     def refused(self, outcome: str) -> None:
         """An inference request was refused before it was queued; `outcome` is one of `OUTCOMES`."""

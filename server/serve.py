@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from server.access_log import AccessLog
 from server.app import create_app
 from server.arrival import FirstByteProtocol
 from server.catalog import Catalog
 from server.console import progress_bar, ready_text
 from server.errors import BadSetting
+from server.json_log import log_as_json
 from server.loading import DeploymentLoad
 from server.metrics import Metrics
 from server.repository import Repository
 from server.settings import read_settings
 from server.source import Folder, read_sources
+from server.trail import Trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from server.settings import Settings
+    from server.trail import Sink
 
 CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
 METRICS_CONNECTIONS = 64  # on the metrics' own port
@@ -117,7 +121,10 @@ def run(*models: str | Path, **overrides: Any) -> None:
         folder=folder,
         drain_seconds=settings.drain_seconds,
     )
-    server = Server(create_app(catalog, metrics, settings, repository), catalog, settings)
+    trails = Trails(sinks(settings))
+    if settings.log_json:
+        log_as_json()
+    server = Server(create_app(catalog, metrics, settings, repository, trails), catalog, settings)
     with closing(listen(settings.host, settings.port)) as listener:
         address = url(listener)
 
@@ -134,6 +141,22 @@ def run(*models: str | Path, **overrides: Any) -> None:
         server.run(sockets=[listener])
     if loader.error is not None:
         raise loader.error
+
+
+def sinks(settings: Settings) -> list[Sink]:
+    """Where the settings want requests to be written; raises `BadSetting` where that cannot be."""
+    found: list[Sink] = []
+    if settings.access_log is not None:
+        found.append(AccessLog(settings.access_log))
+    if settings.otel:
+        try:
+            from server.spans import Spans  # noqa: PLC0415  an extra
+        except ImportError as error:
+            raise BadSetting(
+                f"OpenTelemetry is not installed ({error.name}): pip install 'downshift[otel]'"
+            ) from None
+        found.append(Spans())
+    return found
 
 
 def sample_picture(artifact: Path) -> Path:

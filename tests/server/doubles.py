@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from runtime.gpu import Gpu
+    from server.trail import Trails
 
 MODEL = "pets"
 LABELS = ("cat", "dog", "bird")
@@ -136,7 +137,11 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    backend: ScriptedBackend | None = None, *, ready: bool = True, **settings: Any
+    backend: ScriptedBackend | None = None,
+    *,
+    ready: bool = True,
+    trails: Trails | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """The application serving `backend` as model `pets`, and a client that calls it without a network."""
     backend = backend or ScriptedBackend()
@@ -145,7 +150,7 @@ async def serving(
         metrics.announce(MODEL, backend.manifest, [ENGINE])
         metrics.watch(backend)
         catalog.publish(MODEL, backend)
-    app = create_app(catalog, metrics, Settings(**settings))
+    app = create_app(catalog, metrics, Settings(**settings), trails=trails)
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -257,3 +257,14 @@ async def test_the_endpoint_speaks_prometheus() -> None:
     assert exposed.text.endswith("# EOF\n")
     assert 'downshift_budget_source_total{source="x-latency-budget-ms"} 1.0' in response.text
     assert 'downshift_request_duration_seconds_count{subnet="s50"} 1.0' in response.text
+
+
+async def test_a_sampled_trace_becomes_an_exemplar() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with serving() as served:
+        for flags in ("00", "01"):
+            headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-{flags}"}
+            await served.client.post("/v2/models/pets/infer", json=tensor(), headers=headers)
+            openmetrics = {"Accept": "application/openmetrics-text"}
+            text = (await served.client.get("/metrics", headers=openmetrics)).text
+            assert (f'# {{trace_id="{trace}"}}' in text) is (flags == "01")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -25,7 +26,7 @@ from server.app import create_app
 from server.catalog import Catalog
 from server.errors import BadSetting
 from server.metrics import Metrics
-from server.serve import Loader, Server, expose, listen, run, sample_picture, url
+from server.serve import Loader, Server, expose, listen, run, sample_picture, sinks, url
 from server.settings import Settings
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
@@ -168,6 +169,16 @@ def test_metrics_can_have_a_port_of_their_own() -> None:
         assert client.get("/v2").status_code == 404
 
 
+def test_the_settings_say_where_requests_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sinks(Settings()) == []
+    [log] = sinks(Settings(access_log=str(tmp_path / "log")))
+    assert str(log) == f"the access log {tmp_path / 'log'}"
+    log.close()
+    monkeypatch.setitem(sys.modules, "server.spans", None)  # as where the extra is not installed
+    with pytest.raises(BadSetting, match=r"OpenTelemetry is not installed .*downshift\[otel\]"):
+        sinks(Settings(otel=True))
+
+
 def test_the_url_can_be_opened() -> None:
     with listen("0.0.0.0", 0) as listener:
         assert url(listener) == f"http://localhost:{listener.getsockname()[1]}"
@@ -184,7 +195,7 @@ def test_the_sample_is_the_picture_beside_the_artifact(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from server.serve import run
-run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5)
+run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5, access_log=sys.argv[2] + ".log")
 loaded = {"torch", "torchvision"} & set(sys.modules)
 print("torch-free" if not loaded else loaded)
 """
@@ -259,6 +270,9 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
     rest = started.stdout.read() if started.stdout else ""
     assert started.wait(timeout=30) == 0
     assert rest.strip().endswith("torch-free")
+    lines = [json.loads(line) for line in (folder / "cache.log").read_text().splitlines()]
+    assert len({line["request_id"] for line in lines}) == len(lines) == len(artifact.manifest.names) + 5
+    assert [line["subnet"] for line in lines][: len(artifact.manifest.names)] == [*artifact.manifest.names]
 
 
 SEVERAL = """

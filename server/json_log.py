@@ -1,0 +1,36 @@
+"""The server's own log as JSON lines, each with the id of the request it is about."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import orjson
+
+
+class JsonFormatter(logging.Formatter):
+    """One line of JSON a record: time, level, logger, message, request_id, error (its traceback)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": getattr(record, "request_id", None),
+            "error": self.formatException(record.exc_info) if record.exc_info else None,
+        }
+        return orjson.dumps({name: value for name, value in fields.items() if value is not None}).decode()
+
+
+def log_as_json() -> logging.Handler:
+    """Write warnings and worse of the whole process to standard error as JSON lines, from now on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    return handler
