@@ -370,9 +370,14 @@ def serve(
         Path | None, _option("A folder whose models may be loaded over HTTP; without MODEL, all are.", "none")
     ] = None,
     watch: Annotated[bool, _option("Load a model again when its file changes.", False, "--watch")] = False,
+    api_keys_file: Annotated[
+        Path | None, _option("Keys, one a line, of those who may ask.", "everybody may")
+    ] = None,
     admin_keys_file: Annotated[
         Path | None, _option("Keys, one a line, with which models may be loaded and unloaded.", "none")
     ] = None,
+    ssl_certfile: Annotated[Path | None, _option("A PEM certificate: serve HTTPS.", "none")] = None,
+    ssl_keyfile: Annotated[Path | None, _option("Its PEM key.", "none")] = None,
 ) -> None:
     """Serve models over HTTP: every request gets the most accurate sub-net that fits its budget."""
     from server.serve import run
@@ -388,7 +393,10 @@ def serve(
         otel=otel or None,
         repository=repository,
         watch=watch or None,
+        api_keys_file=api_keys_file,
         admin_keys_file=admin_keys_file,
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
     )
 
 

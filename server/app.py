@@ -15,6 +15,7 @@ from server.catalog import Catalog
 from server.control import control_router
 from server.decoders import Decoders
 from server.events import Feed, events_router
+from server.guard import HEALTH, METRICS, Guard
 from server.machine_metrics import MachineMetrics
 from server.metrics import Metrics, software_version
 from server.page import assets, page_router
@@ -78,6 +79,9 @@ def create_app(
         redoc_url=None,
         responses=_ERRORS,
     )
+    if clients := settings.clients:
+        open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
+        app.add_middleware(Guard, keys=(clients, settings.admins), open_paths=open_paths)
     app.add_middleware(Boundary, trails=kept)
     app.add_exception_handler(HTTPException, http_error)
     app.include_router(v2_router(catalog, metrics, settings, version))

@@ -47,8 +47,12 @@ def error_response(error: Exception, request_id: str) -> Response:
         log.error(
             "request %s failed: %s", request_id, error, exc_info=error, extra={"request_id": request_id}
         )
-    after = retry_after(error)
-    return _error(status, str(error), {} if after is None else {"Retry-After": str(after)})
+    headers = {}
+    if (after := retry_after(error)) is not None:
+        headers["Retry-After"] = str(after)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer, Basic realm="downshift"'
+    return _error(status, str(error), headers)
 
 
 async def http_error(request: Request, error: Exception) -> Response:

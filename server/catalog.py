@@ -134,6 +134,11 @@ class Catalog:
         return not self._draining and all(model and model.backend.scheduler.serving for model in models)
 
     @property
+    def alive(self) -> bool:
+        """No model's execution thread has died; shutting down is not dying."""
+        return self._draining or all(model.backend.scheduler.serving for model in self.served)
+
+    @property
     def draining(self) -> bool:
         """The server is shutting down."""
         return self._draining

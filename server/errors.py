@@ -4,6 +4,7 @@
     ├── BadInput            a request that cannot be understood; the text names value and remedy
     ├── UnknownModel        a model or version this server does not hold
     ├── NotReady            the model is still being loaded and profiled
+    ├── Dead                this process will answer no more: it must be started again
     ├── LoadFailed          an artifact that is not fit to serve; what was served before goes on
     ├── Unauthorized        no key, or none of the right ones
     ├── Forbidden           what this server does for nobody, as it is set up
@@ -64,6 +65,13 @@ class NotReady(ServerFault):
     """The model is still being loaded and profiled; `retry_after` is in seconds."""
 
     retry_after = 2.0
+
+
+class Dead(ServerFault):
+    """A model's execution thread has ended by a defect; nothing in this process brings it back."""
+
+    def __init__(self) -> None:
+        super().__init__("a model's execution thread has died: restart this server, and read its log")
 
 
 class LoadFailed(ServerFault):
@@ -139,6 +147,7 @@ STATUS: Mapping[type[Exception], int] = {
     InvalidRequest: HTTPStatus.BAD_REQUEST,
     UnknownName: HTTPStatus.BAD_REQUEST,
     AccuracyUnavailable: HTTPStatus.BAD_REQUEST,
+    Dead: HTTPStatus.SERVICE_UNAVAILABLE,
     LoadFailed: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,14 @@ from prometheus_client import CollectorRegistry
 
 from server.access_log import AccessLog
 from server.app import create_app
-from server.arrival import FirstByteProtocol
 from server.catalog import Catalog
 from server.console import progress_bar, ready_text
 from server.errors import BadSetting
 from server.json_log import log_as_json
 from server.loading import DeploymentLoad
 from server.metrics import Metrics
+from server.probe import Probe
+from server.protocol import PatientProtocol
 from server.repository import Repository
 from server.settings import read_settings
 from server.source import Folder, read_sources
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
 METRICS_CONNECTIONS = 64  # on the metrics' own port
 _BACKLOG = 2048
+_OTHER_FILES = 256  # artifacts, the cache, the metrics' port, the event loop's own
 
 
 class Server(uvicorn.Server):
@@ -50,14 +54,24 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, catalog: Catalog, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
-            http=FirstByteProtocol,
+            http=partial(PatientProtocol, patience=settings.patience),  # type: ignore[arg-type]
+            ws="none",
             lifespan="on",
-            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
+            ssl_certfile=settings.ssl_certfile,
+            ssl_keyfile=settings.ssl_keyfile,
             timeout_graceful_shutdown=CLOSING_SECONDS,
             log_level="warning",
             access_log=False,
             server_header=False,
         )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            if not config.is_ssl:
+                raise
+            files = f"{settings.ssl_certfile} and {settings.ssl_keyfile or 'no key file'}"
+            raise BadSetting(f"TLS with {files}: {error.strerror or error}") from None
         super().__init__(config)
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
@@ -126,7 +140,7 @@ def run(*models: str | Path, **overrides: Any) -> None:
         log_as_json()
     server = Server(create_app(catalog, metrics, settings, repository, trails), catalog, settings)
     with closing(listen(settings.host, settings.port)) as listener:
-        address = url(listener)
+        address = url(listener, server.config.is_ssl)
 
         def load() -> None:
             texts: list[str] = []
@@ -135,7 +149,8 @@ def run(*models: str | Path, **overrides: Any) -> None:
             print(*texts, ready_text(address, sample_picture(sources[0].path)), sep="\n", flush=True)
 
         if settings.metrics_port is not None:
-            expose(metrics, settings.host, settings.metrics_port)
+            expose(catalog, metrics, settings.host, settings.metrics_port)
+        allow_files(settings.max_connections)
         loader = Loader(load, server)
         loader.start()
         server.run(sockets=[listener])
@@ -165,14 +180,14 @@ def sample_picture(artifact: Path) -> Path:
     return picture if picture.is_file() else Path("picture.jpg")
 
 
-def expose(metrics: Metrics, host: str, port: int) -> socket.socket:
-    """Serve the metrics from a loop and a port of their own; returns what listens there.
+def expose(catalog: Catalog, metrics: Metrics, host: str, port: int) -> socket.socket:
+    """Serve metrics and health from a loop and a port of their own; returns what listens there.
 
     The process that ends takes them along. Raises `BadSetting` when there can be no such port.
     """
     listener = listen(host, port, option="--metrics-port")
     config = uvicorn.Config(
-        metrics.exposition,
+        Probe(catalog, metrics.exposition),
         lifespan="off",
         limit_concurrency=METRICS_CONNECTIONS,
         log_level="warning",
@@ -184,6 +199,16 @@ def expose(metrics: Metrics, host: str, port: int) -> socket.socket:
         target=exporter.run, args=([listener],), name="downshift-metrics-port", daemon=True
     ).start()
     return listener
+
+
+def allow_files(connections: int) -> None:
+    """Raise this process's limit of open files, where it may, to what that many connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
@@ -200,9 +225,10 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     return listener
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, tls: bool = False) -> str:
     """Where a browser on this machine finds the server."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104  shown, not bound
         host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -11,6 +11,7 @@ from runtime.level import Thresholds
 from server.errors import BadSetting
 from server.image import MAX_PIXELS, MOST_PIXELS
 from server.keys import Keys, read_keys
+from server.protocol import Patience
 
 
 class Settings(BaseSettings):
@@ -33,7 +34,14 @@ class Settings(BaseSettings):
     watch: bool = Field(default=False, description="load an artifact again when its file changes")
     admin_keys: SecretStr = Field(default=SecretStr(""), description="who may load and unload models")
     admin_keys_file: Path | None = Field(default=None, description="one key a line")
-    metrics_port: int | None = Field(default=None, ge=0, le=65535, description="a port for /metrics alone")
+    api_keys: SecretStr = Field(default=SecretStr(""), description="who may ask; empty: everybody")
+    api_keys_file: Path | None = Field(default=None, description="one key a line")
+    keyed_metrics: bool = Field(default=False, description="/metrics needs a key, too")
+    ssl_certfile: Path | None = Field(default=None, description="PEM; HTTPS instead of HTTP")
+    ssl_keyfile: Path | None = Field(default=None, description="PEM; unless ssl_certfile holds it, too")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="a port for /metrics and the two health endpoints alone"
+    )
     access_log: str | None = Field(default=None, description="a file for a line a request; - = stdout")
     log_json: bool = Field(default=False, description="the server's own log as JSON lines")
     otel: bool = Field(default=False, description="send spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
@@ -56,12 +64,30 @@ class Settings(BaseSettings):
     load_hold_ms: float = Field(default=250.0, ge=0, allow_inf_nan=False, description="between two changes")
     max_connections: int = Field(default=4096, ge=1)
     max_streams: int = Field(default=32, ge=0, description="pages that may watch at once")
+    max_head_bytes: int = Field(default=32 * 1024, ge=1024, description="request line and headers")
+    head_seconds: float = Field(
+        default=10.0, gt=0, allow_inf_nan=False, description="for a request's first byte, and for its head"
+    )
+    body_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False, description="for a request's body")
+    keep_alive_seconds: float = Field(
+        default=75.0, gt=0, allow_inf_nan=False, description="a connection may be idle between two requests"
+    )
     drain_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
 
     @property
     def max_budget(self) -> float:
         """The largest latency budget honoured, and how long a request that names none may wait; seconds."""
         return self.max_budget_ms / 1e3
+
+    @property
+    def clients(self) -> Keys:
+        """Whose keys may ask anything; without any, everybody may. Raises `BadSetting`."""
+        return read_keys(self.api_keys.get_secret_value(), self.api_keys_file)
+
+    @property
+    def patience(self) -> Patience:
+        """How long a connection waits for its client, and how many there may be."""
+        return Patience(self.max_connections, self.max_head_bytes, self.head_seconds, self.body_seconds)
 
     @property
     def admins(self) -> Keys:

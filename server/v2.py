@@ -15,11 +15,12 @@ from server.catalog import Catalog, Model
 from server.compression import IDENTITY, SMALLEST, choose_encoding, deflate
 from server.demand import read_demand
 from server.description import model_config, model_metadata, server_metadata
-from server.errors import NotReady
 from server.infer_request import read_infer
 from server.infer_response import InferBody, write_infer
 from server.inference import admitted, counted, infer
 from server.metrics import Metrics
+from server.probe import live as live_now
+from server.probe import ready as ready_now
 from server.settings import Settings
 from server.statistics import model_stats
 
@@ -72,15 +73,13 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
 
     @router.get("/health/live")
     async def live() -> Response:
-        """The process answers."""
-        return Json({"live": True})
+        """The process answers, and every model's execution thread is alive."""
+        return Json(live_now(catalog))
 
     @router.get("/health/ready")
     async def ready() -> Response:
         """Every model is loaded and profiled, and the server is not shutting down."""
-        if not catalog.ready:
-            raise NotReady("the server is loading its models or shutting down: try again shortly")
-        return Json({"ready": True})
+        return Json(ready_now(catalog))
 
     @router.get("/models")
     async def models() -> Response:

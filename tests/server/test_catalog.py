@@ -105,6 +105,18 @@ def test_a_withdrawn_model_is_unknown_until_it_is_published_again() -> None:
     assert (catalog.get().name, catalog.get().version) == ("a", "2")
 
 
+def test_it_is_dead_when_an_execution_thread_has_ended_by_itself() -> None:
+    catalog, backend = Catalog(["a"]), ScriptedBackend()
+    assert catalog.alive
+    catalog.publish("a", backend)
+    assert catalog.alive
+    backend.scheduler.serving = False
+    assert not catalog.alive
+    assert not catalog.ready
+    catalog.drain()
+    assert catalog.alive
+
+
 def test_a_model_nobody_announced_can_be_published() -> None:
     catalog = Catalog(["a"])
     catalog.publish("a", ScriptedBackend())

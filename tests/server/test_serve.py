@@ -161,12 +161,19 @@ def test_metrics_can_have_a_port_of_their_own() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadSetting, match=f"127.0.0.1 port {port} .*another with --metrics-port"):
-            expose(Metrics(CollectorRegistry()), "127.0.0.1", port)
-    address = url(expose(Metrics(CollectorRegistry()), "127.0.0.1", 0))
+            expose(Catalog(), Metrics(CollectorRegistry()), "127.0.0.1", port)
+    catalog, backend = Catalog([MODEL]), ScriptedBackend()
+    address = url(expose(catalog, Metrics(CollectorRegistry()), "127.0.0.1", 0))
     with httpx2.Client(base_url=address, trust_env=False) as client:
         wait_for(lambda: client.get("/metrics").status_code == 200)
         assert "downshift_build_info{" in client.get("/metrics").text
         assert client.get("/v2").status_code == 404
+        assert client.get("/v2/health/live").json() == {"live": True}
+        assert client.get("/v2/health/ready").status_code == 503
+        catalog.publish(MODEL, backend)
+        assert client.get("/v2/health/ready").json() == {"ready": True}
+        backend.scheduler.serving = False
+        assert client.get("/v2/health/live").status_code == 503
 
 
 def test_the_settings_say_where_requests_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

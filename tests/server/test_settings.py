@@ -7,6 +7,7 @@ import pytest
 from runtime.core import Limits
 from runtime.level import Thresholds
 from server.errors import BadSetting
+from server.protocol import Patience
 from server.settings import read_settings
 
 
@@ -68,3 +69,19 @@ def test_a_setting_that_cannot_be_is_named(
     monkeypatch.setenv(f"DOWNSHIFT_{name}", value)
     with pytest.raises(BadSetting, match=sentence):
         read_settings()
+
+
+def test_a_connection_is_bounded_as_the_operator_says() -> None:
+    assert read_settings().patience == Patience()
+    chosen = read_settings(max_connections=7, max_head_bytes=2048, head_seconds=1.5, body_seconds=2.5)
+    assert chosen.patience == Patience(7, 2048, 1.5, 2.5)
+
+
+def test_keys_come_from_text_and_file_and_are_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("of-a-client\n")
+    settings = read_settings(api_keys_file=tmp_path / "keys", admin_keys="of-an-admin")
+    assert settings.clients.accept(["of-a-client"])
+    assert settings.admins.accept(["of-an-admin"])
+    assert not settings.admins.accept(["of-a-client"])
+    assert "of-an-admin" not in repr(settings)
+    assert not read_settings().clients
