@@ -38,7 +38,7 @@ import sys
 from server.serve import run
 run(sys.argv[1], port=int(sys.argv[3]), threads=1, cache_dir=sys.argv[2], drain_seconds=5)
 """
-_NAME = re.compile(r"(?<![\w:])(?:[a-z_]+:)?(?:downshift|nv)_[a-z0-9_:]+|(?<![\w:])[a-z_]*:[a-z0-9_:]+")
+_NAME = re.compile(r"(?<![\w:])(?:[a-z_]+:)?(?:downshift|nv)_[a-z0-9_:]+|(?<![\w:])[a-z_]+:[a-z_][a-z0-9_:]*")
 
 
 def tool(name: str) -> str:
@@ -93,11 +93,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any
 
 
 @contextmanager
-def server(artifact: Path, cache: Path) -> Iterator[httpx2.Client]:
-    """A server process of that artifact, ready, and a client for it."""
+def server(artifact: Path, cache: Path, **variables: str) -> Iterator[httpx2.Client]:
+    """A server process of that artifact, ready, and a client for it; variables: more of its environment."""
     with listen("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
+    environment |= variables
     command = [sys.executable, "-c", _SERVER, str(artifact), str(cache), str(port)]
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, cwd=ROOT) as process,
