@@ -89,15 +89,17 @@ class Boundary:
             else:
                 started = True
                 trail.status = message["status"]
-                message["headers"] = [*message["headers"], *trail.identity.headers]
+                message["headers"] = [*message.get("headers", ()), *trail.identity.headers]
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
+            request_id = trail.identity.request_id
             if started:
+                log.error("request %s broke off in its answer", request_id, extra={"request_id": request_id})
                 raise
-            await error_response(error, trail.identity.request_id)(scope, receive, watched)
+            await error_response(error, request_id)(scope, receive, watched)
         finally:
             if self._trails.wanted:
                 over(trail, scope)
