@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from server.exposition import OPENMETRICS, PLAIN, SHARE, Exposition, choose
+from tests.server.doubles import serving, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,20 @@ def test_one_who_gives_up_takes_nothing_from_the_others(gate: Gate) -> None:
         return bytes((await staying).body)
 
     assert b"reads 1.0" in asyncio.run(scene())
+
+
+async def test_a_scrape_that_takes_long_holds_up_nobody() -> None:
+    gate = Gate()
+    gate.open.set()
+    async with serving() as served:
+        served.metrics.registry.register(gate)
+        gate.open.clear()
+        scraping = asyncio.ensure_future(served.client.get("/metrics"))
+        await asyncio.to_thread(gate.entered.wait, 10)
+        assert (await served.client.post("/v2/models/pets/infer", json=tensor())).status_code == 200
+        assert not scraping.done()
+        gate.open.set()
+        assert "reads" in (await scraping).text
 
 
 def test_the_thread_rests_in_proportion_to_its_work(gate: Gate) -> None:
