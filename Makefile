@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-policies bench-engines bench-server clean
+.PHONY: help demo test check browser bench bench-policies bench-engines bench-server clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -50,6 +50,8 @@ bench-server: $(VENV)/.everything $(rivals) ## what serving costs, beside LitSer
 	@for network in $(SERVED); do $(bin)/python -m benchmarks.server_overhead $$network; \
 	  $(bin)/python -m benchmarks.server_throughput $$network --environments $(VENV)/.servers; done
 
+browser: $(VENV)/.browser ## install what the tests of the page need: Chromium (as root on Debian), and axe-core (with npm)
+
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -93,3 +95,14 @@ $(VENV)/.everything: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift with training and development tools into $(VENV) (once) ..."
 	@$(install) --editable '.[train,dev]'
 	@touch $(VENV)/.serving $@
+
+# Where either cannot be had, the tests that need it are skipped and say so.
+$(VENV)/.browser: | $(VENV)/bin/python
+	@if ! command -v chromedriver >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium (once) ..."; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
+	    chromium chromium-driver; } >/dev/null || echo "Chromium cannot be installed here"; fi
+	@if command -v npm >/dev/null; then tarball=$$(npm pack --silent axe-core@4 --pack-destination $(VENV)) \
+	  && tar -xzf $(VENV)/$$tarball -C $(VENV) --strip-components=1 package/axe.min.js && rm $(VENV)/$$tarball \
+	  || echo "axe-core cannot be fetched here"; fi
+	@touch $@

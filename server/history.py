@@ -88,7 +88,7 @@ class History:
     def refused(self, model: str, error: Exception) -> None:
         """Count a request that was not accepted; one that could not be understood is none of the model's."""
         if isinstance(error, DeadlineImpossible | DeadlineExpired):
-            self.ended(model, Outcome.EXPIRED)
+            self.ended(model, Outcome.EXPIRED.value)
         elif isinstance(error, Shed | Draining):
             self.ended(model, SHED)
 

@@ -13,15 +13,29 @@ from server.catalog import Catalog, Model
 
 FOLDER = Path(__file__).parent / "static"
 _POLICY = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
 }
 
 
+class Assets(StaticFiles):
+    """Files that a browser asks about every time, so that a newer server is never shown by an older page."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        """The file, or that it has not changed."""
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def assets() -> StaticFiles:
     """What the page loads; all of it is in this package."""
-    return StaticFiles(directory=FOLDER)
+    return Assets(directory=FOLDER)
 
 
 def page_router(catalog: Catalog) -> APIRouter:
@@ -30,7 +44,7 @@ def page_router(catalog: Catalog) -> APIRouter:
 
     @router.get("/", include_in_schema=False)
     async def page() -> Response:
-        """The try-it page."""
+        """The page: live figures, a panel to try the models, their sub-nets."""
         return FileResponse(FOLDER / "index.html", headers=_POLICY)
 
     @router.get("/subnets")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from runtime.errors import (
@@ -85,7 +86,7 @@ def test_refusals_at_the_door_are_counted(error: Exception, outcomes: dict[str, 
     past = Past()
     past.events.rejected(REQUEST, error)
     past.time = 101.0
-    assert past.history.since(99)[0]["models"]["pets"]["outcomes"] == outcomes
+    assert orjson.loads(orjson.dumps(past.history.since(99)))[0]["models"]["pets"]["outcomes"] == outcomes
 
 
 def test_what_cannot_be_understood_is_none_of_the_model_s() -> None:

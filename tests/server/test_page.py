@@ -7,7 +7,7 @@ import pytest
 from server import page
 from tests.server.doubles import serving
 
-ASSETS = ("page.js", "samples.js", "page.css", "icon.svg")
+ASSETS = tuple(sorted(path.name for path in page.FOLDER.iterdir() if path.name != "index.html"))
 
 
 async def test_the_page_and_its_assets_come_from_the_package() -> None:
@@ -15,9 +15,10 @@ async def test_the_page_and_its_assets_come_from_the_package() -> None:
         response = await served.client.get("/")
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/html")
-        assert "default-src 'self'" in response.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'" in response.headers["content-security-policy"]
         for asset in ASSETS:
-            assert (await served.client.get(f"/static/{asset}")).status_code == 200
+            found = await served.client.get(f"/static/{asset}")
+            assert (found.status_code, found.headers["cache-control"]) == (200, "no-cache")
 
 
 @pytest.mark.parametrize("asset", ["index.html", *ASSETS])
