@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check browser bench bench-policies bench-engines bench-server clean
+.PHONY: help demo test clients check browser bench bench-policies bench-engines bench-server clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +26,7 @@ help: ## list the targets
 demo: $(VENV)/.serving ## profile the bundled network on this machine and serve it (PORT=8000, MODEL=path)
 	@exec $(bin)/downshift serve $(MODEL) --port $(PORT)
 
-test: $(VENV)/.everything $(VENV)/.debian ## run every test (JOBS=2 at once)
+test: $(VENV)/.everything $(VENV)/.debian clients ## run every test (JOBS=2 at once)
 	@OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(VENV)/.everything ## formatting, lint, types and import direction
@@ -49,6 +49,8 @@ bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine
 bench-server: $(VENV)/.everything $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
 	@for network in $(SERVED); do $(bin)/python -m benchmarks.server_overhead $$network; \
 	  $(bin)/python -m benchmarks.server_throughput $$network --environments $(VENV)/.servers; done
+
+clients: $(VENV)/.clients/.complete ## install the V2 clients that tests run, each into an environment of its own
 
 browser: $(VENV)/.browser ## install what the tests of the page need: Chromium (as root on Debian), and axe-core (with npm)
 
@@ -85,6 +87,10 @@ $(VENV)/.debian: | $(VENV)/bin/python
 	    || echo "warning: $(debian) cannot be installed, see $@.log; their tests are skipped" >&2; \
 	fi
 	@touch $@
+
+$(VENV)/.clients/.complete: $(wildcard tests/server/clients/*.sh tests/server/clients/*.txt) | $(VENV)/bin/python
+	@echo "Installing the V2 clients that the tests run (once) ..."
+	@tests/server/clients/install.sh $(@D) && touch $@ || echo "Without them their tests are skipped."
 
 $(VENV)/.serving: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift into $(VENV), without torch (once) ..."

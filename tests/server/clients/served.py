@@ -1,0 +1,80 @@
+"""A server of the tiny artifact in a process of its own, and programs that run against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from models.artifact import write
+from tests.models.tiny_artifact import tiny_artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENTS = Path(sys.prefix) / ".clients"
+SCRIPTS = Path(__file__).parent / "scripts"
+MODEL = "tiny"
+_SERVER = """
+import sys
+from server.serve import run
+run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5)
+"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """`host:port` of a server that is ready; `folder` is for its files."""
+    write(folder / f"{MODEL}.onnx", tiny_artifact())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER, str(folder / f"{MODEL}.onnx"), str(folder / "cache")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.match(r"Open:\s+http://(\S+)", line):
+                    yield found[1]
+                    break
+            else:
+                pytest.fail("the server ended before it was ready")
+        finally:
+            process.kill()
+
+
+def client(name: str, program: str) -> Path:
+    """A program of a client's environment; skips the test where that is not installed."""
+    if not (CLIENTS / name / ".complete").exists():
+        pytest.skip(f"{name} is not installed: `make test` installs it where it can be had")
+    return CLIENTS / name / program
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """What the command prints; fails with what it complains about unless it succeeds."""
+    ended = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={"PATH": os.environ.get("PATH", ""), "HOME": os.environ.get("HOME", "/"), **environment},
+    )
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+def seen(script: str, name: str, address: str) -> dict[str, Any]:
+    """What the script, run by that client's own Python, says it saw of the server: its last line, JSON."""
+    output = run(client(name, "bin/python"), SCRIPTS / script, address, MODEL)
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
