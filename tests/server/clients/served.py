@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CLIENTS = Path(sys.prefix) / ".clients"
 SCRIPTS = Path(__file__).parent / "scripts"
 MODEL = "tiny"
+ADMIN_KEY = "the-key-of-whoever-runs-this-test"
 _SERVER = """
 import sys
 from server.serve import run
@@ -31,14 +32,15 @@ run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5)
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """`host:port` of a server that is ready; `folder` is for its files."""
+    """`host:port` of a server that is ready, and that obeys `ADMIN_KEY`; `folder` is for its files."""
     write(folder / f"{MODEL}.onnx", tiny_artifact())
+    (folder / "keys").write_text(ADMIN_KEY)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
     with subprocess.Popen(
         [sys.executable, "-c", _SERVER, str(folder / f"{MODEL}.onnx"), str(folder / "cache")],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment | {"DOWNSHIFT_ADMIN_KEYS_FILE": str(folder / "keys")},
     ) as process:
         try:
             assert process.stdout is not None
@@ -73,8 +75,8 @@ def run(*command: str | Path, **environment: str) -> str:
     return ended.stdout
 
 
-def seen(script: str, name: str, address: str) -> dict[str, Any]:
+def seen(script: str, name: str, address: str, *arguments: str) -> dict[str, Any]:
     """What the script, run by that client's own Python, says it saw of the server: its last line, JSON."""
-    output = run(client(name, "bin/python"), SCRIPTS / script, address, MODEL)
+    output = run(client(name, "bin/python"), SCRIPTS / script, address, MODEL, *arguments)
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found

@@ -100,7 +100,5 @@ seen = {
         "shared_memory": refusal(client.get_system_shared_memory_status),
     },
 }
-if "model_repository" in seen["server"]["extensions"]:
-    seen["repository"] = client.get_model_repository_index()
 client.close()
 print(json.dumps(seen))
