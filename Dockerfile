@@ -16,9 +16,10 @@ RUN python -m venv /opt/downshift \
  && /opt/downshift/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.11-slim
-RUN useradd --create-home --uid 10001 downshift
+# A volume mounted on /cache takes its owner along, and keeps profiles from one container to the next.
+RUN useradd --create-home --uid 10001 downshift && install --directory --owner=downshift /cache
 COPY --from=build /opt/downshift /opt/downshift
-ENV PATH=/opt/downshift/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/downshift/bin:$PATH PYTHONUNBUFFERED=1 DOWNSHIFT_CACHE_DIR=/cache
 USER downshift
 WORKDIR /home/downshift
 EXPOSE 8000

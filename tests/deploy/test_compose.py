@@ -42,7 +42,10 @@ def test_the_server_is_set_up_as_its_settings_allow(monkeypatch: pytest.MonkeyPa
         assert field in Settings.model_fields
         monkeypatch.setenv(name, value)
     settings = Settings()
-    assert str(settings.cache_dir) in mounts("server")
+    dockerfile = (DEPLOY / server["build"] / "Dockerfile").read_text()
+    [cache] = mounts("server")
+    assert f"DOWNSHIFT_CACHE_DIR={cache}" in dockerfile
+    assert f"--owner=downshift {cache}" in dockerfile  # else the volume would be root's
     grace = float(server["stop_grace_period"].removesuffix("s"))
     assert grace > settings.drain_seconds
 
