@@ -124,9 +124,9 @@ class RealPrometheus:
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, **parameters: str) -> Any:
         """The data of another endpoint."""
-        answer = self._client.get(f"/api/v1/{path}").json()
+        answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "downshift.json").read_text())
 REQUESTS = 8
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 BEST, WORST = 0.875, 0.75
 
 
@@ -134,7 +136,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPrometheus
         until(lambda: len(found.query("downshift_ready == 1")) == 2, "both are scraped")
         for client in (one, other):
             for _ in range(REQUESTS):
-                assert client.post("/v2/models/tiny/infer", json=request).status_code == 200
+                answer = client.post("/v2/models/tiny/infer", json=request, headers={"traceparent": PARENT})
+                assert answer.status_code == 200
             client.post("/v2/models/tiny/infer", json=request, headers={"X-Latency-Budget-Ms": "0.00001"})
         counted = f'sum(downshift_requests_total{{outcome="ok"}}) == {2 * REQUESTS}'
         until(lambda: found.query(counted), "the requests of both processes are counted")
@@ -175,6 +178,14 @@ def figure(scraped: RealPrometheus, name: str) -> float:
     """A recorded figure, NaN while there is none."""
     samples = scraped.query(name)
     return value(samples) if samples else math.nan
+
+
+def test_a_slow_request_leads_to_its_trace(scraped: RealPrometheus) -> None:
+    found = scraped.get(
+        "query_exemplars", query="downshift_request_duration_seconds_bucket", start="0", end="9e9"
+    )
+    traces = {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+    assert traces == {TRACE}
 
 
 def test_no_rule_fails_in_a_real_prometheus(scraped: RealPrometheus) -> None:
