@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 
+from server.probe import Probe
 from server.settings import Settings
 from tests.deploy.monitoring import DEPLOY, documents, known, named
 from tests.server.doubles import serving
@@ -61,15 +63,16 @@ def test_kubernetes_own_kinds_are_as_its_schema_has_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(CONTAINERS))
 async def test_the_probes_ask_what_the_server_answers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     container = CONTAINERS[kind]
-    port = settings(container, monkeypatch).port
-    async with serving() as served:
-        for request in probes(container).values():
-            assert number(container, request["port"]) == port
-            assert (await served.client.get(request["path"])).status_code == 200
-    async with serving(ready=False) as loading:
-        for name, request in probes(container).items():
-            ready = (await loading.client.get(request["path"])).status_code == 200
-            assert ready is (name == "livenessProbe")
+    made = settings(container, monkeypatch)
+    for ready in (True, False):
+        async with serving(ready=ready) as served:
+            second = httpx2.ASGITransport(Probe(served.catalog, served.metrics.exposition))
+            async with httpx2.AsyncClient(transport=second, base_url="http://server") as prober:
+                ports = {made.port: served.client, made.metrics_port: prober}
+                for name, request in probes(container).items():
+                    client = ports[number(container, request["port"])]
+                    passed = (await client.get(request["path"])).status_code == 200
+                    assert passed is (ready or name == "livenessProbe")
 
 
 @pytest.mark.parametrize("kind", sorted(CONTAINERS))
