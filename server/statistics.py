@@ -144,6 +144,9 @@ class Statistics(Silent):
         except ClientGone:
             self._fail(Reason.CANCELED)
             raise
+        except Rejected:
+            self._fail(Reason.REJECTED)
+            raise
         except ServerFault:
             self._fail(Reason.OTHER)
             raise

@@ -15,7 +15,7 @@ from runtime.errors import (
 )
 from runtime.observer import Batch, Outcome, Settled
 from runtime.request import Request
-from server.errors import BadInput, ClientGone
+from server.errors import BadInput, ClientGone, DecodersBusy
 from server.statistics import Duration, Reason, Statistics, model_stats
 
 REQUEST = Request(np.zeros((2, 3, 2, 2), np.float32))
@@ -97,7 +97,13 @@ def test_a_refusal_at_the_door_is_one_failure(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(BadInput("what"), Reason.OTHER), (ClientGone("gone"), Reason.CANCELED)]
+    ("error", "reason"),
+    [
+        (BadInput("what"), Reason.OTHER),
+        (ClientGone("gone"), Reason.CANCELED),
+        (DecodersBusy(8), Reason.REJECTED),
+        (DeadlineExpired(0.1), Reason.REJECTED),
+    ],
 )
 def test_a_request_that_ends_while_it_is_read_is_one_failure(
     statistics: Statistics, error: Exception, reason: Reason
