@@ -105,8 +105,8 @@ export class Mix {
   }
 }
 
-// The next of 1, 2, 5, 10, 20, … at or above.
+// A round number at or above, whose half is round too.
 function ceiling(value) {
   const unit = 10 ** Math.floor(Math.log10(value));
-  return unit * [1, 2, 5, 10].find((step) => step * unit >= value);
+  return unit * [1, 1.2, 1.6, 2, 3, 4, 6, 8, 10].find((step) => step * unit >= value);
 }
