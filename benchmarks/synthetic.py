@@ -5,7 +5,7 @@ of d of its inputs and of its outputs, in multiples of 16, and layers of one wid
 
 Such an artifact is shaped like a trained one and runs at the speed of a trained one: sparsities per layer,
 BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, and says so: its provenance is
-`synthetic` and its accuracies are None.
+`synthetic` and its accuracies are None, or made up where a policy needs something to trade.
 """
 
 from __future__ import annotations
@@ -90,6 +90,15 @@ def synthetic(recipe: Recipe, *, classes: int, size: int | None = None, channels
     return unpack(pack(replace(artifact, manifest=manifest)))
 
 
+def with_accuracies(artifact: Artifact, ratios: Sequence[float]) -> Artifact:
+    """The artifact with these made-up accuracies, one for each sub-net, densest first."""
+    subnets = zip(artifact.manifest.subnets, ratios, strict=True)
+    manifest = replace(
+        artifact.manifest, subnets=tuple(replace(subnet, accuracy=ratio) for subnet, ratio in subnets)
+    )
+    return unpack(pack(replace(artifact, manifest=manifest)))
+
+
 def random_masks(count: int, densities: Sequence[float]) -> list[Tensor]:
     """Nested random masks of `count` weights, one for each of the descending densities."""
     return [masks[0] for masks in keep_nested([torch.rand(count)], [round(d * count) for d in densities])]
@@ -162,8 +171,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--size", type=int, help="side of the input images, by default the network's usual one"
     )
+    parser.add_argument(
+        "--accuracy", type=float, nargs="+", help="made-up ratios, one per sub-net, for policies to trade"
+    )
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
+    if chosen.accuracy is not None and len(chosen.accuracy) != len(chosen.sparsity):
+        parser.error(f"--accuracy gives {len(chosen.accuracy)} ratios for {len(chosen.sparsity)} sub-nets")
     channels = chosen.pattern == str(Channel())
     if channels and chosen.allocation != "uniform":
         parser.error("--pattern channel removes as much from every layer: leave --allocation out")
@@ -176,6 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             MasksChoice(allocation=chosen.allocation),
         )
         artifact = synthetic(recipe, classes=chosen.classes, size=chosen.size, channels=channels)
+        if chosen.accuracy is not None:
+            artifact = with_accuracies(artifact, chosen.accuracy)
         write(chosen.out, artifact)
     except (ModelsError, TrainerError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -47,6 +47,24 @@ def test_the_manifest_says_that_nothing_was_learned(artifact: Artifact) -> None:
     assert [subnet.accuracy for subnet in artifact.manifest.subnets] == [None] * 3
 
 
+def test_accuracies_may_be_made_up_and_the_manifest_still_says_that_nothing_was_learned(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model.onnx"
+    given = ["--out", str(path), "--sparsity", "0.5", "0.9", "--accuracy", "0.7", "0.6"]
+    assert main([*TINY, *given]) == 0
+    manifest = read(path).manifest
+    assert [subnet.accuracy for subnet in manifest.subnets] == [0.7, 0.6]
+    assert manifest.provenance.synthetic
+
+
+def test_as_many_accuracies_as_sub_nets_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*TINY, "--out", "x.onnx", "--sparsity", "0.5", "0.9", "--accuracy", "0.7"])
+    assert caught.value.code == 2
+    assert "--accuracy gives 1 ratios for 2 sub-nets" in capsys.readouterr().err
+
+
 def test_sub_nets_have_the_sparsities_that_were_asked_for_shared_out_by_erk(artifact: Artifact) -> None:
     assert artifact.manifest.names == ("s00", "s50", "s98")
     assert [subnet.sparsity for subnet in artifact.manifest.subnets] == pytest.approx(
