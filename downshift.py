@@ -232,31 +232,40 @@ def profile(
     remeasure: Annotated[
         bool, _option("Measure again even if a profile is kept.", False, "--remeasure")
     ] = False,
+    plot: Annotated[
+        Path | None, _option("A PNG of accuracy against latency; needs the train extra.", "none")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how long every sub-net takes on this machine, per engine and batch size."""
+    from runtime import pareto
     from runtime.preparation import Setup, prepare
     from server.console import progress_bar
 
     with progress_bar() as report:
         prepared = prepare(_artifact(model), Setup(threads=threads, remeasure=remeasure), report)
-    measurements = prepared.profile.measurements
+    measurements, dominated = prepared.profile.measurements, prepared.profile.dominated
+    if plot is not None:
+        pareto.draw(plot, prepared.profile)
     if as_json:
         typer.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
         return
     for reason in prepared.programs.skipped:
         typer.echo(f"note: {reason}", err=True)
     _table(
-        ("sub-net", "sparsity", "accuracy", "engine", "batch", "p50 ms", "p95 ms", "p99 ms", "chosen"),
+        ("sub-net", "sparsity", "accuracy", "engine", "batch", "p50 ms", "p95 ms", "p99 ms", "chosen", ""),
         (
             (
                 *(m.subnet, f"{m.sparsity:.4f}", _percent(m.accuracy), m.engine, str(m.batch_size)),
                 *(f"{seconds * 1e3:.3f}" for seconds in (m.p50, m.p95, m.p99)),
                 "yes" if m.chosen else "",
+                "dominated" if m.subnet in dominated else "",
             )
             for m in measurements
         ),
     )
+    for name in sorted(dominated):
+        typer.echo(f"{name} is dominated: another sub-net is at least as accurate and at least as fast")
 
 
 @app.command(epilog="Example: downshift predict model.onnx photo.jpg --budget-ms 5")
@@ -409,6 +418,10 @@ def _named(model: str) -> str | Path:
 def _profile(source: str, threads: int | None) -> Any:
     """The profile in that file or, of a model, the one kept for this machine or measured now."""
     if source.endswith(".json"):
+        if threads is not None:
+            raise typer.BadParameter(
+                f"--threads {threads} contradicts --profile {source}, which was measured: give one"
+            )
         from runtime.simulator.profile_file import read
 
         return read(Path(source))

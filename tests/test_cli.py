@@ -164,6 +164,12 @@ class TestProfile:
         shown = [row[5] for row in rows if row and re.fullmatch(r"s\d", row[0])]
         assert shown == [f"{row['p50'] * 1e3:.3f}" for row in kept]
 
+    def test_a_picture_needs_measured_accuracies(self, tmp_path: Path) -> None:
+        result = run("profile", "model.onnx", "--plot", str(tmp_path / "p.png"))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "no measured accuracy" in result.stderr
+        assert not list(tmp_path.iterdir())
+
 
 class TestPredict:
     def test_without_a_budget_the_densest_sub_net_answers(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import downshift
+from runtime import profile_json
 from tests.runtime.simulator.sample import two
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def test_all_policies_at_two_loads_leave_a_table_and_pictures(profile: str, tmp_
         (("--trace", TRACE, "--slo-ms", "0"), "--slo-ms 0.0: give milliseconds above 0"),
         (("--trace", TRACE, "--policy", "magic"), "unknown policy 'magic'"),
         (("--trace", TRACE, "--load", "0"), "loads '0': give numbers above 0"),
+        (("--trace", TRACE, "--threads", "2"), "--threads 2 contradicts --profile"),
+        (("--trace", TRACE, "--slo-ms", "nan"), "--slo-ms nan: give milliseconds above 0"),
+        (("--trace", "gamma:rate=9,seconds=1"), "cv2 is missing"),
+        (("--trace", "poisson:rate=-9,seconds=1"), "rate=-9 is out of range"),
         (("--trace", TRACE, "--executors", "0"), "'--executors': Input should be greater than or equal to 1"),
     ],
 )
@@ -69,6 +74,35 @@ def test_what_makes_no_sense_is_one_line_and_exit_code_2(
     assert err.startswith("error: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ("0.5\n0.25\n", "arrival 2 at 0.25 s is before the one ahead of it at 0.5 s; sort the trace by time"),
+        ("-1\n0.5\n", "arrival 1 is at -1 s; times start at 0 or later"),
+        ("0.5\nsoon\n", "line 2: 'soon' has no time or count in column 1; correct or remove the line"),
+        ("nan\n", "arrival 1 is at nan; give finite seconds"),
+        ("count\n3\n-1\n", "line 3: '-1' has no time or count"),
+        ("", "no arrivals in it"),
+    ],
+)
+def test_a_trace_that_cannot_be_is_one_line_and_exit_code_2(
+    profile: str, tmp_path: Path, times: str, message: str
+) -> None:
+    (tmp_path / "trace.txt").write_text(times)
+    code, out, err = simulate(profile, "--trace", str(tmp_path / "trace.txt"))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_a_profile_of_another_machine_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.json"
+    file.write_text(profile_json.dumps(two()))
+    code, out, err = simulate(str(file), "--trace", TRACE)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "another machine (cpu 'none'" in err
+    assert "run `downshift profile` on this one" in err
 
 
 def test_a_profile_that_is_none_is_refused(profile: str, tmp_path: Path) -> None:
