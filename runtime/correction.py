@@ -9,6 +9,7 @@ WINDOW = 0.5  # seconds a batch counts for
 MOST = 9  # batches that count
 FEWEST = 3  # below that many, one odd batch could mislead
 STEP = 1.25  # factors are powers of this, so that few profiles are ever built
+LITTLE, MUCH = STEP**-0.5, STEP**0.5  # between these the nearest power is 1
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,10 @@ class Correction:
 
     def after(self, now: float, ratio: float) -> Correction:
         """The correction once one more batch has ended."""
-        recent = [batch for batch in self.batches if batch[0] > now - WINDOW]
-        return Correction((*recent, (now, ratio))[-MOST:])
+        batches = self.batches
+        if batches and batches[0][0] <= now - WINDOW:
+            batches = tuple(batch for batch in batches if batch[0] > now - WINDOW)
+        return Correction((*batches[1 - MOST :], (now, ratio)))
 
     def stale(self, now: float) -> bool:
         """No batch counts any more: nothing is known but the profile."""
@@ -36,4 +39,6 @@ class Correction:
         if len(self.batches) < FEWEST:
             return 1.0
         ratio = sorted([ratio for _, ratio in self.batches])[len(self.batches) // 2]
-        return float(STEP ** round(math.log(ratio, STEP))) if ratio > 0.0 else 1.0
+        if ratio <= 0.0 or LITTLE < ratio < MUCH:
+            return 1.0
+        return float(STEP ** round(math.log(ratio, STEP)))

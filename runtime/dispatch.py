@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runtime.policy import Decision, Policy
     from runtime.profile import Profile
 
+FAIR = 0.5  # share of its budget that a request must be ready to spend on a batch it is part of
 W = TypeVar("W", bound=Waiting)
 
 
@@ -75,12 +76,25 @@ class Dispatch(Generic[W]):
         return None
 
     def give_up(self, now: float) -> list[W]:
-        """Take the items whose deadline nothing can meet any more from the head of the queue."""
+        """Take the items whose deadline nothing can meet any more from the head of the queue.
+
+        Where requests arrive faster than they could be answered one by one, those go as well whose slack is
+        too short for a batch of the size that this takes: serving each of them alone, at the cost of a whole
+        batch, would leave everyone behind them with as little slack, for as long as the load lasts (Nexus,
+        Shen et al., SOSP 2019, drops early for the same reason).
+        """
         queue, profile, hopeless = self.queue, self.profile, []
+        together = 0
         while queue:
             head = queue.head
-            if now + profile.soonest(head.candidates, head.examples) <= head.deadline:
-                break
+            left = head.deadline - now
+            if profile.soonest(head.candidates, head.examples) <= left:
+                together = together or self._batch_for_the_rate(now)
+                if together == 1 or queue.examples <= together:
+                    break
+                needed = profile.soonest(head.candidates, together)
+                if not left < needed <= FAIR * (head.deadline - head.arrival):
+                    break
             queue.remove(head)
             hopeless.append(head)
         return hopeless
@@ -100,9 +114,17 @@ class Dispatch(Generic[W]):
     def ran(self, subnet: str, examples: int, seconds: float, now: float) -> None:
         """A batch has been run until now and took that long: what learns from it, learns."""
         correction = self._correction.after(now, seconds / self._measured[subnet].typical(examples))
-        self._correction, self.profile = correction, self._corrected(correction.factor)
+        self._correction, factor = correction, correction.factor
+        self.profile = self._by_factor.get(factor) or self._corrected(factor)
         if self._learner is not None:
             self._learner = self.policy = self._learner.after(subnet, examples, seconds)
+
+    def _batch_for_the_rate(self, now: float) -> int:
+        """The smallest batch size that keeps up with the arrivals, or nearly as well as any."""
+        enough = self.profile.enough
+        if enough == 1:
+            return 1
+        return min(enough, self.profile.batch_for(self.arrivals.at(now) / self._executors))
 
     def _with_level(self, now: float, load: LoadSnapshot) -> LoadSnapshot:
         delay, most = now - self.queue.head.arrival, len(self.profile.names) - 1
@@ -111,6 +133,6 @@ class Dispatch(Generic[W]):
         return replace(load, level=self._level.level)
 
     def _corrected(self, factor: float) -> Profile:
-        if factor not in self._by_factor:
-            self._by_factor[factor] = self._measured.scaled(factor)
-        return self._by_factor[factor]
+        """The measured profile scaled by a factor that it has not been scaled by yet."""
+        profile = self._by_factor[factor] = self._measured.scaled(factor)
+        return profile

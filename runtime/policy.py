@@ -81,3 +81,17 @@ class LearningPolicy(Policy, Protocol):
     def after(self, subnet: str, examples: int, seconds: float) -> Self:
         """The policy to use from now on, a batch of that many examples having taken that long."""
         ...
+
+
+@runtime_checkable
+class WaitingPolicy(Policy, Protocol):
+    """A policy that may let an executor idle although requests wait, so that its batches become fuller.
+
+    The simulator honours it, to show what it is worth. The server's scheduler has no such timer: with
+    batches formed from whatever waits when an executor becomes free, waiting only ever lost (the committed
+    sweep has the figures of `downshift-waiting`).
+    """
+
+    def wait_until(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> float:
+        """Until when to wait for more; asked again at every arrival before that. Now means not at all."""
+        ...

@@ -7,9 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from models.errors import UnknownName
+from runtime import batching
 
 if TYPE_CHECKING:
+    from runtime.batching import Batch
     from runtime.machine import Machine
+
+
+ENOUGH = 0.9  # share of the largest throughput
 
 
 @dataclass(frozen=True)
@@ -131,15 +136,27 @@ class Profile:
             ),
         )
 
+    def batch_for(self, rate: float) -> int:
+        """The smallest measured batch in which that many examples a second can be answered; else the best."""
+        for capacity, size in self._capacities:
+            if capacity >= rate:
+                return size
+        return self._capacities[-1][1]
+
+    @cached_property
+    def enough(self) -> int:
+        """The smallest measured batch size that gives nearly all the throughput there is."""
+        return self.batch_for(ENOUGH * self._capacities[-1][0])
+
     def soonest(self, names: tuple[str, ...], examples: int) -> float:
         """p50 seconds of the fastest of the named sub-nets: sooner is not to be expected."""
-        if names == self.names and examples < len(self._least_p50):
+        if (names is self.names or names == self.names) and examples < len(self._least_p50):
             return self._least_p50[examples]
         return min(self[name].typical(examples) for name in names)
 
     def soonest_bound(self, names: tuple[str, ...], examples: int) -> float:
         """p99 seconds of the fastest of the named sub-nets: the least that may be promised."""
-        if names == self.names and examples < len(self._least_p99):
+        if (names is self.names or names == self.names) and examples < len(self._least_p99):
             return self._least_p99[examples]
         return min(self[name].bound(examples) for name in names)
 
@@ -149,6 +166,42 @@ class Profile:
             return self._by_name[name]
         except KeyError:
             raise UnknownName("sub-net", name, self.names) from None
+
+    def batches(self, name: str, head: int, queued: int) -> tuple[Batch, ...]:
+        """The batches of that sub-net worth running, ascending, for a head of that many examples."""
+        queued = min(queued, self.batch_sizes[-1])
+        key = name, head, queued
+        if (found := self._batches.get(key)) is None:
+            found = batching.worthwhile(self[name], head, queued, self.batch_sizes)
+            self._batches[key] = found
+        return found
+
+    def cheapest(self, names: tuple[str, ...], head: int, queued: int) -> tuple[Batch, ...]:
+        """The batches of these sub-nets that nothing beats in time and cost, the least cost first."""
+        queued = min(queued, self.batch_sizes[-1])
+        key = names, head, queued
+        if (found := self._cheapest.get(key)) is None:
+            subnets = [self[name] for name in names]
+            found = self._cheapest[key] = batching.cheapest(subnets, head, queued, self.batch_sizes)
+        return found
+
+    @cached_property
+    def _batches(self) -> dict[tuple[str, int, int], tuple[Batch, ...]]:
+        return {}
+
+    @cached_property
+    def _cheapest(self) -> dict[tuple[tuple[str, ...], int, int], tuple[Batch, ...]]:
+        return {}
+
+    @cached_property
+    def _capacities(self) -> tuple[tuple[float, int], ...]:
+        """Examples per second at each measured batch size that beats all smaller ones, ascending."""
+        found: list[tuple[float, int]] = []
+        for size in self.batch_sizes:
+            capacity = size / min(subnet.p50[size] for subnet in self.subnets)
+            if not found or capacity > found[-1][0]:
+                found.append((capacity, size))
+        return tuple(found)
 
     @cached_property
     def _least_p50(self) -> tuple[float, ...]:

@@ -25,7 +25,6 @@ class EdfQueue(Generic[W]):
     def __init__(self) -> None:
         self._items: list[W] = []
         self._keys: list[tuple[int, float, int]] = []  # sorted; the key of the item at the same index
-        self._key_of: dict[W, tuple[int, float, int]] = {}
         self._serial = count()
         self.examples = 0
 
@@ -52,18 +51,20 @@ class EdfQueue(Generic[W]):
             index = bisect_left(keys, key)
             keys.insert(index, key)
             self._items.insert(index, item)
-        self._key_of[item] = key
         self.examples += item.examples
 
     def remove(self, item: W) -> bool:
         """Take the item out; False when it was not waiting. Whoever gets True owns the item's outcome."""
-        key = self._key_of.pop(item, None)
-        if key is None:
-            return False
-        index = bisect_left(self._keys, key)
-        del self._keys[index], self._items[index]
-        self.examples -= item.examples
-        return True
+        items, keys = self._items, self._keys
+        same = (-item.priority, item.deadline)
+        index = bisect_left(keys, same)
+        while index < len(items) and keys[index][:2] == same:
+            if items[index] is item:
+                del keys[index], items[index]
+                self.examples -= item.examples
+                return True
+            index += 1
+        return False
 
     def claim(self, subnet: str, most: int) -> list[W]:
         """Take out the head and, in order, others `subnet` may answer: `most` examples, or a larger head.
@@ -104,7 +105,5 @@ class EdfQueue(Generic[W]):
     def _take_front(self, most: int) -> list[W]:
         claimed = self._items[:most]
         del self._items[:most], self._keys[:most]
-        for item in claimed:
-            del self._key_of[item]
         self.examples -= len(claimed)
         return claimed

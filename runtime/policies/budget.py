@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
     from runtime.load import LoadSnapshot
     from runtime.policy import QueueView, Reason, Waiting
-    from runtime.profile import Profile, SubnetLatency
+    from runtime.profile import Profile
 
 HORIZON = 4.0  # budgets ahead for which a burst is expected
-EXACT, TOLERANCE = 32, 0.1  # requests looked at exactly, and by how much those behind may be misjudged
-WORTHWHILE = 0.9  # a larger batch must cost an example at most this share of what a smaller one costs
+EXACT, TOLERANCE = 12, 0.2  # requests looked at exactly, and by how much those behind may be misjudged
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class BudgetPolicy:
     """
 
     margin: float = 0.001
-    reserve: float = 4.0
+    reserve: float = 3.5
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
         """The most accurate affordable sub-net; where nothing fits, the one that costs least."""
@@ -46,18 +45,21 @@ class BudgetPolicy:
         share = queue.executors * time_per_example(queue, self.margin, at_least=least)
         budget = head.deadline - head.arrival if head.budgeted else math.inf
         room = room_before_a_burst(budget, queue.examples, load, least, self.reserve)
-        sizes = _batch_sizes(head.examples, queue.examples, profile.batch_sizes)
         names = head.candidates
         if not head.budgeted:
             names = names[min(load.level, len(names) - 1) :]
         for name in names:
-            latency = profile[name]
-            size = _worthwhile_size(latency, sizes, slack)
-            seconds = latency.typical(size)
-            if size and seconds <= share * size and seconds - least * size <= room:
-                return Decision(name, size, _reason(head, name, slack, profile))
-        name, size = _cheapest(head, sizes, slack, profile)
-        return Decision(name, size, "pinned" if head.pinned else "fastest")
+            for batch in reversed(profile.batches(name, head.examples, queue.examples)):
+                if batch.bound <= slack:
+                    if batch.cost <= share and batch.typical - least * batch.size <= room:
+                        return Decision(name, batch.size, _reason(head, name, slack, profile))
+                    break
+        reason: Reason = "pinned" if head.pinned else "fastest"
+        for batch in profile.cheapest(head.candidates, head.examples, queue.examples):
+            if batch.bound <= slack:
+                return Decision(batch.subnet, batch.size, reason)
+        soonest = min(head.candidates, key=lambda name: profile[name].bound(head.examples))
+        return Decision(soonest, head.examples, reason)
 
 
 def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
@@ -109,43 +111,13 @@ def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float)
     number = 1
     while number <= count and share >= at_least:
         slack = waiting[number - 1].deadline - start
-        share = min(share, slack / number)
+        if slack < share * number:
+            share = slack / number
         if not 0.0 < share <= slack < math.inf:
             break
-        number = max(number, int(slack / share / (1.0 if number < EXACT else 1.0 - TOLERANCE))) + 1
+        further = int(slack / share if number < EXACT else slack / (share * (1.0 - TOLERANCE)))
+        number = further + 1 if further > number else number + 1
     return share
-
-
-def _batch_sizes(head: int, queued: int, measured: tuple[int, ...]) -> list[int]:
-    """Batch sizes to consider: the head alone, the measured ones the queue can fill, and all that waits."""
-    most = min(queued, measured[-1])
-    sizes = [head, *(size for size in measured if head < size < most)]
-    return [*sizes, most] if most > head else sizes
-
-
-def _worthwhile_size(latency: SubnetLatency, sizes: list[int], slack: float) -> int:
-    """The largest size within the slack at which batching pays; 0 when not even the head alone fits."""
-    best, cost = 0, math.inf
-    for size in sizes:
-        if latency.bound(size) > slack:
-            break
-        if latency.typical(size) < WORTHWHILE * cost * size:
-            best, cost = size, latency.typical(size) / size
-    return best
-
-
-def _cheapest(head: Waiting, sizes: list[int], slack: float, profile: Profile) -> tuple[str, int]:
-    """What costs the least time per example within the slack, else what answers the head soonest."""
-    choices = [
-        (profile[name].typical(size) / size, name, size)
-        for name in head.candidates
-        for size in sizes
-        if profile[name].bound(size) <= slack
-    ]
-    if choices:
-        _, name, size = min(choices)
-        return name, size
-    return min(head.candidates, key=lambda name: profile[name].bound(head.examples)), head.examples
 
 
 def _reason(head: Waiting, name: str, slack: float, profile: Profile) -> Reason:

@@ -11,6 +11,7 @@ from runtime.policies.fixed import FixedPolicy
 from runtime.policies.greedy import MaxAccuracy, MaxBatch
 from runtime.policies.infaas import Infaas
 from runtime.policies.model_switching import ModelSwitching
+from runtime.policies.proteus import Proteus
 from runtime.policies.ramsis import Ramsis
 from runtime.policies.slackfit import SlackFit
 
@@ -26,6 +27,8 @@ BUILDERS: Mapping[str, Callable[[Profile, float], Policy]] = {
     "ramsis": Ramsis.build,
     "infaas": lambda _profile, _slo: Infaas(),
     "model-switching": ModelSwitching.build,
+    "proteus": lambda profile, slo: Proteus(ModelSwitching.build(profile, slo)),
+    "downshift-waiting": lambda _profile, _slo: Proteus(BudgetPolicy(margin=0.0)),
     "max-accuracy": lambda _profile, _slo: MaxAccuracy(),
     "max-batch": lambda _profile, _slo: MaxBatch(),
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.dispatch import Dispatch
 from runtime.load import LoadSnapshot
-from runtime.policy import Waiting
+from runtime.policy import Waiting, WaitingPolicy
 from runtime.simulator.outcome import UNANSWERED, Outcome
 from runtime.simulator.service import ServiceTimes
 
@@ -26,7 +26,8 @@ class Scenario:
     """What all policies of a comparison have in common.
 
     slo: every request's latency budget, seconds. executors: how many batches run at once.
-    capacity: requests that may wait, per executor. seed: of the batches' durations.
+    capacity: requests that may wait, per executor. seed: of the batches' durations. subnet: the one that
+    every request pins. handover: seconds an executor is busy with a batch beyond what the profile says.
     """
 
     trace: Trace
@@ -35,6 +36,8 @@ class Scenario:
     executors: int = 1
     capacity: int = 1024
     seed: int = 0
+    subnet: str | None = None
+    handover: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +56,14 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     dispatch: Dispatch[Arrival] = Dispatch(
         profile, policy, capacity=scenario.capacity * scenario.executors, executors=scenario.executors
     )
-    queue, admit, candidates = dispatch.queue, dispatch.admit, profile.names
-    index_of = {name: index for index, name in enumerate(candidates)}
-    service = ServiceTimes(profile, scenario.seed)
+    queue, admit, give_up, arrivals = dispatch.queue, dispatch.admit, dispatch.give_up, dispatch.arrivals
+    candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
+    index_of = {name: index for index, name in enumerate(profile.names)}
+    draw, handover = ServiceTimes(profile, scenario.seed).draw, scenario.handover
     times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo, 0, -math.inf
-    answered_by = [UNANSWERED] * len(trace.times)
+    waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
+    count, alone = len(trace.times), scenario.executors == 1
+    answered_by = [UNANSWERED] * count
     batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
     # a heap of executors by when they become free: that time, who, when it was expected, and the batch run
     executors = [(-math.inf, who, -math.inf, "", 0, 0.0) for who in range(scenario.executors)]
@@ -70,24 +76,31 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
             upcoming += 1
         if examples:
             dispatch.ran(subnet, examples, seconds, now)
-        dispatch.give_up(now)
-        while not queue and upcoming < len(answered_by):  # idle until a request comes that can be served
+        give_up(now)
+        while not queue and upcoming < count:  # idle until a request comes that can be served
             now = times[upcoming]
             admit(Arrival(now, now + slo, 1, candidates, 0, True, upcoming), now, expected)
             upcoming += 1
         if not queue:
             break
-        busy = sum(executor[0] > now for executor in executors) if len(executors) > 1 else 0
-        arrivals = dispatch.arrivals
+        busy = 0 if alone else sum(executor[0] > now for executor in executors)
         load = LoadSnapshot(len(queue), busy, 0.0, arrivals.at(now), arrivals.burstiness)
+        if waits is not None:
+            until = waits(queue.view(now, scenario.executors), load, dispatch.profile)
+            if until > now:
+                heapreplace(executors, (min(until, times[upcoming]), who, now, "", 0, 0.0))
+                continue
         decision, claimed = dispatch.take(now, load)
         subnet, examples = decision.subnet, len(claimed)
-        seconds, index = service.draw(subnet, examples), index_of[subnet]
+        seconds, index = draw(subnet, examples) + handover, index_of[subnet]
         end = now + seconds
         for item in claimed:
             if end <= item.deadline:
                 answered_by[item.index] = index
         batches.append((now, index, examples, seconds))
-        expected = now + profile[subnet].typical(examples)
-        heapreplace(executors, (end, who, expected, subnet, examples, seconds))
+        expected = now + dispatch.profile[subnet].typical(examples)
+        if alone:
+            executors[0] = (end, who, expected, subnet, examples, seconds)
+        else:
+            heapreplace(executors, (end, who, expected, subnet, examples, seconds))
     return Outcome(trace, profile, np.array(answered_by, np.int16), np.array(batches).reshape(-1, 4))

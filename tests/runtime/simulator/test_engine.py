@@ -6,9 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.policies.fixed import FixedPolicy
+from runtime.policies.proteus import Proteus
 from runtime.policies.table import build, names
+from runtime.simulator.arrivals import Arrivals
 from runtime.simulator.engine import Scenario, simulate
 from runtime.simulator.outcome import UNANSWERED
+from runtime.simulator.synthetic import synthetic_profile
+from runtime.simulator.trace import Trace
 from tests.runtime.simulator.sample import trace, two
 
 S50, S90 = 0, 1
@@ -52,6 +56,38 @@ def test_a_late_answer_does_not_count() -> None:
 def test_a_full_queue_refuses() -> None:
     scenario = Scenario(trace(0.0, 0.0, 0.0, 0.0), two(), 1.0, capacity=2)
     assert answered(scenario).count(UNANSWERED) == 1, "one runs, two wait"
+
+
+def test_requests_may_all_pin_one_sub_net() -> None:
+    assert answered(Scenario(trace(0.0, 0.0), two(), 0.015, subnet="s50")) == [S50, UNANSWERED]
+    assert answered(Scenario(trace(0.0, 0.0), two(), 0.015)) == [S50, S90]
+
+
+def test_a_batch_may_keep_its_executor_busy_beyond_what_the_profile_says() -> None:
+    batches = simulate(Scenario(trace(0.0, 0.001), two(), 0.1, handover=0.002), FixedPolicy("s50")).batches
+    assert batches[:, 0].tolist() == pytest.approx([0.0, 0.012])
+
+
+def test_a_policy_that_waits_starts_when_its_head_must_or_its_largest_batch_is_full() -> None:
+    waiting = Proteus(FixedPolicy("s90"))
+    batches = simulate(Scenario(trace(0.0, 0.001, 0.5), two(), 0.1), waiting).batches
+    assert batches[:, 0].tolist() == pytest.approx([0.1 - 0.002, 0.5 + 0.1 - 0.001])
+    assert batches[:, 2].tolist() == [2.0, 1.0]
+    full = simulate(Scenario(trace(0.0, 0.001, 0.002, 0.003), two(), 0.1), waiting).batches
+    assert full[:, [0, 2]].tolist() == [[0.003, 4.0]]
+
+
+def test_under_more_load_than_single_answers_can_bear_batches_stay_large() -> None:
+    """Each alone takes 1 ms and eight take 1.35: once heads had no slack for more, none ever would again."""
+    subnets = (("s50", 0.5, 0.9, 0.010), ("s90", 0.9, 0.8, 0.001))
+    profile = synthetic_profile(subnets, batch_sizes=(1, 2, 4, 8), fixed=0.95)
+    arrivals = Arrivals(rate=4000.0, seconds=2.0, seed=3).times()
+    outcome = simulate(
+        Scenario(Trace("steady", arrivals, 2.0), profile, 0.005), build("downshift", profile, 0.005)
+    )
+    late = outcome.batches[outcome.batches[:, 0] > 0.5]
+    assert late[:, 2].mean() > 4.0
+    assert outcome.summary("downshift").attainment > 0.95
 
 
 times = st.lists(st.floats(0.0, 0.2), min_size=1, max_size=30).map(sorted)
