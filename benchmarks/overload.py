@@ -1,0 +1,267 @@
+"""The real server under more load than its densest sub-net can bear, and the simulator beside it.
+
+    python -m benchmarks.overload resnet50.onnx --loads 0.5 1 2 4 6 10
+
+The server is a process of its own with one inference thread; the load is open-loop, from another core, and
+latency counts from when a request was due. At every load the same arrivals are sent twice: free, so that the
+scheduler chooses, and pinned to the densest sub-net. Then the simulator replays them with the server's own
+profile. It knows nothing of HTTP and of Python, so what they take is measured on the server and given to it
+as two parameters: the median of what a request takes on the idle server beyond its inference, by which every
+budget is shorter; and what a batch takes on the saturated server between two inferences.
+
+Writes overload.json and overload.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import numpy as np
+
+from benchmarks.open_loop import OpenLoop
+from benchmarks.real_server import NoServer, RealServer, serving
+from models.errors import ModelsError
+from runtime.policies import BudgetPolicy
+from runtime.simulator.arrivals import Arrivals
+from runtime.simulator.comparison import capacity
+from runtime.simulator.engine import Scenario, simulate
+from runtime.simulator.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.open_loop import Record
+    from runtime.profile import Profile
+
+RESULTS = Path(__file__).parent / "results" / "serving"
+IMAGES, OK = 4, 200
+IDLE_REQUESTS, IDLE_GAP = 40, 0.1
+SATURATION, SATURATED_SECONDS = 8.0, 3.0
+_COMPUTED = re.compile(r"^downshift_compute_duration_seconds_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
+FREE, PINNED = "free", "pinned"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Ratios but for goodput, a second; accuracy is that of the artifact's manifest, None without answers."""
+
+    attainment: float
+    goodput: float
+    served_accuracy: float | None
+    subnets: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One load, in capacities of the densest sub-net: what the server did, and what the simulator says."""
+
+    load: float
+    requests: int
+    policy: str
+    served: Figures
+    simulated: Figures
+    sent_late_p99_ms: float
+
+    @property
+    def gap(self) -> float:
+        """How far the two attainments are apart."""
+        return abs(self.served.attainment - self.simulated.attainment)
+
+
+def overhead(server: RealServer) -> float:
+    """Median seconds that a request on the idle server takes beyond its inference."""
+    request = server.request(0, {"X-Latency-Budget-Ms": "5000"})
+    record = OpenLoop(server.url, [request]).drive(np.arange(IDLE_REQUESTS, dtype=np.float64) * IDLE_GAP)
+    return float(np.median(record.ended - record.sent - record.computed))
+
+
+def handover(server: RealServer, budget: float) -> float:
+    """Mean seconds between two inferences while requests always wait."""
+    times = Arrivals(SATURATION * capacity(server.profile), SATURATED_SECONDS).times()
+    request = server.request(0, {"X-Latency-Budget-Ms": f"{budget * 1e3:g}"})
+    seconds, batches = _computed(server)
+    record = OpenLoop(server.url, [request]).drive(times)
+    more_seconds, more_batches = _computed(server)
+    busy = float(record.ended[record.status == OK].max() - record.sent[0])
+    return max(0.0, (busy - (more_seconds - seconds)) / (more_batches - batches))
+
+
+def _computed(server: RealServer) -> tuple[float, int]:
+    """Seconds of inference so far, and in how many batches."""
+    with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310 - the server we started
+        found = _COMPUTED.findall(answer.read().decode())
+    total = {kind: sum(float(value) for name, value in found if name == kind) for kind in ("sum", "count")}
+    return total["sum"], int(total["count"])
+
+
+def measured(record: Record, profile: Profile, trace: Trace, budget: float) -> Figures:
+    """What the server did."""
+    answered = record.in_time(budget)
+    counts = {name: int((record.subnet[answered] == name).sum()) for name in profile.names}
+    return _figures(counts, len(answered), trace, profile)
+
+
+def simulated(scenario: Scenario) -> Figures:
+    """What the simulator makes of it, with the policy of the server."""
+    profile, outcome = scenario.profile, simulate(scenario, BudgetPolicy())
+    counts = {name: int((outcome.answered_by == index).sum()) for index, name in enumerate(profile.names)}
+    return _figures(counts, len(scenario.trace.times), scenario.trace, profile)
+
+
+def _figures(counts: dict[str, int], requests: int, trace: Trace, profile: Profile) -> Figures:
+    answers = sum(counts.values())
+    known = all(subnet.accuracy is not None for subnet in profile.subnets)
+    earned = sum(count * (profile[name].accuracy or 0.0) for name, count in counts.items())
+    return Figures(
+        attainment=answers / requests,
+        goodput=answers / trace.seconds,
+        served_accuracy=earned / answers if known and answers else None,
+        subnets={name: count / max(1, answers) for name, count in counts.items()},
+    )
+
+
+def measure(
+    server: RealServer, patterns: Sequence[tuple[float, Arrivals]], budget: float, costs: tuple[float, float]
+) -> list[Row]:
+    """Two rows for every load and its arrivals, in turn: free and pinned. costs: overhead and handover."""
+    granted = {"X-Latency-Budget-Ms": f"{budget * 1e3:g}"}
+    densest, (spent, between) = server.profile.names[0], costs
+    kinds: dict[str, tuple[dict[str, str], str | None]] = {
+        FREE: (granted, None),
+        PINNED: ({**granted, "X-Subnet": densest}, densest),
+    }
+    rows = []
+    for load, arrivals in patterns:
+        trace = Trace(f"gamma, cv2 {arrivals.cv2:g}", arrivals.times(), arrivals.seconds)
+        scenario = Scenario(trace, server.profile, budget - spent, seed=arrivals.seed, handover=between)
+        for kind, (headers, pinned) in kinds.items():
+            requests = [server.request(index, headers) for index in range(IMAGES)]
+            record = OpenLoop(server.url, requests).drive(trace.times)
+            row = Row(
+                load,
+                len(trace.times),
+                kind,
+                measured(record, server.profile, trace, budget),
+                simulated(replace(scenario, subnet=pinned)),
+                1e3 * float(np.quantile(np.minimum(record.sent - record.due, trace.seconds), 0.99)),
+            )
+            rows.append(row)
+            print(
+                f"load {load:4.1f} {kind:7} in time {row.served.attainment:.4f} "
+                f"(simulated {row.simulated.attainment:.4f}), goodput {row.served.goodput:7.1f}/s "
+                f"(simulated {row.simulated.goodput:7.1f}), sent late p99 {row.sent_late_p99_ms:.1f} ms",
+                flush=True,
+            )
+            time.sleep(1.0)  # what is left of this load must not count for the next
+    return rows
+
+
+def goals(rows: Sequence[Row]) -> dict[str, Any]:
+    """The figures that the goals are about."""
+    free = {row.load: row for row in rows if row.policy == FREE}
+    peak = max(row.served.goodput for row in free.values())
+    return {
+        "peak goodput": peak,
+        "goodput over peak, at each load": {
+            f"{load:g}": row.served.goodput / peak for load, row in free.items()
+        },
+        "largest gap to the simulator's attainment": {
+            kind: max(row.gap for row in rows if row.policy == kind) for kind in (FREE, PINNED)
+        },
+    }
+
+
+def draw(path: Path, rows: Sequence[Row]) -> None:
+    """The picture of attainment and goodput against load, server and simulator."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axis, field, label in zip(
+        figure.subplots(1, 2), ("attainment", "goodput"), ("answered in time", "goodput, 1/s"), strict=True
+    ):
+        for kind, colour in ((FREE, "tab:blue"), (PINNED, "tab:red")):
+            mine = [row for row in rows if row.policy == kind]
+            loads = [row.load for row in mine]
+            axis.plot(
+                loads,
+                [getattr(row.served, field) for row in mine],
+                "o-",
+                color=colour,
+                label=f"{kind}, server",
+            )
+            axis.plot(
+                loads,
+                [getattr(row.simulated, field) for row in mine],
+                "x--",
+                color=colour,
+                label=f"{kind}, simulator",
+            )
+        axis.set(xlabel="load, in capacities of the densest sub-net", ylabel=label)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overload",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("artifact", type=Path, help="a model.onnx, such as benchmarks.synthetic makes")
+    parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
+    parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0, 6.0, 10.0])
+    parser.add_argument("--budget-ms", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=8.0, help="at each load, free and pinned")
+    parser.add_argument("--cv2", type=float, default=1.0, help="burstiness: 1 is a Poisson process")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args(arguments)
+    try:
+        with serving(chosen.artifact, chosen.cache) as server:
+            unit, budget = capacity(server.profile), chosen.budget_ms / 1e3
+            spent, between = overhead(server), handover(server, budget)
+            print(f"overhead {spent * 1e3:.2f} ms a request, {between * 1e3:.2f} ms between two batches")
+            patterns = [
+                (load, Arrivals(load * unit, chosen.seconds, chosen.cv2, chosen.seed))
+                for load in chosen.loads
+            ]
+            rows = measure(server, patterns, budget, (spent, between))
+    except (ModelsError, NoServer) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    profile = server.profile
+    document = {
+        "command": " ".join(["python -m benchmarks.overload", *(arguments or sys.argv[1:])]),
+        "network": f"{server.manifest.network}, input {'x'.join(map(str, server.manifest.input.shape))}",
+        "synthetic": server.manifest.provenance.synthetic,
+        "machine": asdict(profile.machine),
+        "profile p50/p99 ms, batch 1": {s.name: [1e3 * s.p50[1], 1e3 * s.p99[1]] for s in profile.subnets},
+        "accuracies": {s.name: s.accuracy for s in profile.subnets},
+        "capacity of the densest, 1/s": capacity(profile),
+        "budget ms": chosen.budget_ms,
+        "overhead ms": 1e3 * spent,
+        "handover ms": 1e3 * between,
+        "cv2": chosen.cv2,
+        "seed": chosen.seed,
+        **goals(rows),
+        "rows": [asdict(row) for row in rows],
+    }
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "overload.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    draw(chosen.out / "overload.png", rows)
+    print(json.dumps(goals(rows), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
