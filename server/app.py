@@ -22,9 +22,10 @@ from server.page import assets, page_router
 from server.predict import predict_router
 from server.repository import Repository
 from server.settings import Settings
+from server.shortcut import Shortcut
 from server.trail import Trails
 from server.triton_metrics import TritonMetrics
-from server.v2 import v2_router
+from server.v2 import Infer, v2_router
 
 _ERROR = {
     "type": "object",
@@ -78,13 +79,16 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         responses=_ERRORS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours, or none: asking costs
     )
+    infer = Infer(catalog, metrics, settings)
+    app.add_middleware(Shortcut, infer=infer)  # the innermost: all others see every request
     if clients := settings.clients:
         open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
         app.add_middleware(Guard, keys=(clients, settings.admins), open_paths=open_paths)
     app.add_middleware(Boundary, trails=kept)
     app.add_exception_handler(HTTPException, http_error)
-    app.include_router(v2_router(catalog, metrics, settings, version))
+    app.include_router(v2_router(catalog, infer, settings, version))
     app.include_router(predict_router(catalog, metrics, settings, decoders))
     app.include_router(page_router(catalog))
     app.include_router(events_router(feed))

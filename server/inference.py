@@ -12,6 +12,7 @@ from runtime.observer import Outcome
 from runtime.request import Request as Query
 from server.arrival import arrival
 from server.errors import ClientGone, NotReady, ServerFault
+from server.hangup import hangup
 from server.metrics import INVALID, SHED
 from server.report import Report
 from server.trail import trail
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from starlette.requests import Request
-    from starlette.types import Receive
 
     from runtime.request import Tensor
     from server.catalog import Catalog, Model
@@ -78,7 +78,7 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     deadline = budget.deadline(began)
     noted.asked(model.name, None if deadline is None else budget.seconds)
     query = Query(inputs, deadline, demand.subnet, demand.min_accuracy, demand.priority)
-    answer = await outcome(model.backend.submit(query), request.receive)
+    answer = await outcome(model.backend.submit(query), request)
     now = time.monotonic()
     metrics.answered(answer.subnet.name, now - began, noted.identity.trace)
     report = Report(answer, budget, now - began, None if deadline is None else deadline - now)
@@ -86,25 +86,29 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     return report
 
 
-async def outcome(future: Future[T], receive: Receive) -> T:
+async def outcome(future: Future[T], request: Request) -> T:
     """The future's result; raises what it raises, `Draining` when somebody else has cancelled it, and
     `ClientGone` after cancelling it for a client that hung up. The body must have been read before.
     """
-    waiting = asyncio.wrap_future(future)
-    gone = asyncio.ensure_future(_hung_up(receive))
-    try:
-        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+    loop = asyncio.get_running_loop()
+    waiting = loop.create_future()
+
+    def wake() -> None:
         if not waiting.done():
+            waiting.set_result(None)
+
+    def done(_: Future[T]) -> None:  # on the thread that has the result
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(wake)
+
+    future.add_done_callback(done)
+    try:
+        with hangup(request.scope, request.receive, wake):
+            await waiting
+        if not future.done():
             raise ClientGone("the client hung up before its answer was ready")
-        if waiting.cancelled():
+        if future.cancelled():
             raise Draining
-        return waiting.result()
+        return future.result()
     finally:
-        gone.cancel()
-        waiting.cancel()
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Return when the client has closed its connection; the body must have been read before."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        future.cancel()

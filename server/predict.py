@@ -56,7 +56,7 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
                 content_type = request.headers.get("content-type", "")
                 work = partial(to_input, body, content_type, manifest.input, settings.max_pixels)
                 deadline = demand.budget.deadline(arrival(request.scope))
-                inputs = await outcome(decoders.submit(work, deadline), request.receive)
+                inputs = await outcome(decoders.submit(work, deadline), request)
                 read = time.perf_counter()
         report = await infer(request, model, inputs, demand, metrics)
         answered = time.perf_counter()

@@ -28,19 +28,21 @@ JSON_SIZE = "Inference-Header-Content-Length"
 LARGE = 256 * 1024
 
 
-def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: str) -> APIRouter:
-    """All routes below /v2, answering for the models of `catalog`."""
-    router = APIRouter(prefix="/v2", tags=["V2 inference protocol"])
+class Infer:
+    """The endpoint that infers, for `server.shortcut` and for the router."""
 
-    # first, because routes are tried in this order
-    @router.post("/models/{name}/infer", openapi_extra=_INFER)
-    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER)
-    async def model_infer(request: Request, name: str, version: str | None = None) -> Response:
+    def __init__(self, catalog: Catalog, metrics: Metrics, settings: Settings) -> None:
+        self._catalog = catalog
+        self._metrics = metrics
+        self._settings = settings
+
+    async def __call__(self, request: Request, name: str, version: str | None = None) -> Response:
         """Classify a batch within the latency budget that the headers grant."""
-        with admitted(catalog, metrics, name, version) as model:
-            return await answer_infer(request, model)
+        with admitted(self._catalog, self._metrics, name, version) as model:
+            return await self._answer(request, model)
 
-    async def answer_infer(request: Request, model: Model) -> Response:
+    async def _answer(self, request: Request, model: Model) -> Response:
+        metrics, settings = self._metrics, self._settings
         with counted(metrics):
             manifest, statistics = model.backend.manifest, model.statistics
             with statistics.reading():
@@ -65,6 +67,17 @@ def v2_router(catalog: Catalog, metrics: Metrics, settings: Settings, version: s
         response = await _respond(reply, report.headers, request.headers.get("accept-encoding"))
         statistics.coded(read - began, time.perf_counter() - answered)
         return response
+
+
+def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: str) -> APIRouter:
+    """All routes below /v2, answering for the models of `catalog`."""
+    router = APIRouter(prefix="/v2", tags=["V2 inference protocol"])
+
+    # `server.shortcut` answers these; here they are described
+    for path in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer"):
+        router.add_api_route(
+            path, endpoint.__call__, methods=["POST"], name="model_infer", openapi_extra=_INFER
+        )
 
     @router.get("")
     async def metadata() -> Response:
