@@ -83,9 +83,10 @@ def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
     assert float(total[1]) >= 100
 
 
-def test_the_request_of_a_client_that_hangs_up_is_cancelled() -> None:
+@pytest.mark.parametrize("spaces", [0, 200_000])  # more than uvicorn reads ahead
+def test_the_request_of_a_client_that_hangs_up_is_cancelled(spaces: int) -> None:
     backend = ScriptedBackend(keep=True)
-    body = httpx2.Request("POST", "http://x", json=tensor()).content
+    body = httpx2.Request("POST", "http://x", json=tensor()).content + b" " * spaces
     with listening(backend) as (_, client, _):
         with connect(client) as connection:
             connection.sendall(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from server.shortcut import Shortcut
@@ -12,6 +11,7 @@ from tests.server.doubles import serving, tensor
 
 if TYPE_CHECKING:
     import pytest
+    from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
