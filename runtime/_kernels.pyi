@@ -91,8 +91,18 @@ class Network:
     def compile(self, workers: Workers, tilings: Sequence[Tiling] = ..., isa: str | None = None) -> Program:
         """A program for `isa`, with one tiling for every convolution or with defaults."""
 
-    def tune(self, workers: Workers, seconds: float, isa: str | None = None) -> list[Tiling]:
-        """Better tilings, measured for about `seconds`; feed them to `compile`."""
+    def tuning(self, workers: Workers, isa: str | None = None) -> Tuning:
+        """A search for better tilings on those workers; releases the GIL while it packs."""
+
+class Tuning:
+    """The search for better tilings of a network's convolutions, for one thread at a time."""
+
+    def advance(self, seconds: float) -> bool:
+        """Goes on for about that long; False when there is nothing left to try. Releases the GIL."""
+
+    @property
+    def best(self) -> list[Tiling]:
+        """The best tilings so far; feed them to `compile`."""
 
 class Program:
     """A network compiled for one instruction set and its workers."""

@@ -175,16 +175,16 @@ NB_MODULE(_kernels, module) {
             const nb::gil_scoped_release release;
             return std::make_shared<Program>(finished(self), chosen, std::move(workers), std::move(wanted));
         }, "workers"_a, "tilings"_a = std::vector<TilingTuple>{}, "isa"_a = nb::none())
-        .def("tune", [](const Network& self, const std::shared_ptr<Workers>& workers, double seconds,
-                        const std::optional<std::string>& isa) {
+        .def("tuning", [](const Network& self, std::shared_ptr<Workers> workers, const std::optional<std::string>& isa) {
             const Isa& chosen = isa_named(isa);
-            std::vector<Tiling> tilings;
-            {
-                const nb::gil_scoped_release release;
-                tilings = tune(finished(self), chosen, workers, seconds);
-            }
-            return tuples(tilings);
-        }, "workers"_a, "seconds"_a, "isa"_a = nb::none());
+            const nb::gil_scoped_release release;
+            return std::make_shared<Tuning>(finished(self), chosen, std::move(workers));
+        }, "workers"_a, "isa"_a = nb::none(), nb::keep_alive<0, 1>());
+
+    nb::class_<Tuning>(module, "Tuning", "The search for better tilings of a network's convolutions. One thread at a time.")
+        .def("advance", &Tuning::advance, "seconds"_a, nb::call_guard<nb::gil_scoped_release>(),
+             "Goes on for about that long; False when there is nothing left to try. Releases the GIL.")
+        .def_prop_ro("best", [](const Tuning& self) { return tuples(self.best()); }, "The best tilings so far.");
 
     nb::class_<Program>(module, "Program", "A network compiled for one instruction set and its workers.")
         .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")

@@ -80,8 +80,22 @@ private:
     std::vector<Aligned<float>> scratch_;  // one for every thread
 };
 
-// Better tilings for the network's convolutions, measured one at a time within about `seconds`.
-std::vector<Tiling> tune(const Network& network, const Isa& isa, const std::shared_ptr<Workers>& workers,
-                         double seconds);
+// The search for better tilings of a network's convolutions, in pieces as short as its owner wants them.
+class Tuning {
+public:
+    // The network must outlive it.
+    Tuning(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers);
+    ~Tuning();
+
+    // Goes on for about `seconds`: at most one convolution's packing, or one step, longer. False when there is nothing
+    // left to try. Programs that share the workers take turns with its steps.
+    bool advance(double seconds);
+    // The best tilings so far.
+    std::vector<Tiling> best() const;
+
+private:
+    class Search;
+    std::unique_ptr<Search> search_;
+};
 
 }  // namespace downshift

@@ -13,9 +13,9 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 // The search for one convolution's tiling: first the kernel, with columns together or apart, then the size of blocks,
 // then the number of parts.
-class Search {
+class ConvSearch {
 public:
-    explicit Search(const ConvSite& site) : best(site.tiling), site_(site) {}
+    explicit ConvSearch(const ConvSite& site) : best(site.tiling), site_(site) {}
 
     // What to measure in one of the three phases.
     std::vector<Tiling> candidates(int phase, int threads) const {
@@ -64,44 +64,53 @@ private:
     double seconds_ = 1e9;
 };
 
+}  // namespace
+
 // Whole runs of a plan, because a convolution that only ever follows itself finds its branches predicted and its
 // stream in cache. Every convolution tries something else in the same run.
-class Tuner {
+class Tuning::Search {
 public:
-    Tuner(const Network& network, const Isa& isa, Workers& workers)
-        : workers_(workers),
-          plan_(make_plan(network, isa, workers.threads(), {})),
-          scratch_(std::size_t(workers.threads())),
+    Search(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers)
+        : workers_(std::move(workers)),
+          plan_(make_plan(network, isa, workers_->threads(), {})),
+          scratch_(std::size_t(workers_->threads())),
           input_(floats_of(network.tensor(0).shape)),
-          output_(floats_of(network.tensor(network.output()).shape)) {
+          output_(floats_of(network.tensor(network.output()).shape)),
+          fastest_(plan_.steps.size(), 1e9) {
         for (std::size_t floats : plan_.buffer_floats) workspace_.buffers.emplace_back(floats);
         workspace_.input = input_.data();
         workspace_.output = output_.data();
         for (const auto& step : plan_.steps) provide_scratch(*step);
-        for (const ConvSite& site : plan_.convs) searches_.emplace_back(site);
+        for (const ConvSite& site : plan_.convs) {
+            searches_.emplace_back(site);
+            current_.push_back(site.tiling);
+            candidates_.emplace_back();
+        }
     }
 
-    std::vector<Tiling> tune(double seconds) {
-        const auto start = Clock::now();
-        std::vector<Tiling> current;
-        for (const Search& search : searches_) current.push_back(search.best);
-        measure(current);
-        for (int phase = 0; phase < 3; ++phase) {
-            std::vector<std::vector<Tiling>> candidates;
-            std::size_t rounds = 0;
-            for (const Search& search : searches_) {
-                candidates.push_back(search.candidates(phase, workers_.threads()));
-                rounds = std::max(rounds, candidates.back().size());
-            }
-            for (std::size_t round = 0; round < rounds && seconds_since(start) < seconds; ++round) {
-                for (std::size_t c = 0; c < searches_.size(); ++c)
-                    if (round < candidates[c].size()) use(c, candidates[c][round], current[c]);
-                measure(current);
-            }
+    // One convolution packed anew or one step of a run; false when there is nothing left to try.
+    bool advance() {
+        if (conv_ < searches_.size()) {
+            if (round_ < candidates_[conv_].size()) use(conv_, candidates_[conv_][round_]);
+            ++conv_;
+            return true;
         }
-        std::vector<Tiling> best;
-        for (const Search& search : searches_) best.push_back(search.best);
-        return best;
+        if (run_ < runs) {
+            measure(step_);
+            if (++step_ == plan_.steps.size()) {
+                step_ = 0;
+                ++run_;
+            }
+            return true;
+        }
+        learn();
+        return next_round();
+    }
+
+    std::vector<Tiling> best() const {
+        std::vector<Tiling> tilings;
+        for (const ConvSearch& search : searches_) tilings.push_back(search.best);
+        return tilings;
     }
 
 private:
@@ -114,45 +123,79 @@ private:
             if (scratch.size() < step.scratch()) scratch = Aligned<float>(step.scratch());
     }
 
-    void use(std::size_t conv, const Tiling& tiling, Tiling& current) {
-        if (tiling == current) return;
+    void use(std::size_t conv, const Tiling& tiling) {
+        if (tiling == current_[conv]) return;
         const ConvSite& site = plan_.convs[conv];
         plan_.steps[site.step] = site.make(tiling);
         provide_scratch(*plan_.steps[site.step]);
-        current = tiling;
+        current_[conv] = tiling;
     }
 
-    void measure(const std::vector<Tiling>& current) {
-        constexpr int runs = 9;
-        std::vector<double> fastest(plan_.steps.size(), 1e9);
-        for (int run = 0; run < runs; ++run) {
-            const std::lock_guard lock(workers_.exclusive);
-            for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
-                const Step& step = *plan_.steps[s];
-                const auto start = Clock::now();
-                workers_.run(step.items(), [&](int item, int thread) {
-                    step.run(workspace_, item, scratch_[std::size_t(thread)].data());
-                });
-                fastest[s] = std::min(fastest[s], seconds_since(start));
+    void measure(std::size_t number) {
+        const Step& step = *plan_.steps[number];
+        const std::lock_guard lock(workers_->exclusive);
+        const auto start = Clock::now();
+        workers_->run(step.items(), [&](int item, int thread) {
+            step.run(workspace_, item, scratch_[std::size_t(thread)].data());
+        });
+        fastest_[number] = std::min(fastest_[number], seconds_since(start));
+    }
+
+    void learn() {
+        for (std::size_t c = 0; c < searches_.size(); ++c)
+            searches_[c].learn(current_[c], fastest_[plan_.convs[c].step]);
+    }
+
+    bool next_round() {
+        ++round_;
+        while (round_ >= rounds_) {
+            if (++phase_ == phases) {
+                phase_ = phases - 1;
+                return false;
+            }
+            rounds_ = round_ = 0;
+            for (std::size_t c = 0; c < searches_.size(); ++c) {
+                candidates_[c] = searches_[c].candidates(phase_, workers_->threads());
+                rounds_ = std::max(rounds_, candidates_[c].size());
             }
         }
-        for (std::size_t c = 0; c < searches_.size(); ++c)
-            searches_[c].learn(current[c], fastest[plan_.convs[c].step]);
+        conv_ = 0;
+        run_ = 0;
+        std::fill(fastest_.begin(), fastest_.end(), 1e9);
+        return true;
     }
 
-    Workers& workers_;
+    static constexpr int runs = 9, phases = 3;
+
+    std::shared_ptr<Workers> workers_;
     Plan plan_;
     Workspace workspace_;
     std::vector<Aligned<float>> scratch_;
     std::vector<float> input_, output_;
-    std::vector<Search> searches_;
+    std::vector<ConvSearch> searches_;
+    std::vector<Tiling> current_;
+    std::vector<std::vector<Tiling>> candidates_;  // of this phase, for each convolution
+    std::vector<double> fastest_;                  // of each step in this round
+    // Before the first phase one round measures the tilings there are.
+    int phase_ = -1;
+    std::size_t rounds_ = 0, round_ = 0;
+    std::size_t conv_ = 0, step_ = 0;
+    int run_ = 0;
 };
 
-}  // namespace
+Tuning::Tuning(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers)
+    : search_(std::make_unique<Search>(network, isa, std::move(workers))) {}
 
-std::vector<Tiling> tune(const Network& network, const Isa& isa, const std::shared_ptr<Workers>& workers,
-                         double seconds) {
-    return Tuner(network, isa, *workers).tune(seconds);
+Tuning::~Tuning() = default;
+
+bool Tuning::advance(double seconds) {
+    const auto start = Clock::now();
+    do {
+        if (!search_->advance()) return false;
+    } while (seconds_since(start) < seconds);
+    return true;
 }
+
+std::vector<Tiling> Tuning::best() const { return search_->best(); }
 
 }  // namespace downshift

@@ -232,10 +232,29 @@ def test_a_batch_is_its_examples_and_parallel_callers_take_turns() -> None:
 def test_tuned_tilings_compute_the_same() -> None:
     graph = conv_graph((16, 12, 12), sparse((24, 16, 3, 3), 0.8), padding=Padding(1, 1, 1, 1))
     made, workers = network(graph), _kernels.Workers(2)
-    tilings = made.tune(workers, 0.05)
-    assert made.compile(workers, tilings).tilings == tilings
+    assert made.compile(workers, made.tuning(workers).best).tilings == made.compile(workers).tilings
     for isa in ISAS:
-        agrees(graph, isa, threads=2, tilings=made.tune(workers, 0.05, isa))
+        tuning = made.tuning(workers, isa)
+        pieces = 1
+        while tuning.advance(0.0):
+            pieces += 1
+        assert pieces > 9
+        assert not tuning.advance(0.0)
+        assert made.compile(workers, tuning.best, isa).tilings == tuning.best
+        agrees(graph, isa, threads=2, tilings=tuning.best)
+
+
+def test_tuning_keeps_what_it_needs_and_takes_turns_with_runs() -> None:
+    graph = conv_graph((5, 9, 9), sparse((7, 5, 3, 3), 0.7))
+    workers = _kernels.Workers(2)
+    program, images = network(graph).compile(workers), normal(2, 5, 9, 9)
+    tuning = network(graph).tuning(workers)  # nobody else holds this network
+    expected = program.run(images)
+    with ThreadPoolExecutor(2) as pool:
+        searching = pool.submit(lambda: [None for _ in iter(lambda: tuning.advance(0.0), False)])
+        for answer in pool.map(program.run, [images] * 60):
+            np.testing.assert_array_equal(answer, expected)
+        searching.result()
 
 
 def test_the_instruction_set_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
