@@ -387,6 +387,9 @@ def serve(
     ] = None,
     ssl_certfile: Annotated[Path | None, _option("A PEM certificate: serve HTTPS.", "none")] = None,
     ssl_keyfile: Annotated[Path | None, _option("Its PEM key.", "none")] = None,
+    tune: Annotated[
+        bool, _option("Look for faster programs while no request waits.", True, "--tune/--no-tune")
+    ] = True,
 ) -> None:
     """Serve models over HTTP: every request gets the most accurate sub-net that fits its budget."""
     from server.serve import run
@@ -403,6 +406,7 @@ def serve(
         repository=repository,
         watch=watch or None,
         api_keys_file=api_keys_file,
+        tune=None if tune else False,
         admin_keys_file=admin_keys_file,
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,

@@ -80,6 +80,10 @@ class Core:
         """The tickets that wait."""
         return self._dispatch.queue
 
+    def adopt(self, profile: Profile) -> None:
+        """Decide by another profile of the same sub-nets and batch sizes from now on."""
+        self._dispatch.adopt(profile)
+
     def check(self, request: Request) -> tuple[str, ...]:
         """The sub-nets that may answer; reads only what never changes, so it needs no lock.
 

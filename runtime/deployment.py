@@ -12,11 +12,14 @@ from runtime.policies import BudgetPolicy
 from runtime.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from runtime.observer import Observer
     from runtime.policy import Policy
     from runtime.preparation import Prepared
+    from runtime.profile import Profile
+    from runtime.programs import Programs
     from runtime.request import Answer, Request
 
 DRAIN_SECONDS = 10.0
@@ -28,7 +31,9 @@ class Deployment:
         with Deployment(prepare("model.onnx")) as deployment:
             answer = deployment.submit(Request(inputs)).result()
 
-    manifest, programs, profile: as prepared. scheduler: its `queued`, `in_flight`, `serving` say how it is.
+    manifest, programs, profile: as prepared; what `prepare` left to do is done while no request waits, and
+    then better programs and their profile take the place of these. scheduler: its `queued`, `in_flight`,
+    `serving` say how it is.
     """
 
     def __init__(
@@ -38,16 +43,26 @@ class Deployment:
         policy: Policy | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         observer: Observer | None = None,
+        improved: Callable[[Profile], None] | None = None,
     ) -> None:
-        """Start serving. policy: `BudgetPolicy()` by default. observer: hears every event."""
+        """Start serving. policy: `BudgetPolicy()` by default. observer: hears every event.
+
+        improved: called once with the profile that replaces the prepared one, if one ever does.
+        """
         self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
         clock = MonotonicClock()
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
         executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
         self.load = MachineLoad()
         self.scheduler = Scheduler(core, executor, load=self.load, observer=observer)
+        self._improved = improved
         self.load.start()
-        self.scheduler.start()
+        work = None
+        if prepared.improvement is not None:
+            work = prepared.improvement.work(
+                self.manifest, self.programs, self._adopt, self.scheduler.progressed
+            )
+        self.scheduler.start(work)
 
     def submit(self, request: Request) -> Future[Answer]:
         """The future of the request's answer; see `Scheduler.submit` for all that it may raise."""
@@ -57,6 +72,12 @@ class Deployment:
         """Take no more requests, answer those that wait for at most that long, fail the rest; then stop."""
         self.scheduler.close(drain_seconds)
         self.load.close()
+
+    def _adopt(self, profile: Profile, programs: Programs) -> None:
+        self.scheduler.adopt(profile, programs)
+        self.profile, self.programs = profile, programs
+        if self._improved is not None:
+            self._improved(profile)
 
     def __enter__(self) -> Self:
         return self

@@ -53,6 +53,11 @@ class Dispatch(Generic[W]):
         self._capacity = capacity
         self._executors = executors
 
+    def adopt(self, profile: Profile) -> None:
+        """Decide by another profile from now on; what recent batches said about the old one is forgotten."""
+        self.profile = self._measured = profile
+        self._by_factor, self._correction = {1.0: profile}, Correction()
+
     def admit(self, item: W, now: float, free_at: float) -> Rejected | None:
         """Queue the item; or say, and change nothing, why it could not be answered in time.
 

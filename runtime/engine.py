@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.artifact import Artifact
+    from runtime.background import Work
     from runtime.errors import UnsupportedModel
     from runtime.request import Tensor
 
@@ -40,8 +41,11 @@ class Tunable(Protocol):
         """Whether it was tuned, now or at an earlier start."""
         ...
 
-    def tune(self, seconds: float) -> None:
-        """Look for something faster for about that long; the program then runs it and remembers it."""
+    def tuning(self, seconds: float) -> Work[None]:
+        """Look for something faster, in pieces of milliseconds that take about `seconds` together.
+
+        At the end the program runs what was found and remembers it; until then it runs as before.
+        """
         ...
 
 

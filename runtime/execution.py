@@ -40,6 +40,10 @@ class Executor:
         self._max_batch = max_batch
         self._clock = clock
 
+    def adopt(self, programs: Programs) -> None:
+        """Run the next jobs on these programs."""
+        self._programs = programs
+
     def run(self, job: Job) -> tuple[list[Run], list[Ending]]:
         """Every attempt made, and one ending for each ticket of the job; raises nothing.
 

@@ -77,6 +77,10 @@ class Observer(Protocol):
         """An accepted request reached its one outcome."""
         ...
 
+    def improved(self, fraction: float, text: str) -> None:
+        """That fraction of what makes programs faster while they serve is done; `text` is for people."""
+        ...
+
 
 class Silent:
     """An observer that ignores everything; also the base of those that care about some events only."""
@@ -94,6 +98,9 @@ class Silent:
         """Ignore it."""
 
     def settled(self, event: Settled) -> None:
+        """Ignore it."""
+
+    def improved(self, fraction: float, text: str) -> None:
         """Ignore it."""
 
 
@@ -127,3 +134,8 @@ class Several:
         """Pass it on."""
         for observer in self._observers:
             observer.settled(event)
+
+    def improved(self, fraction: float, text: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.improved(fraction, text)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from models import artifact as artifacts
+from runtime.background import finish
+from runtime.improvement import Improvement
 from runtime.machine import default_threads, this_machine
 from runtime.profile_cache import ProfileCache, default_folder
-from runtime.profiler import Effort, Progress, measure
+from runtime.profiler import Effort, Progress, measure, part
 from runtime.programs import Programs, compile_artifact, load_engines
 from runtime.self_check import self_check
-from runtime.tuning import tune
+from runtime.tuning import tuning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,16 +26,25 @@ if TYPE_CHECKING:
 READ, COMPILED, TUNED = 0.05, 0.1, 0.4  # where on the progress bar these steps are done
 
 
+class Tune(StrEnum):
+    """When programs are tuned that never were: before they are measured, while they serve, or not at all."""
+
+    FIRST = "first"
+    LATER = "later"
+    NEVER = "never"
+
+
 @dataclass(frozen=True)
 class Prepared:
     """An artifact's programs on this machine and how fast they are.
 
-    `programs.skipped` says why some engine is not used.
+    `programs.skipped` says why some engine is not used. improvement: what is left to do while serving.
     """
 
     manifest: Manifest
     programs: Programs
     profile: Profile
+    improvement: Improvement | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Setup:
     cache_dir: where profiles are kept; by default `profile_cache.default_folder()`.
     remeasure: measure even when there is a cached profile. effort: how thoroughly.
     check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
+    tune: when. Unless programs are tuned first, their profile is a rough one and is not kept.
     """
 
     threads: int | None = None
@@ -52,12 +65,14 @@ class Setup:
     remeasure: bool = False
     effort: Effort = field(default_factory=Effort)
     check: bool = False
+    tune: Tune = Tune.FIRST
 
 
 def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None = None) -> Prepared:
     """Read the artifact, find its profile in the cache or measure it, and compile what is worth running.
 
-    Programs that lost to a faster engine at every batch size are not kept; the others have run once.
+    Programs that lost to a faster engine at every batch size are not kept, unless they are yet to be tuned;
+    all others have run once.
     progress: called with a fraction in [0, 1] and a text for people; the last call is 1.0.
 
     Raises `ArtifactError`, `UnknownName` (engine), `EngineUnavailable`, `UnsupportedModel`,
@@ -72,6 +87,7 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     engines = load_engines(setup.engines, cache_dir)
     cache = ProfileCache(cache_dir)
     machine = this_machine(threads, engines.versions)
+    improvement = None
     profile = None if setup.remeasure else cache.load(manifest.sha256, machine, setup.effort.batch_sizes)
     report(READ, f"compiling {len(manifest.subnets)} sub-nets")
     if profile is not None:
@@ -79,17 +95,18 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
         report(COMPILED, "profile found in the cache")
     else:
         programs = compile_artifact(artifact, engines, threads=threads)
-        tune(programs, setup.effort.tune_seconds, _part(report, COMPILED, TUNED))
-        profile = measure(manifest, programs, setup.effort, _part(report, TUNED, 1.0))
-        cache.store(profile)
-        programs = programs.without(profile.outrun)
+        if setup.tune is Tune.FIRST:
+            finish(tuning(programs, setup.effort.tune_seconds, part(report, COMPILED, TUNED)))
+            profile = measure(manifest, programs, setup.effort, part(report, TUNED, 1.0))
+            cache.store(profile)
+        else:
+            profile = measure(manifest, programs, setup.effort.rough, part(report, COMPILED, 1.0))
+        if setup.tune is Tune.LATER:
+            improvement = Improvement(setup.effort, cache)
+        else:
+            programs = programs.without(profile.outrun)
     programs.warm_up(manifest.input.shape)
     if setup.check:
         self_check(artifact, programs, profile)
     report(1.0, "ready")
-    return Prepared(manifest, programs, profile)
-
-
-def _part(report: Progress, begin: float, end: float) -> Progress:
-    """A progress of its own for one part of the whole."""
-    return lambda fraction, text: report(begin + (end - begin) * fraction, text)
+    return Prepared(manifest, programs, profile, improvement)

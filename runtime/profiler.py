@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.background import Work, finish
 from runtime.clock import Clock, MonotonicClock
 from runtime.errors import ProfileError
 from runtime.machine import this_machine
@@ -23,6 +24,7 @@ Progress = Callable[[float, str], None]
 """Called with the finished fraction in [0, 1] and a short text for people."""
 
 WARMUP_RUNS = 3
+ROUGH_RUNS, ROUGH_SECONDS = 3, 1.5
 WARMUP_SHARE = 0.1  # of the progress bar
 REPORT_EVERY = 0.01  # fraction of the progress bar
 
@@ -49,6 +51,12 @@ class Effort:
         if not 1 <= self.min_runs <= self.max_runs:
             raise ProfileError(f"runs from {self.min_runs} to {self.max_runs}: at least 1, and ascending")
 
+    @property
+    def rough(self) -> Effort:
+        """As little as it takes to begin with: the same batch sizes, a few runs, nothing tuned."""
+        runs = min(ROUGH_RUNS, self.min_runs)
+        return replace(self, seconds=min(ROUGH_SECONDS, self.seconds), min_runs=runs, tune_seconds=0.0)
+
 
 @dataclass(frozen=True)
 class _Candidate:
@@ -58,10 +66,11 @@ class _Candidate:
     batch: Tensor
     samples: list[float]
 
-    def run(self, clock: Clock) -> None:
+    def run(self, clock: Clock) -> float:
         begin = clock.now()
         self.program.run(self.batch)
         self.samples.append(clock.now() - begin)
+        return self.samples[-1]
 
 
 def measure(
@@ -77,24 +86,42 @@ def measure(
     neighbours fall on all of them alike. The engine with the lowest p50 is chosen per sub-net and batch
     size: what a sub-net's sparsity promises plays no part in it.
     """
+    return finish(measuring(manifest, programs, effort, progress, clock))
+
+
+def measuring(
+    manifest: Manifest,
+    programs: Programs,
+    effort: Effort = Effort(),
+    progress: Progress | None = None,
+    clock: Clock = MonotonicClock(),  # noqa: B008 - stateless
+) -> Work[Profile]:
+    """As `measure`, one run a piece; only the seconds of the runs count."""
     report = progress or (lambda _fraction, _text: None)
     candidates = _candidates(manifest, programs, effort.batch_sizes)
     for index, candidate in enumerate(candidates):
         report(WARMUP_SHARE * index / len(candidates), f"warming up {candidate.subnet} on {candidate.engine}")
         for _ in range(WARMUP_RUNS):
             candidate.run(clock)
+            yield 0.0
         candidate.samples.clear()
-    begin, rounds, reported = clock.now(), 0, 0.0
-    while (done := _done(effort, rounds, clock.now() - begin)) < 1.0:
+    spent, rounds, reported = 0.0, 0, 0.0
+    while (done := _done(effort, rounds, spent)) < 1.0:
         if done >= reported + REPORT_EVERY:
             report(WARMUP_SHARE + (1.0 - WARMUP_SHARE) * done, f"measuring, round {rounds + 1}")
             reported = done
         for candidate in candidates:
-            candidate.run(clock)
+            spent += candidate.run(clock)
+            yield 0.0
         rounds += 1
     report(1.0, f"measured {len(candidates)} candidates, {rounds} runs each")
     machine = this_machine(programs.threads, programs.versions)
     return Profile(manifest.sha256, machine, _measurements(manifest, candidates))
+
+
+def part(report: Progress, begin: float, end: float) -> Progress:
+    """A progress of its own for one part of the whole."""
+    return lambda fraction, text: report(begin + (end - begin) * fraction, text)
 
 
 def _done(effort: Effort, rounds: int, seconds: float) -> float:

@@ -14,18 +14,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    from runtime.background import Work
     from runtime.core import Core
     from runtime.execution import Executor
     from runtime.job import Ending, Job, Ticket
     from runtime.load import LoadSource
     from runtime.observer import Observer
+    from runtime.profile import Profile
+    from runtime.programs import Programs
     from runtime.request import Answer, Request
 
 log = logging.getLogger(__name__)
 
 
+QUIET_SECONDS = 0.02
+"""How long nothing must have been asked for before the execution thread turns to background work."""
+SHY_PIECES = 50
+"""After a job, that many pieces of background work rest as long before the next: others use the machine."""
+
+
 class Scheduler:
-    """Drives a `Core` from one dedicated thread. Every public method may be called from any thread."""
+    """Drives a `Core` from one dedicated thread. Every public method may be called from any thread.
+
+    That thread also does background work, a piece at a time, while nothing waits: a request that comes in
+    the middle of a piece waits for its end, and no piece is begun before things are quiet again.
+    """
 
     def __init__(
         self, core: Core, executor: Executor, *, load: LoadSource, observer: Observer | None = None
@@ -35,11 +48,29 @@ class Scheduler:
         self._load = load
         self._observer: Observer = observer or Silent()
         self._changed = threading.Condition()  # guards the core
+        self._background: Work[None] | None = None
+        self._patience: float | None = None  # seconds to wait for a request before a piece of it
+        self._shy = 0
         self._thread = threading.Thread(target=self._serve, name="downshift-executor", daemon=True)
 
-    def start(self) -> None:
-        """Begin to execute."""
+    def start(self, background: Work[None] | None = None) -> None:
+        """Begin to execute; and, whenever nothing waits, to do that work."""
+        self._background = background
+        self._patience = None if background is None else 0.0
         self._thread.start()
+
+    def adopt(self, profile: Profile, programs: Programs) -> None:
+        """Decide by this profile and run these programs from now on: what background work ends with.
+
+        Called by that work alone, on the execution thread: no job is between its decision and its run.
+        """
+        with self._changed:
+            self._core.adopt(profile)
+            self._executor.adopt(programs)
+
+    def progressed(self, fraction: float, text: str) -> None:
+        """Background work has come that far."""
+        self._tell(partial(self._observer.improved, fraction, text))
 
     def submit(self, request: Request) -> Future[Answer]:
         """The future of the request's answer; returns at once.
@@ -103,15 +134,33 @@ class Scheduler:
                 endings = self._core.abandon()
                 self._changed.notify_all()
             self._settle(endings)
+            if self._background is not None:
+                self._background.close()
 
     def _step(self) -> bool:
-        """Wait for work and do one job; False when there is none left and the scheduler is closing."""
+        """Wait for a job and do it, or a piece of other work; False when no job is left and it is closing."""
+        core = self._core
         with self._changed:
-            self._changed.wait_for(lambda: self._core.queue or self._core.draining)
-            if not self._core.queue:
+            self._changed.wait_for(lambda: core.queue or core.draining, self._patience)
+            if not core.queue and core.draining:
                 return False
-            core = self._core
-            load = LoadSnapshot(
+            job, endings = self._take() if core.queue else (None, [])
+            busy = job is not None or bool(endings)
+            self._changed.notify_all()
+        self._settle(endings)
+        if job is not None:
+            self._execute(job)
+        if self._background is not None:
+            if busy:
+                self._shy, self._patience = SHY_PIECES, QUIET_SECONDS
+            else:
+                self._advance(self._background)
+        return True
+
+    def _take(self) -> tuple[Job | None, list[Ending]]:
+        core = self._core
+        return core.take(
+            LoadSnapshot(
                 len(core.queue),
                 core.in_flight,
                 self._load.cpu_utilization,
@@ -119,12 +168,19 @@ class Scheduler:
                 core.burstiness,
                 max((gpu.utilization for gpu in self._load.gpus), default=0.0),
             )
-            job, endings = self._core.take(load)
-            self._changed.notify_all()
-        self._settle(endings)
-        if job is not None:
-            self._execute(job)
-        return True
+        )
+
+    def _advance(self, work: Work[None]) -> None:
+        """Do a piece of background work; when it fails, serving goes on as it is."""
+        try:
+            rest = next(work)
+            self._patience = max(rest, QUIET_SECONDS) if self._shy else rest
+            self._shy = max(0, self._shy - 1)
+        except StopIteration:
+            self._background = self._patience = None
+        except Exception:
+            log.exception("work in the background failed and is given up; serving goes on")
+            self._background = self._patience = None
 
     def _execute(self, job: Job) -> None:
         self._tell(partial(self._observer.started, job.batch))

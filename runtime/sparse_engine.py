@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from models.materialize import materialize
 from runtime import _kernels
+from runtime.background import aside, finish
 from runtime.errors import EngineUnavailable, UnsupportedModel
 from runtime.lowering.lower import lower
 from runtime.lowering.shrink import shrunk
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from models.artifact import Artifact
+    from runtime.background import Work
     from runtime.request import Tensor
     from runtime.tiling_cache import Tiling
 
 log = logging.getLogger(__name__)
 
 NAME = "sparse"
+PIECE_SECONDS = 0.002
 
 
 class SparseProgram:
@@ -69,13 +73,26 @@ class SparseProgram:
         return (self._packed or self._pack()).stream_bytes
 
     def tune(self, seconds: float) -> None:
-        """Measure better tilings for about `seconds`, then run with them; runs meanwhile take turns."""
-        described = self._describe()
-        tilings = described.tune(self._workers, seconds)
-        packed = described.compile(self._workers, tilings)
+        """All of `tuning` at once."""
+        finish(self.tuning(seconds))
+
+    def tuning(self, seconds: float) -> Work[None]:
+        """See `Tunable`: better tilings are measured; runs meanwhile take turns with the measurements."""
+        described = yield from aside(self._describe)
+        search = yield from aside(partial(described.tuning, self._workers))
+        spent = 0.0
+        while spent < seconds:
+            begin = time.perf_counter()
+            more = search.advance(PIECE_SECONDS)
+            spent += time.perf_counter() - begin
+            if not more:
+                break
+            yield 0.0
+        tilings = search.best
+        packed = yield from aside(partial(described.compile, self._workers, tilings))
         with self._lock:
             self._tilings, self._packed = tilings, packed
-        self._keep(tilings)
+        yield from aside(partial(self._keep, tilings))
 
     def _pack(self) -> _kernels.Program:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Tuning before measuring: programs that can be made faster on this machine are, and remember it."""
+"""Programs that can be made faster on this machine are, and remember it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from runtime.engine import Tunable
 
 if TYPE_CHECKING:
+    from runtime.background import Work
     from runtime.profiler import Progress
     from runtime.programs import Programs
 
 
-def tune(programs: Programs, seconds: float, progress: Progress | None = None) -> None:
+def tuning(programs: Programs, seconds: float, progress: Progress | None = None) -> Work[None]:
     """Spend that many seconds on each program that can be tuned and never was; with 0, none at all."""
     if seconds <= 0:
         return
@@ -24,4 +25,4 @@ def tune(programs: Programs, seconds: float, progress: Progress | None = None) -
     for index, (subnet, program) in enumerate(untuned):
         if progress is not None:
             progress(index / len(untuned), f"tuning {subnet}")
-        program.tune(seconds)
+        yield from program.tuning(seconds)

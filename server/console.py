@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runtime.preparation import Prepared
+    from runtime.profile import Profile, SubnetLatency
     from runtime.profiler import Progress as Report
 
 
@@ -41,12 +42,9 @@ def progress_bar() -> Iterator[Report]:
 def subnets_text(model: str, prepared: Prepared) -> str:
     """What to print when a model is ready: its sub-nets, and why an engine is not used."""
     lines = [f"{model}: {len(prepared.profile.subnets)} sub-nets on {prepared.programs.threads} threads"]
-    for subnet in prepared.profile.subnets:
-        accuracy = "not measured" if subnet.accuracy is None else f"{subnet.accuracy:.2%}"
-        lines.append(
-            f"  {subnet.name:<8} sparsity {subnet.sparsity:4.0%}  accuracy {accuracy:<12}  "
-            f"p50 {subnet.p50[1] * 1e3:.3f} ms  p99 {subnet.p99[1] * 1e3:.3f} ms  {subnet.engines[1]}"
-        )
+    lines += map(_line, prepared.profile.subnets)
+    if prepared.improvement is not None:
+        lines.append("  note: measured roughly; while no request waits, faster programs are looked for")
     lines += (f"  note: {reason}" for reason in prepared.programs.skipped)
     return "\n".join(lines)
 
@@ -55,4 +53,17 @@ def ready_text(url: str, picture: Path) -> str:
     """What to print when every model is: a curl line that sends this picture, and the URL to open."""
     return (
         f"\nTry:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @{picture} {url}/predict\nOpen:  {url}"
+    )
+
+
+def improved_text(model: str, profile: Profile) -> str:
+    """What to print when faster programs, measured with care, have taken the place of the first ones."""
+    return "\n".join([f"{model}: tuned for this machine, and remembered", *map(_line, profile.subnets)])
+
+
+def _line(subnet: SubnetLatency) -> str:
+    accuracy = "not measured" if subnet.accuracy is None else f"{subnet.accuracy:.2%}"
+    return (
+        f"  {subnet.name:<8} sparsity {subnet.sparsity:4.0%}  accuracy {accuracy:<12}  "
+        f"p50 {subnet.p50[1] * 1e3:.3f} ms  p99 {subnet.p99[1] * 1e3:.3f} ms  {subnet.engines[1]}"
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from runtime.deployment import Deployment
 from runtime.observer import Several
-from runtime.preparation import Setup, prepare
-from server.console import subnets_text
+from runtime.preparation import Setup, Tune, prepare
+from server.console import improved_text, subnets_text
 from server.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -52,9 +52,15 @@ class DeploymentLoad:
         Raises whatever `runtime.preparation.prepare` raises.
         """
         settings = self.settings
-        setup = Setup(settings.threads, settings.engines, settings.cache_dir, check=True)
+        tune = Tune.LATER if settings.tune else Tune.NEVER
+        setup = Setup(settings.threads, settings.engines, settings.cache_dir, check=True, tune=tune)
         prepared = prepare(source.path, setup, report)
         events = self.metrics.announce(source.name, prepared.manifest, prepared.programs.versions)
         statistics = Statistics()
-        deployment = Deployment(prepared, limits=settings.limits, observer=Several(statistics, events))
+        deployment = Deployment(
+            prepared,
+            limits=settings.limits,
+            observer=Several(statistics, events),
+            improved=lambda profile: print(improved_text(source.name, profile), flush=True),
+        )
         return Loaded(deployment, statistics, subnets_text(source.name, prepared))

@@ -86,6 +86,12 @@ class Metrics:
         self.artifact = Gauge(
             "downshift_artifact_info", "A served artifact", ["model", "network", "sha256"], registry=registry
         )
+        self.tuning = Gauge(
+            "downshift_tuning_progress_ratio",
+            "Share of the search for faster programs that is done; 1 where there is none",
+            ["model"],
+            registry=registry,
+        )
         self._gauge(
             "queue_depth",
             "Requests waiting",
@@ -122,6 +128,7 @@ class Metrics:
         self.forget_artifact(model)
         self._artifacts[model] = labels = (model, manifest.network, manifest.sha256)
         self.artifact.labels(*labels).set(1)
+        self.tuning.labels(model).set(1)
         for subnet in manifest.names:
             self.duration.labels(subnet)
             for outcome in OUTCOMES:
@@ -131,7 +138,7 @@ class Metrics:
             for engine in engines:
                 self.compute.labels(subnet, engine)
         accuracy = {subnet.name: subnet.accuracy for subnet in manifest.subnets}
-        return Several(SchedulerEvents(self, accuracy), self.history.observer(model, accuracy))
+        return Several(SchedulerEvents(self, model, accuracy), self.history.observer(model, accuracy))
 
     def watch(self, backend: Backend) -> None:
         """Report, at every scrape, what waits and runs in this backend, and the load it measures."""
@@ -173,8 +180,9 @@ class Metrics:
 class SchedulerEvents(Silent):
     """Counts what one model's scheduler reports; `accuracy` is that of each sub-net, where measured."""
 
-    def __init__(self, metrics: Metrics, accuracy: Mapping[str, float | None]) -> None:
+    def __init__(self, metrics: Metrics, model: str, accuracy: Mapping[str, float | None]) -> None:
         self._metrics = metrics
+        self._model = model
         self._accuracy = accuracy
 
     def rejected(self, request: Request, error: Exception) -> None:  # noqa: ARG002  the protocol's
@@ -205,6 +213,10 @@ class SchedulerEvents(Silent):
         if outcome is not Outcome.CANCELLED:
             accuracy = self._accuracy.get(event.subnet) if event.subnet else None
             metrics.window.record(metrics.now(), in_time=outcome is Outcome.OK, accuracy=accuracy)
+
+    def improved(self, fraction: float, text: str) -> None:  # noqa: ARG002  the protocol's
+        """Show how far the search for faster programs has come."""
+        self._metrics.tuning.labels(self._model).set(fraction)
 
 
 def _seconds(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Histogram:

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     watch: bool = Field(default=False, description="load an artifact again when its file changes")
     admin_keys: SecretStr = Field(default=SecretStr(""), description="who may load and unload models")
     admin_keys_file: Path | None = Field(default=None, description="one key a line")
+    tune: bool = Field(default=True, description="look for faster programs while no request waits")
     api_keys: SecretStr = Field(default=SecretStr(""), description="who may ask; empty: everybody")
     api_keys_file: Path | None = Field(default=None, description="one key a line")
     keyed_metrics: bool = Field(default=False, description="/metrics needs a key, too")

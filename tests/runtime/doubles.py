@@ -142,6 +142,7 @@ class Recorder:
     starts: list[Batch] = field(default_factory=list)
     ends: list[tuple[Batch, float, Exception | None]] = field(default_factory=list)
     settlements: list[Settled] = field(default_factory=list)
+    improvements: list[tuple[float, str]] = field(default_factory=list)
 
     def accepted(self, request: Request) -> None:
         self.accepts.append(request)
@@ -157,3 +158,6 @@ class Recorder:
 
     def settled(self, event: Settled) -> None:
         self.settlements.append(event)
+
+    def improved(self, fraction: float, text: str) -> None:
+        self.improvements.append((fraction, text))

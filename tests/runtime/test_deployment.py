@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,12 +17,15 @@ from models import artifact as artifacts
 from models.errors import ArtifactError
 from models.materialize import materialize
 from runtime.deployment import Deployment
+from runtime.engine import Tunable
 from runtime.errors import DeadlineImpossible, Draining
+from runtime.observer import Outcome
 from runtime.policies import FixedPolicy
-from runtime.preparation import Setup, prepare
+from runtime.preparation import Setup, Tune, prepare
 from runtime.profiler import Effort
 from runtime.request import Request
 from tests.models.tiny_artifact import tiny_artifact
+from tests.runtime.doubles import Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +95,53 @@ def test_only_programs_that_won_are_kept_with_and_without_cache(model: Path, set
         won = {(m.subnet, m.engine) for m in prepared.profile.measurements if m.chosen}
         by_subnet = prepared.programs.by_subnet
         assert {(subnet, name) for subnet, found in by_subnet.items() for name in found} == won
+
+
+def test_serving_begins_with_what_there_is_and_ends_with_tuned_programs_that_the_next_start_finds(
+    model: Path, setup: Setup
+) -> None:
+    """On the real kernels, under requests: every answer stays right, and nothing is lost."""
+    later = replace(setup, engines=None, tune=Tune.LATER)
+    prepared = prepare(model, later)
+    assert prepared.improvement is not None
+    sparse = [programs["sparse"] for programs in prepared.programs.by_subnet.values()]
+    assert not any(one.tuned for one in sparse if isinstance(one, Tunable))
+    improved, events = threading.Event(), Recorder()
+    inputs = np.random.default_rng(1).standard_normal((1, 3, 5, 5), dtype=np.float32)
+    with Deployment(prepared, observer=events, improved=lambda _: improved.set()) as deployment:
+        expected = {
+            name: deployment.submit(Request(inputs, subnet=name)).result(30).outputs
+            for name in deployment.manifest.names
+        }
+        asked = len(expected)
+        while not improved.wait(0.05):
+            for name, outputs in expected.items():
+                answer = deployment.submit(Request(inputs, subnet=name)).result(30)
+                np.testing.assert_allclose(answer.outputs, outputs, rtol=1e-4, atol=1e-5)
+                asked += 1
+        assert deployment.profile != prepared.profile
+        won = {(m.subnet, m.engine) for m in deployment.profile.measurements if m.chosen}
+        by_subnet = deployment.programs.by_subnet
+        assert {(subnet, name) for subnet, found in by_subnet.items() for name in found} == won
+        for name, outputs in expected.items():
+            answer = deployment.submit(Request(inputs, subnet=name)).result(30)
+            np.testing.assert_allclose(answer.outputs, outputs, rtol=1e-4, atol=1e-5)
+            asked += 1
+        found = deployment.profile
+    assert all(one.tuned for one in sparse if isinstance(one, Tunable))
+    assert len(events.settlements) == asked
+    assert {event.outcome for event in events.settlements} == {Outcome.OK}
+    progress = [fraction for fraction, _ in events.improvements]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    again = prepare(model, later)
+    assert (again.profile, again.improvement) == (found, None)
+
+
+def test_what_is_never_tuned_is_measured_roughly_and_not_kept(model: Path, setup: Setup) -> None:
+    prepared = prepare(model, replace(setup, tune=Tune.NEVER))
+    assert prepared.improvement is None
+    assert not list((setup.cache_dir or model).glob("profile-*"))
 
 
 def test_a_damaged_artifact_is_refused(model: Path, setup: Setup) -> None:

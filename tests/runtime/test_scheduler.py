@@ -6,7 +6,7 @@ import logging
 import threading
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +27,7 @@ from tests.runtime.doubles import ENGINE, SECONDS, FakeClock, FakeProgram, Recor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runtime.background import Work
     from runtime.observer import Observer
     from runtime.policy import Decision, Policy, QueueView
     from runtime.profile import Profile
@@ -55,13 +56,14 @@ def running(
     *,
     policy: Policy = FixedPolicy("s50"),  # noqa: B008
     queued: int = 8,
+    background: Work[None] | None = None,
 ) -> Iterator[Scheduler]:
     clock = MonotonicClock()
     programs = Programs({name: {ENGINE: program} for name in SECONDS}, {ENGINE: "1"}, (), 1)
     core = Core(manifest(), profile(), policy, limits=Limits(queued=queued), clock=clock)
     executor = Executor(manifest(), programs, max_batch=4, clock=clock)
     scheduler = Scheduler(core, executor, load=MachineLoad(), observer=observer)
-    scheduler.start()
+    scheduler.start(background)
     try:
         yield scheduler
     finally:
@@ -238,3 +240,103 @@ def test_many_threads_submit_and_cancel_and_each_request_ends_once() -> None:
     assert len({event.request for event in events.settlements}) == len(ends) == len(events.accepts)
     assert ends.count(Outcome.CANCELLED) == results.count("cancelled")
     assert ends.count(Outcome.OK) == results.count("ok")
+
+
+def test_background_work_is_done_on_the_execution_thread_while_nothing_waits() -> None:
+    threads, done = set(), threading.Event()
+
+    def work() -> Work[None]:
+        for _ in range(5):
+            threads.add(threading.current_thread().name)
+            yield 0.0
+        done.set()
+
+    with running(FakeProgram(FakeClock()), background=work()) as scheduler:
+        assert done.wait(PATIENCE)
+        assert scheduler.submit(Request(inputs(1.0))).result(PATIENCE).subnet.name == "s50"
+    assert threads == {"downshift-executor"}
+
+
+def test_requests_that_arrive_during_a_piece_come_before_the_next() -> None:
+    entered, gate = threading.Event(), threading.Event()
+    order: list[str] = []
+    done = threading.Event()
+
+    def work() -> Work[None]:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        order.append("first piece")
+        yield 0.0
+        order.append("second piece")
+        done.set()
+
+    with running(FakeProgram(FakeClock()), background=work()) as scheduler:
+        assert entered.wait(PATIENCE)
+        futures = [scheduler.submit(Request(inputs(float(n)))) for n in range(3)]
+        for future in futures:
+            future.add_done_callback(lambda _: order.append("answer"))
+        gate.set()
+        assert done.wait(PATIENCE)
+    assert order == ["first piece", "answer", "answer", "answer", "second piece"]
+
+
+def test_background_work_that_fails_is_given_up_and_serving_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> Work[None]:
+        yield 0.0
+        raise RuntimeError("no faster program")
+
+    with running(FakeProgram(FakeClock()), background=work()) as scheduler:
+        for _ in range(3):
+            scheduler.submit(Request(inputs(1.0))).result(PATIENCE)
+            if caplog.records:
+                break
+        assert scheduler.serving
+    assert "given up; serving goes on" in caplog.text
+
+
+def test_closing_ends_background_work_where_it_is() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work() -> Work[None]:
+        try:
+            while True:
+                begun.set()
+                yield 0.001
+        finally:
+            ended.set()
+
+    with running(FakeProgram(FakeClock()), background=work()):
+        assert begun.wait(PATIENCE)
+    assert ended.is_set()
+
+
+def test_better_programs_take_over_between_jobs_and_no_outcome_is_lost() -> None:
+    events, clock = Recorder(), FakeClock()
+    before, after = FakeProgram(clock), FakeProgram(clock, engine="better")
+    replaced = Programs({name: {"better": after} for name in SECONDS}, {"better": "1"}, (), 1)
+    faster = profile({name: seconds / 2 for name, seconds in SECONDS.items()})
+    better = replace(faster, measurements=tuple(replace(m, engine="better") for m in faster.measurements))
+    real_time = MonotonicClock()
+    programs = Programs({name: {ENGINE: before} for name in SECONDS}, {ENGINE: "1"}, (), 1)
+    core = Core(manifest(), profile(), FixedPolicy("s50"), limits=Limits(), clock=real_time)
+    executor = Executor(manifest(), programs, max_batch=4, clock=real_time)
+    scheduler = Scheduler(core, executor, load=MachineLoad(), observer=events)
+
+    def work() -> Work[None]:
+        yield 0.0
+        scheduler.progressed(0.5, "half of it")
+        scheduler.adopt(better, replaced)
+
+    scheduler.start(work())
+    try:
+        while not after.batches:
+            futures = [scheduler.submit(Request(inputs(float(n)))) for n in range(20)]
+            assert [future.result(PATIENCE).outputs[0, 0] for future in futures] == [
+                float(n) for n in range(20)
+            ]
+    finally:
+        scheduler.close(PATIENCE)
+    assert core.profile["s50"].engine(1) == "better"
+    assert len(events.settlements) == len(events.accepts)
+    assert {event.engine for event in events.settlements} <= {ENGINE, "better"}
+    assert events.improvements == [(0.5, "half of it")]

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from runtime.background import finish
 from runtime.programs import Programs
-from runtime.tuning import tune
+from runtime.tuning import tuning
 from tests.runtime.doubles import FakeClock, FakeProgram
+
+if TYPE_CHECKING:
+    from runtime.background import Work
 
 
 @dataclass
@@ -12,7 +17,8 @@ class Adjustable(FakeProgram):
     tuned: bool = False
     spent: list[float] = field(default_factory=list)
 
-    def tune(self, seconds: float) -> None:
+    def tuning(self, seconds: float) -> Work[None]:
+        yield 0.0
         self.spent.append(seconds)
 
 
@@ -23,12 +29,12 @@ def test_what_can_be_tuned_and_was_not_is_tuned_and_nothing_else() -> None:
     fresh, tuned, plain = Adjustable(CLOCK), Adjustable(CLOCK, tuned=True), FakeProgram(CLOCK)
     heard: list[tuple[float, str]] = []
     programs = Programs({"s50": {"a": fresh, "b": plain}, "s90": {"a": tuned}}, {}, (), 1)
-    tune(programs, 2.0, lambda *report: heard.append(report))
+    finish(tuning(programs, 2.0, lambda *report: heard.append(report)))
     assert (fresh.spent, tuned.spent) == ([2.0], [])
     assert heard == [(0.0, "tuning s50")]
 
 
 def test_no_seconds_is_no_tuning() -> None:
     fresh = Adjustable(CLOCK)
-    tune(Programs({"s50": {"a": fresh}}, {}, (), 1), 0.0)
+    finish(tuning(Programs({"s50": {"a": fresh}}, {}, (), 1), 0.0))
     assert fresh.spent == []

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.improvement import Improvement
 from runtime.preparation import Prepared
+from runtime.profile_cache import ProfileCache
+from runtime.profiler import Effort
 from runtime.programs import Programs
-from server.console import progress_bar, ready_text, subnets_text
+from server.console import improved_text, progress_bar, ready_text, subnets_text
 from tests.server.doubles import manifest, profile
 
 if TYPE_CHECKING:
@@ -26,6 +30,17 @@ def test_the_operator_sees_sub_nets_a_curl_line_and_the_url() -> None:
         "",
         "Try:   curl -i -H 'X-Latency-Budget-Ms: 50' --data-binary @cat.jpg http://x:1/predict",
         "Open:  http://x:1",
+    ]
+
+
+def test_the_operator_is_told_that_tuning_is_to_come_and_what_it_brought(tmp_path: Path) -> None:
+    later = replace(PREPARED, improvement=Improvement(Effort(), ProfileCache(tmp_path)))
+    text = subnets_text("pets", later)
+    assert "  note: measured roughly; while no request waits, faster programs are looked for\n" in text
+    assert improved_text("pets", profile(SPEC)).splitlines() == [
+        "pets: tuned for this machine, and remembered",
+        "  s50      sparsity  50%  accuracy 90.00%        p50 4.000 ms  p99 6.000 ms  scripted",
+        "  s90      sparsity  90%  accuracy 80.00%        p50 1.000 ms  p99 1.500 ms  scripted",
     ]
 
 

@@ -64,6 +64,12 @@ def test_known_label_sets_start_at_zero(scene: Fixture) -> None:
     assert scene.value("artifact_info", model="pets", network="scripted", sha256="ab" * 32) == 1
 
 
+def test_the_search_for_faster_programs_is_a_ratio_that_is_one_where_there_is_none(scene: Fixture) -> None:
+    assert scene.value("tuning_progress_ratio", model="pets") == 1
+    scene.events.improved(0.25, "tuning s90")
+    assert scene.value("tuning_progress_ratio", model="pets") == 0.25
+
+
 def test_the_outcomes_are_those_of_the_specification() -> None:
     assert set(OUTCOMES) == {"ok", "late", "expired", "shed", "cancelled", "invalid", "failed"}
 

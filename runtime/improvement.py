@@ -1,0 +1,52 @@
+"""From programs that can answer to those that answer as fast as they can, while they already serve."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runtime.profiler import Effort, Progress, measuring, part
+from runtime.tuning import tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.spec import Manifest
+    from runtime.background import Work
+    from runtime.profile import Profile
+    from runtime.profile_cache import ProfileCache
+    from runtime.programs import Programs
+
+log = logging.getLogger(__name__)
+
+TUNED = 0.4  # where on the progress bar tuning ends and measuring begins
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """What was put off so that serving could begin: tuning, and measuring with care.
+
+    effort: how thoroughly. cache: where the profile is kept, so that the next start begins with it.
+    """
+
+    effort: Effort
+    cache: ProfileCache
+
+    def work(
+        self,
+        manifest: Manifest,
+        programs: Programs,
+        adopt: Callable[[Profile, Programs], None],
+        progress: Progress,
+    ) -> Work[None]:
+        """Tune all programs, measure them again, and hand over the profile and the programs that won.
+
+        Every program answers all the while. adopt: called once, between two pieces of work.
+        """
+        log.info("tuning in the background, whenever no request waits")
+        yield from tuning(programs, self.effort.tune_seconds, part(progress, 0.0, TUNED))
+        profile = yield from measuring(manifest, programs, self.effort, part(progress, TUNED, 1.0))
+        adopt(profile, programs.without(profile.outrun))
+        self.cache.store(profile)
+        log.info("tuned: the new profile decides from now on")
