@@ -15,6 +15,7 @@ from server.catalog import Catalog
 from server.control import control_router
 from server.decoders import Decoders
 from server.events import Feed, events_router
+from server.exposition import OPENMETRICS, PLAIN
 from server.guard import HEALTH, METRICS, Guard
 from server.machine_metrics import MachineMetrics
 from server.metrics import Metrics, software_version
@@ -99,10 +100,15 @@ def create_app(
     return app
 
 
+_TEXTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {form.media_type.partition(";")[0]: {} for form in (PLAIN, OPENMETRICS)}}
+}
+
+
 def _metrics_router(metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["metrics"])
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=Response, responses=_TEXTS)
     async def scrape(request: Request) -> Response:
         """All metrics, in Prometheus' text format or, where it is accepted, as OpenMetrics."""
         return await metrics.exposition.response(request.headers.get("accept", ""))

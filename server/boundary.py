@@ -10,6 +10,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from runtime.errors import Draining
 from server.arrival import arrival, stamp
 from server.errors import retry_after, status_of
 from server.trail import begin, over
@@ -50,6 +51,8 @@ def error_response(error: Exception, request_id: str) -> Response:
     headers = {}
     if (after := retry_after(error)) is not None:
         headers["Retry-After"] = str(after)
+    if isinstance(error, Draining):
+        headers["Connection"] = "close"  # the next request belongs to another server
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer, Basic realm="downshift"'
     return _error(status, str(error), headers)

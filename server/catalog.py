@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 from runtime.errors import Draining
 from server.errors import NotReady, UnknownModel
@@ -89,6 +90,11 @@ class Users:
         self._count -= 1
         self._left.set()
 
+    @property
+    def any(self) -> bool:
+        """Whether there are some."""
+        return self._count > 0
+
     async def gone(self) -> None:
         """Return when there are none."""
         while self._count:
@@ -120,6 +126,7 @@ class Catalog:
         self._models: dict[str, Model | None] = dict.fromkeys(names)
         self._withdrawn: frozenset[str] = frozenset()
         self._versions: dict[str, int] = {}
+        self._users: WeakSet[Users] = WeakSet()
         self._draining = False
 
     @property
@@ -144,6 +151,11 @@ class Catalog:
         return self._draining
 
     @property
+    def busy(self) -> bool:
+        """Some version, retired ones included, is still answering a request that it admitted."""
+        return any(users.any for users in self._users)
+
+    @property
     def served(self) -> tuple[Model, ...]:
         """Every model that answers requests."""
         return tuple(model for model in tuple(self._models.values()) if model is not None)
@@ -156,7 +168,9 @@ class Catalog:
         """
         self._versions[name] = version = self._versions.get(name, 0) + 1
         before = self._models.get(name)
-        self._models[name] = Model(name, str(version), backend, statistics or Statistics())
+        model = Model(name, str(version), backend, statistics or Statistics())
+        self._users.add(model.users)
+        self._models[name] = model
         self._withdrawn -= {name}
         return before
 

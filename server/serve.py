@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import socket
 import threading
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
 
 CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
 METRICS_CONNECTIONS = 64  # on the metrics' own port
+LINGER_SECONDS = 1.0  # for requests that are on their way when everything accepted is answered
 _BACKLOG = 2048
 _OTHER_FILES = 256  # artifacts, the cache, the metrics' port, the event loop's own
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which on the first signal goes on answering until nothing is in flight.
+    """uvicorn, which on the first signal goes on until every request that was accepted is answered.
 
     Meanwhile inference requests are refused by `catalog` with 503, and so is readiness. The second
     signal ends it at once.
@@ -76,6 +78,7 @@ class Server(uvicorn.Server):
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
         self._give_up_at: float | None = None
+        self._leave_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
         """Begin to drain; asked again, end now."""
@@ -88,8 +91,13 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to stop serving."""
         if self._give_up_at is not None:
-            in_flight = len(self.server_state.tasks)
-            self.should_exit |= not in_flight or time.monotonic() > self._give_up_at
+            now = time.monotonic()
+            if self._leave_at is None and not self._catalog.busy:
+                for server in self.servers:
+                    server.close()  # nobody new; those who are here get an answer, and are told to leave
+                self._leave_at = now + LINGER_SECONDS
+            alone = self._leave_at is not None and not self.server_state.connections
+            self.should_exit |= alone or now > min(self._leave_at or math.inf, self._give_up_at)
         return await super().on_tick(counter)
 
 

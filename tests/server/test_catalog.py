@@ -83,6 +83,17 @@ async def test_a_version_is_in_use_until_the_last_request_has_left() -> None:
     await leaving
 
 
+def test_it_is_busy_while_any_version_answers() -> None:
+    catalog = Catalog()
+    catalog.publish("a", ScriptedBackend())
+    model = catalog.admit("a")
+    assert not catalog.busy
+    with model.users:
+        catalog.publish("a", ScriptedBackend())
+        assert catalog.busy
+    assert not catalog.busy
+
+
 def test_a_withdrawn_model_is_unknown_until_it_is_published_again() -> None:
     catalog = Catalog(["a", "b"])
     backends = {name: ScriptedBackend() for name in ("a", "b")}
