@@ -2,10 +2,10 @@
 
     python -m benchmarks.server_swaps --swaps 100 --requests 100000
 
-Two artifacts with different answers take turns in one served model, now and then with a corrupt file between
-them, while several connections ask without a pause. Odd versions must answer what the first artifact does, even
-ones what the second does. In the end the server is asked to stop while the connections still ask: from then on
-it may refuse with 503, or close a connection that waits for nothing.
+Two artifacts with different answers take turns in one served model, now and then with a corrupt file
+between them, while several connections ask without a pause. Odd versions must answer what the first
+artifact does, even ones what the second does. In the end the server is asked to stop while the connections
+go on: from then on it may refuse with 503, or close a connection that waits for nothing.
 """
 
 from __future__ import annotations
