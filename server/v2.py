@@ -15,7 +15,7 @@ from server.catalog import Catalog, Model
 from server.compression import IDENTITY, SMALLEST, choose_encoding, deflate
 from server.demand import read_demand
 from server.description import model_config, model_metadata, server_metadata
-from server.infer_request import read_infer
+from server.infer_request import LONG, read_infer
 from server.infer_response import InferBody, write_infer
 from server.inference import admitted, counted, infer
 from server.metrics import Metrics
@@ -25,7 +25,7 @@ from server.settings import Settings
 from server.statistics import model_stats
 
 JSON_SIZE = "Inference-Header-Content-Length"
-LARGE = 256 * 1024
+LARGE = LONG
 
 
 class Infer:
