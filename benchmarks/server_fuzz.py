@@ -3,7 +3,7 @@
     python -m benchmarks.server_fuzz --schemathesis ENVIRONMENT/bin/schemathesis --cases 50000
 
 503 and 504 are documented answers (not ready, out of time); every other 5xx is a defect, and so is an answer
-of a type that the document does not promise, and a server that does not live afterwards. Odd chunks name the
+of a type that the document does not promise, and a server that does not live afterwards. Odd seeds name the
 served model in every path, the others whatever schemathesis makes up. /metrics, which rests after every text,
 has chunks of its own.
 """
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MODEL = "models/zoo/cifar10-resnet20.onnx"
 KEY = "fuzzing-admin-key"
-LONGEST = 540  # seconds of one chunk
 CONFIG = """
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "503", "504"]
@@ -44,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--schemathesis", required=True, help="the command, of an environment of its own")
     parser.add_argument("--cases", type=int, default=50_000)
     parser.add_argument("--per-operation", type=int, default=300, help="cases for one operation in one chunk")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the first chunk; those after it count on")
+    parser.add_argument("--chunk-seconds", type=int, default=540)
     parser.add_argument("--seconds", type=float, default=3600.0, help="begin no chunk after that long")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/server/fuzz.json"))
     options = parser.parse_args(arguments)
@@ -54,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         while sum(chunk["cases"] for chunk in chunks) < options.cases:
             if time.monotonic() > began + options.seconds:
                 break
-            index = len(chunks)
-            chunk = run_chunk(options, server.url, Path(folder), options.seed + index, index % 2 == 1)
+            chunk = run_chunk(options, server.url, Path(folder), options.seed + len(chunks))
             chunks.append(chunk)
             print(json.dumps(chunk), flush=True)
             server.get("/v2/health/live")
@@ -66,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "failures": sorted({failure for chunk in chunks for failure in chunk["failures"]}),
         "statuses": total([chunk["statuses"] for chunk in chunks]),
         "series": sum(not line.startswith("#") for line in metrics.splitlines()),
-        "unhandled_in_log": log.count("Traceback"),
+        "tracebacks_in_log": log.count("Traceback"),
         "chunks": chunks,
         "command": f"python -m benchmarks.server_fuzz --cases {options.cases} --seed {options.seed}",
         "environment": environment(),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({name: result[name] for name in ("cases", "failures", "statuses", "unhandled_in_log")}))
+    print(json.dumps({name: result[name] for name in ("cases", "failures", "statuses", "tracebacks_in_log")}))
 
 
 @contextmanager
@@ -83,17 +82,18 @@ def served(folder: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def run_chunk(options: argparse.Namespace, url: str, folder: Path, seed: int, named: bool) -> dict[str, Any]:
+def run_chunk(options: argparse.Namespace, url: str, folder: Path, seed: int) -> dict[str, Any]:
     """Cases, statuses and failures of one run of schemathesis."""
+    named = seed % 2 == 1
     (folder / "schemathesis.toml").write_text(CONFIG + NAMED * named, encoding="utf-8")
     command = [options.schemathesis, "run", f"{url}/openapi.json", "-n", str(options.per_operation)]
     command += ["--seed", str(seed), "--phases", "coverage,fuzzing", "--no-shrink", "--continue-on-failure"]
     command += ["-c", "not_a_server_error,content_type_conformance", "-H", f"X-API-Key: {KEY}"]
     command += ["--exclude-path", "/v2/repository/models/{name}/unload", "--request-timeout", "30"]
     command += ["--exclude-path-regex", "events|metrics" if seed % 8 else "events", "--warnings", "off"]
-    command += ["--suppress-health-check", "all", "--max-time", str(LONGEST)]
+    command += ["--suppress-health-check", "all", "--max-time", str(options.chunk_seconds)]
     command += ["--report", "json,ndjson", "--report-json-path", "r.json", "--report-ndjson-path", "r.ndjson"]
-    subprocess.run(command, cwd=folder, capture_output=True, timeout=LONGEST + 60, check=False)  # noqa: S603
+    subprocess.run(command, cwd=folder, capture_output=True, timeout=options.chunk_seconds + 120, check=False)  # noqa: S603
     report = json.loads((folder / "r.json").read_text(encoding="utf-8"))
     return {
         "seed": seed,

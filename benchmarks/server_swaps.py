@@ -125,9 +125,8 @@ def variants(path: Path) -> tuple[Artifact, Artifact]:
     first = artifacts.read(path)
     model = onnx.ModelProto()
     model.CopyFrom(first.model)
-    known = {name for norm in first.manifest.norms for name in norm.initializers}
-    known |= {layer.weight for layer in first.manifest.layers}
-    [bias] = [each for each in model.graph.initializer if each.name not in known and len(each.dims) == 1]
+    name = [node for node in model.graph.node if node.op_type == "Gemm"][-1].input[2]
+    bias = next(each for each in model.graph.initializer if each.name == name)
     values = onnx.numpy_helper.to_array(bias) + np.arange(bias.dims[0], dtype=np.float32)
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     return first, artifacts.unpack(artifacts.pack(replace(first, model=model)))
