@@ -94,7 +94,13 @@ def test_shortcuts_by_padding_are_one_slice_and_one_pad_each() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "convolutions", "factors"),
-    [("resnet18", 20, 0), ("mobilenet_v2", 52, 0), ("efficientnet_b0", 81, 16), ("regnet_y_400mf", 85, 16)],
+    [
+        ("resnet18", 20, 0),
+        ("resnet50", 53, 0),
+        ("mobilenet_v2", 52, 0),
+        ("efficientnet_b0", 81, 16),
+        ("regnet_y_400mf", 85, 16),
+    ],
 )
 def test_networks_of_torchvision_lower(architecture: str, convolutions: int, factors: int) -> None:
     kinds = lowered(f"torchvision/{architecture}", 32, "traced", width=1.0)
