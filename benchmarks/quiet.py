@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
@@ -35,8 +35,13 @@ def usage() -> Usage:
     times = psutil.cpu_times()
     everything = sum(times) - times.idle - times.iowait - getattr(times, "guest", 0.0)
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    own = sum(one.cpu_times().user + one.cpu_times().system for one in family)
+    # what a child used counts on when it has ended
+    own = sum(sum((t.user, t.system, t.children_user, t.children_system)) for t in map(_times, family))
     return Usage(everything, own, time.monotonic())
+
+
+def _times(process: psutil.Process) -> Any:
+    return process.cpu_times()
 
 
 def disturbance(begin: Usage) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks import quiet
@@ -25,6 +28,13 @@ def test_it_is_refused_with_the_least_disturbance_there_was(monkeypatch: pytest.
     disturbances(monkeypatch, 0.4, 0.2, 0.3)
     with pytest.raises(BusyMachine, match="others used 20% of the machine in the quietest of 3 attempts"):
         undisturbed(lambda: None)
+
+
+def test_what_an_ended_child_used_is_no_disturbance() -> None:
+    before = quiet.usage()
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert quiet.usage().own - before.own > 0.25
 
 
 def test_what_this_process_uses_is_no_disturbance() -> None:
