@@ -90,7 +90,7 @@ $(VENV)/.debian: | $(VENV)/bin/python
 
 $(VENV)/.clients/.complete: $(wildcard tests/server/clients/*.sh tests/server/clients/*.txt) | $(VENV)/bin/python
 	@echo "Installing the V2 clients that the tests run (once) ..."
-	@tests/server/clients/install.sh $(@D) && touch $@ || echo "Without them their tests are skipped."
+	@PYTHON=$(PYTHON) tests/server/clients/install.sh $(@D) && touch $@ || echo "Without them their tests are skipped."
 
 $(VENV)/.serving: $(sources) | $(VENV)/bin/python
 	@echo "Installing Downshift into $(VENV), without torch (once) ..."

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server import v2_schema as schema
 from server.body import read_body
 from server.boundary import Json
 from server.catalog import Catalog, Model
@@ -76,54 +77,59 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
     # `server.shortcut` answers these; here they are described
     for path in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer"):
         router.add_api_route(
-            path, endpoint.__call__, methods=["POST"], name="model_infer", openapi_extra=_INFER
+            path,
+            endpoint.__call__,
+            methods=["POST"],
+            name="model_infer",
+            responses=schema.INFER_ANSWERS,
+            openapi_extra=schema.INFER,
         )
 
-    @router.get("")
+    @router.get("", responses=schema.answers(schema.SERVER))
     async def metadata() -> Response:
         """Name, version and protocol extensions of this server."""
         return Json(server_metadata(version))
 
-    @router.get("/health/live")
+    @router.get("/health/live", responses=schema.answers(schema.LIVE))
     async def live() -> Response:
         """The process answers, and every model's execution thread is alive."""
         return Json(live_now(catalog))
 
-    @router.get("/health/ready")
+    @router.get("/health/ready", responses=schema.answers(schema.READY))
     async def ready() -> Response:
         """Every model is loaded and profiled, and the server is not shutting down."""
         return Json(ready_now(catalog))
 
-    @router.get("/models")
+    @router.get("/models", responses=schema.answers(schema.MODELS))
     async def models() -> Response:
         """The models served here."""
         return Json({"models": [{"name": name} for name in catalog.names]})
 
-    @router.get("/models/stats")
+    @router.get("/models/stats", responses=schema.answers(schema.STATS))
     async def all_stats() -> Response:
         """What every model has answered so far, as Triton's statistics extension has it."""
         return _stats(catalog.served)
 
-    @router.get("/models/{name}")
-    @router.get("/models/{name}/versions/{version}")
+    @router.get("/models/{name}", responses=schema.answers(schema.METADATA))
+    @router.get("/models/{name}/versions/{version}", responses=schema.answers(schema.METADATA))
     async def of_model(name: str, version: str | None = None) -> Response:
         """Inputs and outputs of a model."""
         return Json(model_metadata(catalog.get(name, version)))
 
-    @router.get("/models/{name}/config")
-    @router.get("/models/{name}/versions/{version}/config")
+    @router.get("/models/{name}/config", responses=schema.answers(schema.CONFIG))
+    @router.get("/models/{name}/versions/{version}/config", responses=schema.answers(schema.CONFIG))
     async def config(name: str, version: str | None = None) -> Response:
         """A model's configuration, as Triton's model configuration extension has it."""
         return Json(model_config(catalog.get(name, version), settings.max_batch))
 
-    @router.get("/models/{name}/stats")
-    @router.get("/models/{name}/versions/{version}/stats")
+    @router.get("/models/{name}/stats", responses=schema.answers(schema.STATS))
+    @router.get("/models/{name}/versions/{version}/stats", responses=schema.answers(schema.STATS))
     async def stats(name: str, version: str | None = None) -> Response:
         """What a model has answered so far, as Triton's statistics extension has it."""
         return _stats([catalog.get(name, version)])
 
-    @router.get("/models/{name}/ready")
-    @router.get("/models/{name}/versions/{version}/ready")
+    @router.get("/models/{name}/ready", responses=schema.answers(schema.MODEL_READY))
+    @router.get("/models/{name}/versions/{version}/ready", responses=schema.answers(schema.MODEL_READY))
     async def model_ready(name: str, version: str | None = None) -> Response:
         """The model answers infer requests."""
         model = catalog.admit(name, version)
@@ -159,35 +165,3 @@ def _stats(models: Iterable[Model]) -> Response:
             ]
         }
     )
-
-
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {"type": "string", "enum": ["FP32"]},
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "items": {}},
-    },
-}
-_INFER = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "id": {"type": "string"},
-                        "parameters": {"type": "object"},
-                        "inputs": {"type": "array", "items": _TENSOR},
-                        "outputs": {"type": "array", "items": {"type": "object"}},
-                    },
-                }
-            }
-        },
-    }
-}
