@@ -38,12 +38,12 @@ class RealServer:
     profile: Profile
 
     def request(self, seed: int, headers: Mapping[str, str]) -> bytes:
-        """A whole HTTP request of the V2 binary extension for one random image."""
+        """A whole HTTP request of the V2 binary extension for one random image, as bytes of pixels."""
         spec = self.manifest.input
-        image = np.random.default_rng(seed).standard_normal((1, *spec.shape), dtype=np.float32).tobytes()
+        image = np.random.default_rng(seed).integers(0, 256, (1, *spec.shape), np.uint8).tobytes()
         tensor = {
             "name": spec.name,
-            "datatype": "FP32",
+            "datatype": "UINT8",
             "shape": [1, *spec.shape],
             "parameters": {"binary_data_size": len(image)},
         }

@@ -1,0 +1,176 @@
+"""A busy neighbour on the server's core: how soon decisions follow, and how soon they come back.
+
+    python -m benchmarks.noisy_neighbour resnet50.onnx --cache profiles
+
+The server may use one core only, and in the middle third of the time a process that never stops computing
+shares that core. The load is open-loop, from another core; latency counts from when a request was due. Writes
+noisy_neighbour.json and noisy_neighbour.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.open_loop import OpenLoop
+from benchmarks.real_server import NoServer, serving
+from models.errors import ModelsError
+from runtime.simulator.arrivals import Arrivals
+from runtime.simulator.comparison import capacity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from benchmarks.open_loop import Record
+
+RESULTS = Path(__file__).parent / "results" / "serving"
+SERVER_CORE, CLIENT_CORE = 0, 1
+WINDOW = 0.5  # seconds over which attainment is taken
+GOOD = 0.99
+BURN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile os.getppid() != 1: pass"
+
+
+class Neighbour:
+    """A process that keeps one core busy between two moments; it ends with its parent at the latest."""
+
+    def __init__(self, core: int, begin: float, end: float) -> None:
+        self._core = core
+        self._process: subprocess.Popen[bytes] | None = None
+        self._timers = [threading.Timer(begin, self._begin), threading.Timer(end, self.stop)]
+
+    def start(self) -> None:
+        """Count from now."""
+        for timer in self._timers:
+            timer.start()
+
+    def _begin(self) -> None:
+        self._process = subprocess.Popen([sys.executable, "-c", BURN, str(self._core)])  # noqa: S603 - ourselves
+
+    def stop(self) -> None:
+        """End it, if it runs, and never begin again."""
+        self._timers[0].cancel()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def attainment(record: Record, budget: float, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share answered in time of the requests due between each two edges; NaN without any."""
+    all_due, _ = np.histogram(record.due, edges)
+    good, _ = np.histogram(record.due[record.in_time(budget)], edges)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(good / all_due)
+
+
+def recovery(record: Record, budget: float, begin: float, end: float) -> float:
+    """Seconds after `begin` until all windows up to `end` are good: the last one that is not, ends."""
+    edges = np.arange(begin, end + 1e-9, WINDOW)
+    bad = np.flatnonzero(attainment(record, budget, edges) < GOOD)
+    return float(edges[bad[-1] + 1] - begin) if len(bad) else 0.0
+
+
+def figures(record: Record, budget: float, seconds: float) -> dict[str, Any]:
+    """Attainment before, with and after the neighbour, and how long the two changes were felt."""
+    thirds = np.linspace(0.0, seconds, 4)
+    before, beside, after = attainment(record, budget, thirds)
+    first = [attainment(record, budget, np.array([at, at + 1.0]))[0] for at in thirds[1:3]]
+    return {
+        "attainment before": before,
+        "attainment beside the neighbour": beside,
+        "attainment after": after,
+        "attainment in the neighbour's first second": first[0],
+        "attainment in the first second without it": first[1],
+        f"seconds until attainment was {GOOD:.0%} again in every half second": [
+            recovery(record, budget, thirds[1], thirds[2]),
+            recovery(record, budget, thirds[2], thirds[3]),
+        ],
+    }
+
+
+def draw(path: Path, record: Record, names: Sequence[str], budget: float, seconds: float) -> None:
+    """The picture: attainment in every half second above, who answered below, the neighbour shaded."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+
+    edges = np.arange(0.0, seconds + 1e-9, WINDOW)
+    middle = edges[:-1] + WINDOW / 2
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(middle, 100 * attainment(record, budget, edges), "o-", markersize=3)
+    above.set(ylabel="answered in time, %", ylim=(-2, 102))
+    counts = [np.histogram(record.due[record.subnet == name], edges)[0] / WINDOW for name in names]
+    refused = np.histogram(record.due[record.subnet == ""], edges)[0] / WINDOW
+    below.stackplot(middle, [*counts, refused], labels=[*names, "refused"])
+    below.set(xlabel="seconds", ylabel="requests per second, by sub-net")
+    below.legend(fontsize=7, loc="upper left")
+    for axis in (above, below):
+        axis.axvspan(seconds / 3, 2 * seconds / 3, color="tab:red", alpha=0.12)
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.noisy_neighbour",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("artifact", type=Path, help="a model.onnx, such as benchmarks.synthetic makes")
+    parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
+    parser.add_argument("--load", type=float, default=1.0, help="in capacities of the densest sub-net")
+    parser.add_argument("--budget-ms", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=24.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args(arguments)
+    budget, seconds = chosen.budget_ms / 1e3, chosen.seconds
+    try:
+        with serving(chosen.artifact, chosen.cache, cores={SERVER_CORE}) as server:
+            os.sched_setaffinity(0, {CLIENT_CORE})
+            times = Arrivals(chosen.load * capacity(server.profile), seconds, seed=chosen.seed).times()
+            headers = {"X-Latency-Budget-Ms": f"{chosen.budget_ms:g}"}
+            neighbour = Neighbour(SERVER_CORE, seconds / 3, 2 * seconds / 3)
+            client = OpenLoop(server.url, [server.request(seed, headers) for seed in range(4)])
+            client.drive(times[times < 1.0])  # warm
+            neighbour.start()
+            try:
+                record = client.drive(times)
+            finally:
+                neighbour.stop()
+    except (ModelsError, NoServer) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    found = figures(record, budget, seconds)
+    profile = server.profile
+    document = {
+        "command": " ".join(["python -m benchmarks.noisy_neighbour", *(arguments or sys.argv[1:])]),
+        "network": f"{server.manifest.network}, input {'x'.join(map(str, server.manifest.input.shape))}",
+        "synthetic": server.manifest.provenance.synthetic,
+        "machine": asdict(profile.machine),
+        "profile p50/p99 ms, batch 1": {s.name: [1e3 * s.p50[1], 1e3 * s.p99[1]] for s in profile.subnets},
+        "requests per second": len(times) / seconds,
+        "budget ms": chosen.budget_ms,
+        "seed": chosen.seed,
+        **found,
+    }
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(document, indent=2)
+    (chosen.out / "noisy_neighbour.json").write_text(text + "\n", encoding="utf-8")
+    draw(chosen.out / "noisy_neighbour.png", record, profile.names, budget, seconds)
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

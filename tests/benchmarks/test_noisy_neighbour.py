@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.noisy_neighbour import attainment, figures, recovery
+from benchmarks.open_loop import Record
+
+BUDGET = 0.1
+
+
+def record(*, late: tuple[float, float]) -> Record:
+    """Ten requests a second for nine seconds, answered at once but for those due within `late`."""
+    due = np.arange(0.05, 9.0, 0.1)
+    slow = (due >= late[0]) & (due < late[1])
+    return Record(
+        due=due,
+        sent=due,
+        ended=due + np.where(slow, 0.2, 0.01),
+        status=np.full(len(due), 200),
+        subnet=np.where(slow, "", "s90"),
+        computed=np.full(len(due), 0.005),
+    )
+
+
+def test_attainment_is_the_share_in_time_of_what_was_due_in_each_window() -> None:
+    shares = attainment(record(late=(3.0, 3.5)), BUDGET, np.array([0.0, 3.0, 4.0, 8.0]))
+    assert shares.tolist() == [1.0, 0.5, 1.0]
+
+
+def test_recovery_ends_with_the_last_window_that_is_not_good() -> None:
+    assert recovery(record(late=(3.0, 4.2)), BUDGET, 3.0, 6.0) == pytest.approx(1.5)
+    assert recovery(record(late=(0.0, 2.0)), BUDGET, 3.0, 6.0) == 0.0
+
+
+def test_the_figures_tell_the_thirds_apart() -> None:
+    found = figures(record(late=(3.0, 4.0)), BUDGET, 9.0)
+    assert found["attainment before"] == found["attainment after"] == 1.0
+    assert found["attainment beside the neighbour"] == pytest.approx(2 / 3)
+    assert found["attainment in the neighbour's first second"] == 0.0
+    assert list(found.values())[-1] == pytest.approx([1.0, 0.0])

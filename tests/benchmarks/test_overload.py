@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from benchmarks import overload
+from benchmarks.open_loop import Record
+from benchmarks.overload import FREE, PINNED, Figures, Row
+from runtime.simulator.engine import Scenario
+from tests.runtime.simulator.sample import trace, two
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def row(load: float, policy: str, attainment: float, goodput: float, simulated: float) -> Row:
+    return Row(
+        load, 9, policy, Figures(attainment, goodput, 0.9, {}), Figures(simulated, goodput, 0.9, {}), 0.1
+    )
+
+
+def test_only_good_answers_in_time_count_whoever_gave_them() -> None:
+    record = Record(
+        due=np.zeros(4),
+        sent=np.zeros(4),
+        ended=np.array([0.01, 0.02, 0.2, 0.01]),
+        status=np.array([200, 200, 200, 429]),
+        subnet=np.array(["s50", "s90", "s90", ""]),
+        computed=np.full(4, 0.005),
+    )
+    found = overload.measured(record, two(), trace(0.0, 0.0, 0.0, 0.0, seconds=2.0), 0.1)
+    assert (found.attainment, found.goodput) == (0.5, 1.0)
+    assert found.served_accuracy == pytest.approx(0.85)
+    assert found.subnets == {"s50": 0.5, "s90": 0.5}
+
+
+def test_the_simulator_is_given_the_servers_policy_which_keeps_a_margin() -> None:
+    found = overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0105))
+    assert found.subnets == {"s50": 0.0, "s90": 1.0}
+    assert overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0115)).subnets["s50"] == 1.0
+
+
+def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Path) -> None:
+    rows = [
+        row(1.0, FREE, 1.0, 50.0, 0.99),
+        row(1.0, PINNED, 0.5, 25.0, 0.47),
+        row(9.0, FREE, 0.4, 45.0, 0.42),
+        row(9.0, PINNED, 0.1, 20.0, 0.1),
+    ]
+    found = overload.goals(rows)
+    assert found["peak goodput"] == 50.0
+    assert found["goodput over peak, at each load"] == {"1": 1.0, "9": 0.9}
+    gaps = found["largest gap to the simulator's attainment"]
+    assert (gaps[FREE], gaps[PINNED]) == (pytest.approx(0.02), pytest.approx(0.03))
+    overload.draw(tmp_path / "x.png", rows)
+    assert (tmp_path / "x.png").is_file()
