@@ -1,8 +1,10 @@
 """The sweep of policies in virtual time: `make bench-policies`.
 
 Every policy on the same arrivals: rate x burstiness x budget, steps of load, and the Azure LLM inference
-traces 2023 where they are. Writes benchmarks/results/policies: cells.csv with every figure, summary.json
-with the goals, and pictures. Rivals are our re-implementations from the papers.
+traces 2023 where they are; again for every seed, and for profiles of several shapes, as what batching saves
+decides what policies are worth. Writes benchmarks/results/policies: for each shape the cells with every
+figure and a summary with the goals, means over the seeds beside the figures of each; and pictures. Rivals are
+our re-implementations from the papers.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import argparse
 import csv
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +35,10 @@ from runtime.simulator.trace_file import read
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runtime.policy import Policy
     from runtime.profile import Profile
 
 RIVAL, BOUND = "slackfit", "oracle"
-# name, sparsity, accuracy, seconds of one example; a batch of n takes 0.15 + 0.85 n of that
+# name, sparsity, accuracy, seconds of one example
 SUBNETS = (
     ("s50", 0.50, 0.930, 0.00300),
     ("s80", 0.80, 0.920, 0.00160),
@@ -44,6 +46,11 @@ SUBNETS = (
     ("s95", 0.95, 0.885, 0.00050),
     ("s98", 0.98, 0.860, 0.00031),
 )
+SHAPES = {"usual": (0.15, 1.0), "linear": (0.02, 1.3), "batching": (0.8, 1.1)}
+"""A batch of n takes f + (1 - f) n times what one example takes, its p99 is t times its p50: f and t.
+
+`linear` is like our CPU kernels on a network of ResNet-50's size, `batching` like a GPU.
+"""
 LOADS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)  # capacities of the densest sub-net
 BURSTINESS = (1.0, 2.0, 4.0, 8.0)
 BUDGETS = (2.0, 4.0, 8.0, 16.0, 32.0)  # times the densest sub-net's seconds for one example
@@ -58,6 +65,7 @@ ATTAINED, WITHIN = 0.99, 0.01  # the goals: share of the bound's attainment, acc
 class Cell:
     """One point of the sweep: what it is, and what each policy made of it."""
 
+    seed: int
     arrivals: str
     load: float
     cv2: float | None
@@ -74,61 +82,80 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/policies"))
     parser.add_argument("--traces", type=Path, default=Path("data/traces/azure_llm_2023"))
     parser.add_argument("--arrivals", type=int, default=5000, help="requests in each cell")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])
+    parser.add_argument("--shapes", choices=SHAPES, nargs="+", default=list(SHAPES))
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), help="ours and slackfit among them")
     chosen = parser.parse_args(arguments)
-    profile = synthetic_profile(SUBNETS)
-    cells = []
-    for cell in sweep(profile, chosen.arrivals, chosen.seed, chosen.traces):
-        cells.append(cell)
-        ours, bound = cell[OURS].summary, cell[BOUND].summary
-        print(
-            f"{cell.arrivals:6} load {cell.load:4.1f} cv2 {cell.cv2 or 0:3.0f} budget {cell.budget:4.0f}: "
-            f"in time {ours.attainment:.4f} of {bound.attainment:.4f}",
-            flush=True,
-        )
-    goals = {**judge(cells), "seed": chosen.seed, "arrivals": chosen.arrivals, "subnets": SUBNETS}
-    write(chosen.out, cells, goals)
-    print(json.dumps(goals, indent=2))
+    for shape in chosen.shapes:
+        fixed, tail = SHAPES[shape]
+        profile = synthetic_profile(SUBNETS, fixed=fixed, tail=tail)
+        cells: list[Cell] = []
+        for seed in chosen.seeds:
+            begin = time.monotonic()
+            cells += sweep(profile, chosen.policies, chosen.arrivals, seed, chosen.traces)
+            print(f"{shape}, seed {seed}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        goals = {
+            **summary(cells),
+            "arrivals": chosen.arrivals,
+            "fixed, tail": (fixed, tail),
+            "subnets": SUBNETS,
+        }
+        write(chosen.out, shape, cells, goals)
+        print(json.dumps(goals, indent=2), flush=True)
     return 0
 
 
-def sweep(profile: Profile, arrivals: int, seed: int, traces: Path) -> Iterator[Cell]:
+def summary(cells: Sequence[Cell]) -> dict[str, Any]:
+    """The goals judged seed by seed, and the means of what is a number."""
+    seeds = sorted({cell.seed for cell in cells})
+    judged = [judge([cell for cell in cells if cell.seed == seed]) for seed in seeds]
+    mean = {
+        key: float(np.mean([one[key] for one in judged]))
+        for key, value in judged[0].items()
+        if isinstance(value, int | float)
+    }
+    accuracy = {
+        name: float(np.mean([one["mean effective accuracy"][name] for one in judged]))
+        for name in judged[0]["mean effective accuracy"]
+    }
+    by_seed = {str(seed): one for seed, one in zip(seeds, judged, strict=True)}
+    return {"mean": {**mean, "mean effective accuracy": accuracy}, "seeds": by_seed}
+
+
+def sweep(
+    profile: Profile, policies: Sequence[str], arrivals: int, seed: int, traces: Path
+) -> Iterator[Cell]:
     """Every cell, the pattern of arrivals the same for all loads of one burstiness."""
+    built = cache(
+        partial(table.build, profile=profile)
+    )  # RAMSIS takes seconds, and is the same at every load
+
+    def measure(pattern: Trace, load: float, budget: float, cv2: float | None = None) -> Cell:
+        slo = budget * profile.subnets[0].p50[1]
+        scenario = Scenario(pattern.at_rate(load * comparison.capacity(profile)), profile, slo, seed=seed)
+        results = [Result(load, oracle(scenario), None)]
+        for name in policies:
+            outcome = simulate(scenario, built(name, slo=slo))
+            results.append(Result(load, outcome.summary(name), outcome if name == OURS else None))
+        return Cell(seed, pattern.name, load, cv2, budget, tuple(results))
+
     for cv2, budget, load in product(BURSTINESS, BUDGETS, LOADS):
-        pattern = _pattern("gamma", Arrivals(1.0, arrivals, cv2, seed))
-        yield measure(pattern, profile, load=load, cv2=cv2, budget=budget)
+        yield measure(_pattern("gamma", Arrivals(1.0, arrivals, cv2, seed)), load, budget, cv2)
     mean = float(np.mean(STEPS))
     pattern = _pattern("steps", Arrivals(1.0, arrivals / mean, 1.0, seed, STEPS))
     for budget in BUDGETS:
-        yield measure(pattern, profile, load=mean, cv2=None, budget=budget)
+        yield measure(pattern, mean, budget)
     for name in TRACES:
         if not (traces / name).is_file():
             print(f"skipped: {name} is not in {traces}; give its folder with --traces", file=sys.stderr)
             continue
         pattern = replace(read(traces / name), name=Path(name).stem.rpartition("_")[2])
         for budget, load in product(TRACE_BUDGETS, TRACE_LOADS):
-            yield measure(pattern, profile, load=load, cv2=None, budget=budget)
-
-
-def measure(pattern: Trace, profile: Profile, *, load: float, cv2: float | None, budget: float) -> Cell:
-    """All policies on the pattern, at that load, with that budget."""
-    slo = budget * profile.subnets[0].p50[1]
-    scenario = Scenario(pattern.at_rate(load * comparison.capacity(profile)), profile, slo)
-    results = [Result(load, oracle(scenario), None)]
-    for name in POLICIES:
-        outcome = simulate(scenario, _built(name, slo))
-        results.append(Result(load, outcome.summary(name), outcome if name == OURS else None))
-    return Cell(pattern.name, load, cv2, budget, tuple(results))
+            yield measure(pattern, load, budget)
 
 
 def _pattern(name: str, arrivals: Arrivals) -> Trace:
     return Trace(name, arrivals.times(), arrivals.seconds)
-
-
-@cache
-def _built(name: str, slo: float) -> Policy:
-    """RAMSIS takes seconds to solve, and is the same at every load."""
-    return table.build(name, synthetic_profile(SUBNETS), slo)
 
 
 def judge(cells: Sequence[Cell]) -> dict[str, Any]:
@@ -162,11 +189,12 @@ def judge(cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, cells: Sequence[Cell], goals: dict[str, Any]) -> None:
-    """Leave cells.csv, summary.json and two pictures in the folder."""
+def write(folder: Path, shape: str, cells: Sequence[Cell], goals: dict[str, Any]) -> None:
+    """Leave cells, summary and two pictures of the first seed in the folder, named after the shape."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {
+            "seed": cell.seed,
             "arrivals": cell.arrivals,
             "load": cell.load,
             "cv2": cell.cv2,
@@ -176,17 +204,18 @@ def write(folder: Path, cells: Sequence[Cell], goals: dict[str, Any]) -> None:
         for cell in cells
         for result in cell.results
     ]
-    with (folder / "cells.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / f"cells-{shape}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "summary.json").write_text(json.dumps(goals, indent=2) + "\n", encoding="utf-8")
-    shown = [cell for cell in cells if (cell.arrivals, cell.cv2, cell.budget) == ("gamma", 8.0, 8.0)]
-    report.draw_load(folder / "load.png", [result for cell in shown for result in cell.results])
-    steps = next(cell for cell in cells if (cell.arrivals, cell.budget) == ("steps", 8.0))
+    (folder / f"summary-{shape}.json").write_text(json.dumps(goals, indent=2) + "\n", encoding="utf-8")
+    first = [cell for cell in cells if cell.seed == cells[0].seed]
+    shown = [cell for cell in first if (cell.arrivals, cell.cv2, cell.budget) == ("gamma", 8.0, 8.0)]
+    report.draw_load(folder / f"load-{shape}.png", [result for cell in shown for result in cell.results])
+    steps = next(cell for cell in first if (cell.arrivals, cell.budget) == ("steps", 8.0))
     outcome = steps[OURS].outcome
     if outcome is not None:
-        report.draw_timeline(folder / "timeline.png", outcome)
+        report.draw_timeline(folder / f"timeline-{shape}.png", outcome)
 
 
 def _short(value: str | float | None) -> str | float | None:

@@ -21,7 +21,7 @@ def cell(ours: tuple[float, float], rival: tuple[float, float], bound: tuple[flo
         Result(1.0, Summary(name, share, accuracy, share * accuracy, 1.0, share), None)
         for name, (share, accuracy) in named
     ]
-    return policies.Cell("gamma", 1.0, 1.0, 2.0, tuple(results))
+    return policies.Cell(1, "gamma", 1.0, 1.0, 2.0, tuple(results))
 
 
 def test_the_goals_are_judged_as_they_are_written() -> None:
@@ -45,13 +45,18 @@ def test_a_small_sweep_leaves_every_figure(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(policies, "LOADS", (2.0,))
     monkeypatch.setattr(policies, "BURSTINESS", (8.0,))
     monkeypatch.setattr(policies, "BUDGETS", (8.0,))
-    monkeypatch.setattr(policies, "POLICIES", ("downshift", "slackfit"))
-    assert policies.main(["--out", str(tmp_path), "--traces", str(tmp_path), "--arrivals", "200"]) == 0
-    with (tmp_path / "cells.csv").open() as file:
+    small = ["--arrivals", "200", "--seeds", "1", "2", "--shapes", "batching"]
+    chosen = [*small, "--policies", "downshift", "slackfit"]
+    assert policies.main(["--out", str(tmp_path), "--traces", str(tmp_path), *chosen]) == 0
+    with (tmp_path / "cells-batching.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["arrivals"], row["policy"]) for row in rows] == [
-        (kind, name) for kind in ("gamma", "steps") for name in ("oracle", "downshift", "slackfit")
+    assert [(row["seed"], row["arrivals"], row["policy"]) for row in rows] == [
+        (seed, kind, name)
+        for seed in "12"
+        for kind in ("gamma", "steps")
+        for name in ("oracle", "downshift", "slackfit")
     ]
-    assert json.loads((tmp_path / "summary.json").read_text())["cells"] == 2
-    assert (tmp_path / "load.png").is_file()
-    assert (tmp_path / "timeline.png").is_file()
+    found = json.loads((tmp_path / "summary-batching.json").read_text())
+    assert found["mean"]["cells"] == found["seeds"]["2"]["cells"] == 2
+    assert (tmp_path / "load-batching.png").is_file()
+    assert (tmp_path / "timeline-batching.png").is_file()
