@@ -8,9 +8,33 @@ namespace downshift::DOWNSHIFT_ISA {
 
 #define DOWNSHIFT_UNROLL _Pragma("GCC unroll 16")
 
-DOWNSHIFT_INLINE const float* source_of(const char* source, std::uint16_t offset) {
-    return reinterpret_cast<const float*>(source + std::size_t(offset) * 8);
-}
+// Where the nonzeros of one column after the other read their vectors.
+class Offsets {
+public:
+    __attribute__((always_inline)) explicit Offsets(const ConvTask& task) : next_(task.offsets) {}
+    __attribute__((always_inline)) void begin(const char* base) { base_ = base; }
+    __attribute__((always_inline)) const float* take() {
+        return reinterpret_cast<const float*>(base_ + std::size_t(*next_++) * 8);
+    }
+
+private:
+    const std::uint16_t* next_;
+    const char* base_ = nullptr;
+};
+
+class Steps {
+public:
+    __attribute__((always_inline)) explicit Steps(const ConvTask& task) : next_(task.steps) {}
+    __attribute__((always_inline)) void begin(const char* base) { at_ = base; }
+    __attribute__((always_inline)) const float* take() {
+        at_ += std::size_t(*next_++) * vector_bytes;
+        return reinterpret_cast<const float*>(at_);
+    }
+
+private:
+    const std::uint8_t* next_;
+    const char* at_ = nullptr;
+};
 
 template <int V>
 DOWNSHIFT_INLINE void add_scaled(Vec (&sum)[V], Vec weight, const float* source) {
@@ -19,9 +43,8 @@ DOWNSHIFT_INLINE void add_scaled(Vec (&sum)[V], Vec weight, const float* source)
 }
 
 // One output channel. Few vectors get several sums each, or every product would wait for the one before it.
-template <int V>
-DOWNSHIFT_INLINE void accumulate(Vec (&sum)[1][V], const float* weights, const std::uint16_t* offsets, int count,
-                                 const char* source) {
+template <int V, class Places>
+DOWNSHIFT_INLINE void accumulate(Vec (&sum)[1][V], const float* weights, Places& places, int count) {
     constexpr int sums = V == 1 ? 4 : V == 2 ? 2 : 1;
     Vec more[sums][V];
     DOWNSHIFT_UNROLL
@@ -31,17 +54,17 @@ DOWNSHIFT_INLINE void accumulate(Vec (&sum)[1][V], const float* weights, const s
     int i = 0;
     for (; i + 4 <= count; i += 4) {
         const Quad quad = Quad::at(weights + i);
-        add_scaled<V>(more[0], quad.weight<0>(), source_of(source, offsets[i]));
-        add_scaled<V>(more[1 % sums], quad.weight<1>(), source_of(source, offsets[i + 1]));
-        add_scaled<V>(more[2 % sums], quad.weight<2>(), source_of(source, offsets[i + 2]));
-        add_scaled<V>(more[3 % sums], quad.weight<3>(), source_of(source, offsets[i + 3]));
+        add_scaled<V>(more[0], quad.weight<0>(), places.take());
+        add_scaled<V>(more[1 % sums], quad.weight<1>(), places.take());
+        add_scaled<V>(more[2 % sums], quad.weight<2>(), places.take());
+        add_scaled<V>(more[3 % sums], quad.weight<3>(), places.take());
     }
     if (count & 2) {
-        add_scaled<V>(more[0], splat(weights[i]), source_of(source, offsets[i]));
-        add_scaled<V>(more[1 % sums], splat(weights[i + 1]), source_of(source, offsets[i + 1]));
+        add_scaled<V>(more[0], splat(weights[i]), places.take());
+        add_scaled<V>(more[1 % sums], splat(weights[i + 1]), places.take());
         i += 2;
     }
-    if (count & 1) add_scaled<V>(more[0], splat(weights[i]), source_of(source, offsets[i]));
+    if (count & 1) add_scaled<V>(more[0], splat(weights[i]), places.take());
     DOWNSHIFT_UNROLL
     for (int v = 0; v < V; ++v) {
         sum[0][v] = more[0][v];
@@ -51,11 +74,10 @@ DOWNSHIFT_INLINE void accumulate(Vec (&sum)[1][V], const float* weights, const s
 }
 
 // R output channels that read the same positions: every loaded vector is used R times.
-template <int V, int R>
-DOWNSHIFT_INLINE void accumulate(Vec (&sum)[R][V], const float* weights, const std::uint16_t* offsets, int count,
-                                 const char* source) {
+template <int V, int R, class Places>
+DOWNSHIFT_INLINE void accumulate(Vec (&sum)[R][V], const float* weights, Places& places, int count) {
     for (int i = 0; i < count; ++i) {
-        const float* at = source_of(source, offsets[i]);
+        const float* at = places.take();
         Vec weight[R];
         DOWNSHIFT_UNROLL
         for (int r = 0; r < R; ++r) weight[r] = splat(weights[i * R + r]);
@@ -182,11 +204,11 @@ DOWNSHIFT_INLINE void close_sums(const ConvTask& task, int channel, Vec (&sum)[V
     }
 }
 
-template <int V, Columns C, int R>
+template <int V, Columns C, int R, class Places>
 void convolve(const ConvTask& task) {
     const std::uint16_t* channels = task.channels;
     const std::uint16_t* counts = task.counts;
-    const std::uint16_t* offsets = task.offsets;
+    Places places(task);
     const float* weights = task.weights;
     for (int s = 0; s < task.section_count; ++s) {
         const Section section = task.sections[s];
@@ -202,11 +224,12 @@ void convolve(const ConvTask& task) {
             for (int column = section.first_column; column < section.end_column; ++column) {
                 const int count = *counts++;
                 if (count == 0) continue;
+                places.begin(source);
                 if (C == Columns::none || task.shifts[column] == 0) {
-                    accumulate(sum, weights, offsets, count, source);
+                    accumulate(sum, weights, places, count);
                 } else {
                     Vec moving[R][V] = {};
-                    accumulate(moving, weights, offsets, count, source);
+                    accumulate(moving, weights, places, count);
                     if constexpr (C != Columns::none) {
                         DOWNSHIFT_UNROLL
                         for (int r = 0; r < R; ++r)
@@ -214,7 +237,6 @@ void convolve(const ConvTask& task) {
                     }
                 }
                 weights += std::size_t(count) * R;
-                offsets += count;
             }
             if (section.closes) {
                 DOWNSHIFT_UNROLL
@@ -225,6 +247,15 @@ void convolve(const ConvTask& task) {
             }
         }
     }
+}
+
+// The same with steps, for the maps whose planes are small enough that steps fit a byte.
+template <int V, Columns C, int R>
+constexpr ConvKernel by_steps() {
+    if constexpr (R == 1 && V <= 8 && (C == Columns::pitch4 || C == Columns::pitch8 || C == Columns::row1))
+        return &convolve<V, C, R, Steps>;
+    else
+        return nullptr;
 }
 
 }  // namespace downshift::DOWNSHIFT_ISA

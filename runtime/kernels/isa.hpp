@@ -40,7 +40,8 @@ struct ConvTask {
     const std::uint16_t* channels;  // first output channel of every unit
     const std::uint16_t* counts;    // nonzeros of every unit and column
     const float* weights;           // R floats for every nonzero: output channels channel .. channel + R - 1
-    const std::uint16_t* offsets;   // of every nonzero, in units of 8 bytes from the section's base
+    const std::uint16_t* offsets;   // of every nonzero, in units of 8 bytes from the section's base, or
+    const std::uint8_t* steps;      // vectors from the nonzero before, or from the section's base
     const std::int8_t* shifts;      // columns to the right at which each kernel column reads
     const float* bias;              // one for every output channel, padded to a multiple of R
     int output_channels;
@@ -65,7 +66,8 @@ struct ConvEntry {
     int vectors;  // V: output vectors of a tile
     Columns columns;
     int rows;     // R: output channels that share a nonzero's position
-    ConvKernel run;
+    ConvKernel run;       // reads offsets
+    ConvKernel run_steps; // reads steps, or null
 };
 
 // activation(input * scale * factor + shift + addend) for every vector of one plane.

@@ -312,7 +312,7 @@ private:
                 throw std::invalid_argument("tiling: convolution " + std::to_string(number) + " has no " +
                                             this_isa->name + " kernel for " + std::to_string(tiling.vectors) +
                                             " vectors and " + std::to_string(tiling.rows) + " rows");
-            return conv_step(*kernel, pack(nonzeros->of(tiling.rows), tiling, this_isa->lanes), tiling, source, output,
+            return conv_step(*kernel, pack(nonzeros->of(tiling.rows), tiling, this_isa->lanes, kernel->run_steps), tiling, source, output,
                              conv.residual >= 0 ? &residual : nullptr, int(conv.bias.size()), conv.activation);
         };
         add(site.make(site.tiling));

@@ -146,7 +146,7 @@ class ConvStep : public Step {
 public:
     ConvStep(const ConvEntry& kernel, Stream stream, const Tiling& tiling, Value source, Value output,
              const Value* residual, int output_channels, Activation activation)
-        : kernel_(kernel.run),
+        : kernel_(stream.steps.size() ? kernel.run_steps : kernel.run),
           stream_(std::move(stream)),
           tiling_(tiling),
           source_(source),
@@ -186,7 +186,10 @@ public:
         task.channels = stream_.channels.data() + part.unit;
         task.counts = stream_.counts.data() + part.count;
         task.weights = stream_.weights.data() + part.nonzero * std::size_t(tiling_.rows);
-        task.offsets = stream_.offsets.data() + part.nonzero;
+        if (stream_.steps.size())
+            task.steps = stream_.steps.data() + part.nonzero;
+        else
+            task.offsets = stream_.offsets.data() + part.nonzero;
         task.source = source_.data(workspace) + at;
         task.output = output_.data(workspace) + output_.layout.first_row() + at;
         if (has_residual_)
@@ -203,7 +206,7 @@ public:
                std::to_string(shape.width) + " V" + std::to_string(tiling_.vectors) + " R" +
                std::to_string(tiling_.rows) + " block " + std::to_string(tiling_.block) +
                (tiling_.split ? " split" : "") + " parts " + std::to_string(tiling_.parts) + " nonzeros " +
-               std::to_string(stream_.nonzeros);
+               std::to_string(stream_.nonzeros) + (stream_.steps.size() ? " by steps" : "");
     }
 
 private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace downshift {
 
@@ -30,7 +31,7 @@ std::vector<Range> balanced(const std::vector<double>& work, int parts) {
 
 class Packer {
 public:
-    Packer(const Nonzeros& nonzeros, const Tiling& tiling, int lanes)
+    Packer(const Nonzeros& nonzeros, const Tiling& tiling, int lanes, bool may_step)
         : nonzeros_(nonzeros),
           conv_(*nonzeros.conv),
           source_(nonzeros.source),
@@ -38,6 +39,7 @@ public:
           units_(int(nonzeros.starts.size()) - 1),
           group_planes_(nonzeros.input_channels / conv_.groups * source_.phases),
           offset_unit_(lanes * 4 / 8),
+          steps_fit_(may_step),
           cursors_(nonzeros.starts.begin(), nonzeros.starts.end() - 1) {
         int reach = 0;
         for (const SourceMap::Tap& tap : source_.taps) reach = std::max(reach, tap.shift);
@@ -53,7 +55,10 @@ public:
         offsets_.reserve(nonzeros_.positions.size());
         for (const Range part : balanced(work, tiling_.parts)) add_part(part);
         stream_.weights = Aligned<float>(weights_);
-        stream_.offsets = Aligned<std::uint16_t>(offsets_);
+        if (steps_fit_)
+            stream_.steps = Aligned<std::uint8_t>(steps_);
+        else
+            stream_.offsets = Aligned<std::uint16_t>(offsets_);
         std::vector<float> bias = conv_.bias;
         bias.resize(std::size_t(units_ * tiling_.rows), 0.0f);
         stream_.bias = Aligned<float>(bias);
@@ -143,21 +148,27 @@ private:
             for (int column = columns.begin; column < columns.end; ++column) {
                 const std::vector<Position>& positions = unit->columns[std::size_t(column)];
                 stream_.counts.push_back(std::uint16_t(positions.size()));
-                for (const Position& position : positions) add_position(unit->number * tiling_.rows, base, position);
+                int before = 0;
+                for (const Position& position : positions)
+                    before = add_position(unit->number * tiling_.rows, base, position, before);
             }
         }
         stream_.sections.push_back({std::uint32_t(base) * std::uint32_t(source_.plane), std::uint32_t(order.size()),
                                     std::uint16_t(columns.begin), std::uint16_t(columns.end), opens, closes});
     }
 
-    void add_position(int channel, int base, const Position& position) {
-        const int vectors = (position.plane - base) * source_.plane + position.shift;
+    // Returns where it lies, in vectors from the section's base, as does `before` for the nonzero before it.
+    int add_position(int channel, int base, const Position& position, int before) {
+        const int vectors = (position.plane - base) * source_.plane + position.shift, step = vectors - before;
         offsets_.push_back(std::uint16_t(vectors * offset_unit_));
+        steps_fit_ = steps_fit_ && step >= 0 && step < 256;
+        if (steps_fit_) steps_.push_back(std::uint8_t(step));
         const std::size_t per_channel = conv_.weights.size() / conv_.bias.size();
         for (int row = channel; row < channel + tiling_.rows; ++row)
             weights_.push_back(row < int(conv_.bias.size())
                                    ? conv_.weights[std::size_t(row) * per_channel + position.weight]
                                    : 0.0f);
+        return vectors;
     }
 
     const Nonzeros& nonzeros_;
@@ -165,16 +176,18 @@ private:
     const SourceMap& source_;
     const Tiling& tiling_;
     int units_, group_planes_, offset_unit_, most_planes_;
+    bool steps_fit_;
     std::vector<std::size_t> cursors_;  // first position of every unit that no block has taken
     Stream stream_;
     std::vector<float> weights_;
     std::vector<std::uint16_t> offsets_;
+    std::vector<std::uint8_t> steps_;  // as long as steps fit
 };
 
 }  // namespace
 
 std::size_t Stream::bytes() const {
-    return weights.bytes() + offsets.bytes() + bias.bytes() + channels.size() * 2 + counts.size() * 2 +
+    return weights.bytes() + offsets.bytes() + steps.bytes() + bias.bytes() + channels.size() * 2 + counts.size() * 2 +
            sections.size() * sizeof(Section) + parts.size() * sizeof(Part);
 }
 
@@ -183,11 +196,13 @@ Nonzeros::Nonzeros(const Conv& conv_, int input_channels_, SourceMap source_, in
     const int outputs = int(conv->bias.size()), group_outputs = outputs / conv->groups;
     const int group_inputs = input_channels / conv->groups, taps = int(source.taps.size());
     const std::size_t per_output = std::size_t(group_inputs) * std::size_t(taps);
-    // Taps of one channel in the order of their planes, so that a block of planes is a run of positions.
+    // Taps of one channel in the order of their planes, so that a block of planes is a run of positions, and within a
+    // plane in the order of memory, so that steps from one to the next are short and forward.
     std::vector<int> order(source.taps.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-        return source.taps[std::size_t(a)].phase < source.taps[std::size_t(b)].phase;
+        const SourceMap::Tap &first = source.taps[std::size_t(a)], &second = source.taps[std::size_t(b)];
+        return std::pair(first.phase, first.shift) < std::pair(second.phase, second.shift);
     });
     for (int first = 0; first < outputs; first += rows) {
         starts.push_back(positions.size());
@@ -214,6 +229,8 @@ double Nonzeros::wasted() const {
     return stored > 0 ? 1.0 - double(conv->weights.size() - std::size_t(zeros)) / stored : 0.0;
 }
 
-Stream pack(const Nonzeros& nonzeros, const Tiling& tiling, int lanes) { return Packer(nonzeros, tiling, lanes).run(); }
+Stream pack(const Nonzeros& nonzeros, const Tiling& tiling, int lanes, bool may_step) {
+    return Packer(nonzeros, tiling, lanes, may_step).run();
+}
 
 }  // namespace downshift

@@ -6,7 +6,9 @@
 //   unit    R output channels of a section, which share the positions of their nonzeros
 //   column  nonzeros of a unit whose results move sideways alike
 //
-// A nonzero is R floats and one 16-bit offset: R = 1 costs 6 bytes. A unit costs 2 bytes and 2 for every column.
+// A nonzero is R floats and a 16-bit offset from the section's base, or, where the kernel can and every step from one
+// nonzero of a column to the next fits, a step of 8 bits: R = 1 costs 6 or 5 bytes. A unit costs 2 bytes and 2 for
+// every column.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -50,7 +52,8 @@ struct Stream {
     std::vector<std::uint16_t> channels;
     std::vector<std::uint16_t> counts;
     Aligned<float> weights;
-    Aligned<std::uint16_t> offsets;
+    Aligned<std::uint16_t> offsets;  // empty when there are steps
+    Aligned<std::uint8_t> steps;
     Aligned<float> bias;
     std::vector<std::int8_t> shifts;
     std::size_t nonzeros = 0;  // stored positions
@@ -79,7 +82,7 @@ struct Nonzeros {
     double wasted() const;
 };
 
-// The convolution of `nonzeros` must still exist; tiling.rows is its `rows`.
-Stream pack(const Nonzeros& nonzeros, const Tiling& tiling, int lanes);
+// The convolution of `nonzeros` must still exist; tiling.rows is its `rows`. may_step: the kernel can read steps.
+Stream pack(const Nonzeros& nonzeros, const Tiling& tiling, int lanes, bool may_step);
 
 }  // namespace downshift
