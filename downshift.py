@@ -23,6 +23,7 @@ EXPECTED = frozenset(
         "trainer.errors.TrainerError",
     }
 )
+MOST_THREADS = 256  # as `runtime.machine` has it, which a help text does without
 TRAINING_ONLY = frozenset(
     {"torch", "torchvision", "onnxscript", "safetensors", "sklearn", "matplotlib", "tensorboard"}
 )
@@ -83,7 +84,9 @@ def _option(text: str, default: str | bool = True, *flags: str, **limits: Any) -
 
 Model = Annotated[str, _argument("MODEL", "A model.onnx, or the name of a bundled network.")]
 Subnet = Annotated[str, _option("Name of a sub-net, such as s90.", False)]
-Threads = Annotated[int | None, _option("Threads a sub-net computes with.", "physical cores", min=1)]
+Threads = Annotated[
+    int | None, _option("Threads a sub-net computes with.", "physical cores", min=1, max=MOST_THREADS)
+]
 DataDir = Annotated[Path, _option("Where data sets lie, or are downloaded to.")]
 Json = Annotated[bool, _option("Print JSON.", False, "--json")]
 DATA = Path("data")
@@ -374,7 +377,7 @@ def serve(
         str | None, _option("A file for one line of JSON a request; - is standard output.", "none")
     ] = None,
     log_json: Annotated[bool, _option("Write the server's log as JSON, too.", False, "--log-json")] = False,
-    otel: Annotated[bool, _option("Send OpenTelemetry spans (downshift[otel]).", False, "--otel")] = False,
+    otel: Annotated[bool, _option("Send OpenTelemetry spans (downshift\\[otel]).", False, "--otel")] = False,
     repository: Annotated[
         Path | None, _option("A folder whose models may be loaded over HTTP; without MODEL, all are.", "none")
     ] = None,

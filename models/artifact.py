@@ -73,8 +73,12 @@ class Artifact:
 
 
 def read(path: str | Path) -> Artifact:
-    """The artifact in a file; `ArtifactError` naming the field when it is missing, damaged or hostile."""
-    return unpack(_load(Path(path)))
+    """The artifact in a file; `ArtifactError` naming file and field if it is missing, damaged or hostile."""
+    data = _load(Path(path))
+    try:
+        return unpack(data)
+    except ArtifactError as error:
+        raise ArtifactError(error.field, error.problem, str(path)) from error
 
 
 def write(path: str | Path, artifact: Artifact) -> None:

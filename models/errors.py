@@ -41,8 +41,8 @@ class UnknownName(ModelsError, KeyError):  # noqa: N818 - it says what is wrong 
 
 
 class ArtifactError(ModelsError):
-    """An artifact that cannot be trusted; `field` names the part that is wrong."""
+    """An artifact that cannot be trusted; `field` names the part that is wrong, `file` where it was read."""
 
-    def __init__(self, field: str, problem: str) -> None:
-        self.field = field
-        super().__init__(f"artifact {field}: {problem}")
+    def __init__(self, field: str, problem: str, file: str = "") -> None:
+        self.field, self.problem = field, problem
+        super().__init__(f"{file}: artifact {field}: {problem}" if file else f"artifact {field}: {problem}")

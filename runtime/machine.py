@@ -15,6 +15,8 @@ import pynvml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MOST_THREADS = 256  # the kernels start no more
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -47,7 +49,7 @@ def default_threads() -> int:
     Hyper-threads do not count, as they share the units that compute.
     """
     physical = psutil.cpu_count(logical=False) or usable_cores()
-    return max(1, min(physical, usable_cores()) - 1)
+    return max(1, min(physical, usable_cores(), MOST_THREADS + 1) - 1)
 
 
 def _cgroup_quota() -> int:

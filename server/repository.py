@@ -234,7 +234,7 @@ class Repository:
 def _sentence(path: Path, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{path.name} cannot be read: {error.strerror or error}"
-    return " ".join(str(error).split())
+    return " ".join(str(error).replace(str(path), path.name).split())  # clients need no folders of ours
 
 
 async def _on_a_daemon_thread(call: Callable[[], Any]) -> Any:

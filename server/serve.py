@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import resource
 import socket
@@ -54,6 +55,10 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, catalog: Catalog, settings: Settings) -> None:
+        if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
+            raise BadSetting(
+                f"--ssl-keyfile {settings.ssl_keyfile} has no certificate: name it with --ssl-certfile"
+            )
         config = uvicorn.Config(
             app,
             http=partial(PatientProtocol, patience=settings.patience),  # type: ignore[arg-type]
@@ -73,7 +78,8 @@ class Server(uvicorn.Server):
             if not config.is_ssl:
                 raise
             files = f"{settings.ssl_certfile} and {settings.ssl_keyfile or 'no key file'}"
-            raise BadSetting(f"TLS with {files}: {error.strerror or error}") from None
+            why = error.strerror or error
+            raise BadSetting(f"TLS with {files}: {why}; give a PEM certificate and its PEM key") from None
         super().__init__(config)
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
@@ -130,6 +136,8 @@ def run(*models: str | Path, **overrides: Any) -> None:
     """
     settings = read_settings(**overrides)
     folder = None if settings.repository is None else Folder(settings.repository)
+    if folder is not None and not folder.path.is_dir():
+        raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
     sources = read_sources(models) or (() if folder is None else folder.sources())
     if not sources:
         remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
@@ -225,10 +233,10 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        why = error.strerror or error
-        raise BadSetting(
-            f"cannot listen on {host} port {port} ({why}): choose another with {option}"
-        ) from None
+        why, remedy = error.strerror or error, f"choose another with {option}"
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            remedy = "give --host an address of this machine, such as 127.0.0.1"
+        raise BadSetting(f"cannot listen on {host!r}, port {port} ({why}): {remedy}") from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.core import Limits
 from runtime.level import Thresholds
+from runtime.machine import MOST_THREADS
 from server.errors import BadSetting
 from server.image import MAX_PIXELS, MOST_PIXELS
 from server.keys import Keys, read_keys
@@ -21,7 +22,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    threads: int | None = Field(default=None, ge=1, description="cores for inference; None = all but one")
+    threads: int | None = Field(
+        default=None, ge=1, le=MOST_THREADS, description="cores for inference; None = all but one"
+    )
     engines: tuple[str, ...] | None = Field(
         default=None, min_length=1, description='such as ["onnxruntime"]; None = all that work here'
     )

@@ -24,6 +24,7 @@ import downshift
 from models import artifact as artifacts
 from models import manifest_json
 from models.materialize import materialize
+from runtime.machine import MOST_THREADS
 from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:
@@ -101,6 +102,12 @@ downshift.app()
         assert (program, name) == ("downshift", command)
         assert run(name, *arguments, "--help").exit_code == 0
         assert run(name, *arguments, "--nonsense", "--help").exit_code == 2
+
+    def test_an_extra_is_named_in_whole(self) -> None:
+        assert "downshift[otel]" in run("serve", "--help").stdout
+
+    def test_the_limits_are_those_of_what_they_limit(self) -> None:
+        assert downshift.MOST_THREADS == MOST_THREADS
 
     def test_all_commands_are_covered_here(self) -> None:
         shown = re.findall(r"^│ (\w+) ", run("--help").stdout.partition("Commands")[2], re.MULTILINE)
@@ -203,6 +210,8 @@ class TestWrongInput:
         ("inspect red.png", "artifact"),
         ("export model.onnx --subnet s1 -o absent/s1.onnx", "the folder absent does not exist"),
         ("profile model.onnx --threads 0", "--threads"),
+        ("profile model.onnx --threads 257", "--threads"),
+        ("serve model.onnx --metrics-port -1", "METRICS_PORT -1"),
         ("predict model.onnx absent.png", "absent.png"),
         ("predict model.onnx model.onnx", "not a JPEG, PNG, WebP, GIF, BMP or TIFF"),
         ("predict model.onnx red.png --budget-ms -5", "-5"),

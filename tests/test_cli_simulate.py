@@ -109,4 +109,4 @@ def test_a_profile_that_is_none_is_refused(profile: str, tmp_path: Path) -> None
     (tmp_path / "bad.json").write_text("{}")
     code, _, err = simulate(str(tmp_path / "bad.json"), "--trace", TRACE)
     assert (code, err.count("\n")) == (2, 1)
-    assert "not a profile" in err
+    assert f"{tmp_path / 'bad.json'}: not a profile" in err

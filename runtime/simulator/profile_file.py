@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from runtime import profile_json
+from runtime.errors import ProfileError
 from runtime.machine import Machine, this_machine
 from runtime.profile_cache import check_belongs
 
@@ -24,6 +25,13 @@ def read(path: Path) -> Profile:
     Raises `ProfileError` for anything else and for a profile that says it was measured on another machine;
     `OSError` when the file cannot be read. What was printed does not say where it was measured.
     """
+    try:
+        return _read(path)
+    except ProfileError as error:
+        raise ProfileError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> Profile:
     text = path.read_bytes()
     rows = _rows(text)
     if rows is not None:

@@ -416,8 +416,9 @@ def nested(depth: int) -> bytes:
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(ArtifactError, match=re.escape(problem)):
+    with pytest.raises(ArtifactError, match=re.escape(problem)) as refused:
         read(tmp_path / "model.onnx")
+    assert str(refused.value).startswith(f"{tmp_path / 'model.onnx'}: artifact ")
 
 
 def test_a_path_that_is_no_regular_file_is_refused_without_opening_it(tmp_path: Path) -> None:

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from runtime.machine import default_threads, this_machine, usable_cores
+import psutil
+
+from runtime import machine
+from runtime.machine import MOST_THREADS, default_threads, this_machine, usable_cores
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_a_machine_is_the_same_a_moment_later() -> None:
@@ -20,3 +27,9 @@ def test_the_processor_has_a_name() -> None:
 
 def test_no_more_threads_than_cores_that_may_be_used() -> None:
     assert 1 <= default_threads() <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_no_more_threads_than_a_program_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 512)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 512)
+    assert default_threads() == MOST_THREADS

@@ -153,6 +153,15 @@ async def test_a_version_is_closed_only_when_its_last_request_is_answered(tmp_pa
         await until(lambda: first.closed is not None)
 
 
+async def test_a_client_is_not_told_in_which_folder_a_model_lies(tmp_path: Path) -> None:
+    async with scene(tmp_path) as served:
+        file = served.repository.sources[0].path
+        served.load.error = ArtifactError("graph", "is cut off", str(file))
+        response = await served.change("load")
+        assert f": {file.name}: artifact graph: is cut off" in response.json()["error"]
+        assert str(file.parent) not in response.text + str(served.repository.index)
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

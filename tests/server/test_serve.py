@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -34,7 +35,6 @@ from tests.server.pictures import encoded, noise, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 INFER = f"/v2/models/{MODEL}/infer"
 
@@ -145,10 +145,23 @@ def test_a_model_that_cannot_be_loaded_stops_the_server() -> None:
 def test_a_port_in_use_is_named() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BadSetting, match=rf"cannot listen on 127.0.0.1 port {port} .*choose another"):
+        with pytest.raises(BadSetting, match=rf"cannot listen on '127.0.0.1', port {port} .*choose another"):
             listen("127.0.0.1", port)
         with pytest.raises(BadSetting):
             run("never-read.onnx", port=port)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "", "203.0.113.7"])
+def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
+    with pytest.raises(BadSetting, match=rf"cannot listen on '{host}', .* give --host an address of this"):
+        listen(host, 0)
+
+
+def test_settings_that_contradict_each_other_or_the_disk_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"--ssl-keyfile key\.pem has no certificate: name it with"):
+        run("never-read.onnx", port=0, ssl_keyfile=Path("key.pem"))
+    with pytest.raises(BadSetting, match=r"--repository .*/nowhere is no folder: create it"):
+        run("never-read.onnx", port=0, repository=tmp_path / "nowhere")
 
 
 def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:
@@ -161,7 +174,7 @@ def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:
 def test_metrics_can_have_a_port_of_their_own() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BadSetting, match=f"127.0.0.1 port {port} .*another with --metrics-port"):
+        with pytest.raises(BadSetting, match=f"'127.0.0.1', port {port} .*another with --metrics-port"):
             expose(Catalog(), Metrics(CollectorRegistry()), "127.0.0.1", port)
     catalog, backend = Catalog([MODEL]), ScriptedBackend()
     address = url(expose(catalog, Metrics(CollectorRegistry()), "127.0.0.1", 0))

@@ -58,6 +58,7 @@ def test_what_the_scheduler_is_told_comes_from_settings() -> None:
     [
         ("PORT", "70000", "DOWNSHIFT_PORT '70000': .*65535"),
         ("THREADS", "0", "DOWNSHIFT_THREADS '0'"),
+        ("THREADS", "257", "DOWNSHIFT_THREADS '257': .*256"),
         ("MAX_BUDGET_MS", "nan", "DOWNSHIFT_MAX_BUDGET_MS 'nan'"),
         ("LOAD_FALL_UTILIZATION", "90", "DOWNSHIFT_LOAD_FALL_UTILIZATION '90'"),
         ("DRAIN_SECONDS", "long", "DOWNSHIFT_DRAIN_SECONDS 'long'"),
