@@ -96,6 +96,13 @@ def test_a_trace_that_cannot_be_is_one_line_and_exit_code_2(
     assert message in err
 
 
+def test_a_trace_may_last_longer_than_its_seconds_can_be_counted(profile: str, tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").write_text("0\n1e11\n")
+    code, out, err = simulate(profile, "--trace", str(tmp_path / "trace.txt"), "--json")
+    assert (code, err) == (0, "")
+    assert [row["worst_second"] for row in json.loads(out)] == [1.0, 1.0, 1.0]
+
+
 def test_a_profile_of_another_machine_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     file = tmp_path / "theirs.json"
     file.write_text(profile_json.dumps(two()))
