@@ -32,7 +32,7 @@ def test_it_measures_and_accounts_for_the_server_s_time(address: str, tmp_path: 
         *("--measurement-mode", "count_windows", "--measurement-request-count", "30"),
         *("--input-tensor-format", tensors, "--output-tensor-format", tensors),
     )
-    assert [row["Concurrency"] for row in rows] == ["1", "2"]
+    assert {row["Concurrency"] for row in rows} == {"1", "2"}  # the table is in order of throughput
     for row in rows:
         assert float(row["Inferences/Second"]) > 0
         assert float(row["Server Compute Infer"]) > 0
