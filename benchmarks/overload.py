@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from runtime.profile import Profile
 
 RESULTS = Path(__file__).parent / "results" / "serving"
-IMAGES, OK = 4, 200
+IMAGES = 4
+OK, REFUSED, EXPIRED = 200, 429, 504
 IDLE_REQUESTS, IDLE_GAP = 40, 0.1
 SATURATION, SATURATED_SECONDS = 8.0, 3.0
 _COMPUTED = re.compile(r"^downshift_compute_duration_seconds_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
@@ -60,6 +61,21 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Unserved:
+    """Why requests had no answer in time, as ratios of all.
+
+    late: answered, but too late. refused: told at once to come back later (429), at the 99th percentile
+    within `refused_p99_ms` of when they were due, None without any. expired: given up (504). lost: the rest.
+    """
+
+    late: float
+    refused: float
+    expired: float
+    lost: float
+    refused_p99_ms: float | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One load, in capacities of the densest sub-net: what the server did, and what the simulator says."""
 
@@ -68,6 +84,7 @@ class Row:
     policy: str
     served: Figures
     simulated: Figures
+    unserved: Unserved
     sent_late_p99_ms: float
 
     @property
@@ -107,6 +124,19 @@ def measured(record: Record, profile: Profile, trace: Trace, budget: float) -> F
     answered = record.in_time(budget)
     counts = {name: int((record.subnet[answered] == name).sum()) for name in profile.names}
     return _figures(counts, len(answered), trace, profile)
+
+
+def unserved(record: Record, budget: float) -> Unserved:
+    """What became of the requests that the server did not answer in time."""
+    good, refused, expired = (record.status == status for status in (OK, REFUSED, EXPIRED))
+    waited = (record.ended - record.due)[refused]
+    return Unserved(
+        late=float((good & ~record.in_time(budget)).mean()),
+        refused=float(refused.mean()),
+        expired=float(expired.mean()),
+        lost=float((~(good | refused | expired)).mean()),
+        refused_p99_ms=1e3 * float(np.quantile(waited, 0.99)) if len(waited) else None,
+    )
 
 
 def simulated(scenario: Scenario) -> Figures:
@@ -151,13 +181,15 @@ def measure(
                 kind,
                 measured(record, server.profile, trace, budget),
                 simulated(replace(scenario, subnet=pinned)),
+                unserved(record, budget),
                 1e3 * float(np.quantile(np.minimum(record.sent - record.due, trace.seconds), 0.99)),
             )
             rows.append(row)
             print(
                 f"load {load:4.1f} {kind:7} in time {row.served.attainment:.4f} "
                 f"(simulated {row.simulated.attainment:.4f}), goodput {row.served.goodput:7.1f}/s "
-                f"(simulated {row.simulated.goodput:7.1f}), sent late p99 {row.sent_late_p99_ms:.1f} ms",
+                f"(simulated {row.simulated.goodput:7.1f}), "
+                f"answered late {row.unserved.late:.4f}, sent late p99 {row.sent_late_p99_ms:.1f} ms",
                 flush=True,
             )
             time.sleep(1.0)  # what is left of this load must not count for the next

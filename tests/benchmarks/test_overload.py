@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import overload
 from benchmarks.open_loop import Record
-from benchmarks.overload import FREE, PINNED, Figures, Row
+from benchmarks.overload import FREE, PINNED, Figures, Row, Unserved
 from runtime.simulator.engine import Scenario
 from tests.runtime.simulator.sample import trace, two
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 def row(load: float, policy: str, attainment: float, goodput: float, simulated: float) -> Row:
     return Row(
-        load, 9, policy, Figures(attainment, goodput, 0.9, {}), Figures(simulated, goodput, 0.9, {}), 0.1
+        load,
+        9,
+        policy,
+        Figures(attainment, goodput, 0.9, {}),
+        Figures(simulated, goodput, 0.9, {}),
+        Unserved(0.0, 0.0, 0.0, 0.0, None),
+        0.1,
     )
 
 
@@ -34,6 +40,20 @@ def test_only_good_answers_in_time_count_whoever_gave_them() -> None:
     assert (found.attainment, found.goodput) == (0.5, 1.0)
     assert found.served_accuracy == pytest.approx(0.85)
     assert found.subnets == {"s50": 0.5, "s90": 0.5}
+
+
+def test_requests_without_an_answer_in_time_were_late_refused_expired_or_lost() -> None:
+    record = Record(
+        due=np.array([0.0, 0.0, 1.0, 0.0, 0.0]),
+        sent=np.zeros(5),
+        ended=np.array([0.01, 0.2, 1.003, 0.1, np.inf]),
+        status=np.array([200, 200, 429, 504, 0]),
+        subnet=np.full(5, ""),
+        computed=np.full(5, np.nan),
+    )
+    found = overload.unserved(record, 0.1)
+    assert (found.late, found.refused, found.expired, found.lost) == (0.2, 0.2, 0.2, 0.2)
+    assert found.refused_p99_ms == pytest.approx(3.0)
 
 
 def test_the_simulator_is_given_the_servers_policy_which_keeps_a_margin() -> None:
