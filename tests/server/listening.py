@@ -39,7 +39,7 @@ def get(path: str = "/v2/health/live", headers: str = "") -> bytes:
 
 def wait_for(condition: Callable[[], object]) -> None:
     """Return when the condition holds."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < give_up, "the condition never came true"
         time.sleep(0.005)

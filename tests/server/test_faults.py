@@ -18,6 +18,7 @@ from benchmarks.server_process import START, ServerProcess
 from models.artifact import write
 from models.materialize import materialize
 from tests.models.tiny_artifact import tiny_artifact
+from tests.server.listening import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,7 @@ def test_killed_in_the_middle_and_started_again_it_answers_as_before(
 ) -> None:
     with served(tmp_path) as (server, client):
         assert logits(ask(client, 0)) == expected[0]
+        wait_for(lambda: any((tmp_path / "cache").glob("profile-*.json")))
         broken: list[Exception] = []
 
         def until_it_breaks() -> None:
