@@ -102,16 +102,17 @@ class Core:
         if self.draining:
             raise Draining
         budgeted = request.deadline is not None
-        deadline = now + self._limits.patience if request.deadline is None else request.deadline
+        due = now + self._limits.patience if request.deadline is None else request.deadline
         ticket = Ticket(
             arrival=now,
-            deadline=deadline,
+            deadline=due - request.delivery if budgeted else due,
             examples=request.examples,
             candidates=candidates,
             priority=request.priority,
             budgeted=budgeted,
             request=request,
             future=Future(),
+            due=due,
         )
         refusal = self._dispatch.admit(ticket, now, self._busy_until)
         if refusal is not None:

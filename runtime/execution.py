@@ -95,7 +95,7 @@ class Executor:
             queue_seconds=job.started - ticket.arrival,
             compute_seconds=seconds,
             batch_size=job.examples,
-            late=self._clock.now() > ticket.deadline,
+            late=self._clock.now() > ticket.due,
         )
         return answered(ticket, job, answer)
 

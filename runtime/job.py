@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Ticket(Waiting):
-    """An accepted request, as it waits, and the future that its client holds."""
+    """An accepted request, as it waits, and the future that its client holds.
+
+    due: after that its answer is late; `deadline` is earlier by the time that delivery takes.
+    """
 
     request: Request
     future: Future[Answer]
+    due: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)

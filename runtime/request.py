@@ -23,6 +23,8 @@ class Request:
     subnet: answer with exactly this sub-net.
     min_accuracy: refuse rather than answer with a sub-net less accurate than this ratio.
     priority: larger goes first; equal priorities go by deadline.
+    delivery: seconds before the deadline that the answer needs for its way back; decisions are made as if
+    the deadline were that much earlier, whether the answer is late is not. Means nothing without a deadline.
     """
 
     inputs: Tensor
@@ -30,6 +32,7 @@ class Request:
     subnet: str | None = None
     min_accuracy: float | None = None
     priority: int = 0
+    delivery: float = 0.0
 
     @property
     def examples(self) -> int:

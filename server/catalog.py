@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from runtime.errors import Draining
+from server.delivery import Delivery
 from server.errors import NotReady, UnknownModel
 from server.statistics import Statistics
 
@@ -107,6 +108,7 @@ class Model:
     """One version of a served model; `version` is a numeric string, as V2 clients want it.
 
     statistics: what it has answered; its backend's observer. users: who keeps it from being closed.
+    delivery: how long answers take on their way back.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Model:
     backend: Backend
     statistics: Statistics = field(default_factory=Statistics)
     users: Users = field(default_factory=Users)
+    delivery: Delivery = field(default_factory=Delivery)
 
 
 class Catalog:
@@ -127,6 +130,7 @@ class Catalog:
         self._withdrawn: frozenset[str] = frozenset()
         self._versions: dict[str, int] = {}
         self._users: WeakSet[Users] = WeakSet()
+        self._delivery = Delivery()
         self._draining = False
 
     @property
@@ -168,7 +172,7 @@ class Catalog:
         """
         self._versions[name] = version = self._versions.get(name, 0) + 1
         before = self._models.get(name)
-        model = Model(name, str(version), backend, statistics or Statistics())
+        model = Model(name, str(version), backend, statistics or Statistics(), delivery=self._delivery)
         self._users.add(model.users)
         self._models[name] = model
         self._withdrawn -= {name}

@@ -88,6 +88,18 @@ def test_the_earliest_deadline_is_served_first() -> None:
     assert [take(core).tickets for _ in range(3)] == [(early,), (late,), (without,)]
 
 
+def test_decisions_leave_time_for_delivery() -> None:
+    clock = FakeClock()
+    core = make(clock)
+    with pytest.raises(DeadlineImpossible, match=r"0.5 ms are left"):
+        core.admit(Request(inputs(1.0), clock.time + 0.0025, delivery=0.002), NAMES)
+    ticket = core.admit(Request(inputs(1.0), clock.time + 0.005, delivery=0.002), NAMES)
+    assert ticket.due - ticket.deadline == pytest.approx(0.002)
+    assert take(core).subnet == "s98"
+    unhurried = core.admit(Request(inputs(1.0), delivery=0.002), NAMES)
+    assert unhurried.deadline == unhurried.due == math.inf
+
+
 def test_a_budget_below_the_fastest_sub_nets_p99_is_refused_before_anything_runs() -> None:
     clock = FakeClock()
     core = make(clock, tail=2.0)

@@ -20,15 +20,16 @@ def executor(program: FakeProgram, max_batch: int = 4) -> Executor:
     return Executor(manifest(), programs, max_batch=max_batch, clock=program.clock)
 
 
-def job(clock: FakeClock, *requests: list[float], deadline: float = np.inf) -> Job:
+def job(clock: FakeClock, *requests: list[float], deadline: float = np.inf, delivery: float = 0.0) -> Job:
     tickets = tuple(
         Ticket(
             arrival=clock.time - 1.0,
-            deadline=deadline,
+            deadline=deadline - delivery,
             examples=len(values),
             candidates=("s50",),
             request=Request(inputs(*values)),
             future=Future(),
+            due=deadline,
         )
         for values in requests
     )
@@ -64,6 +65,12 @@ def test_an_answer_after_the_deadline_is_late() -> None:
     _, (ending,) = executor(program).run(job(program.clock, [1.0], deadline=100.4))
     assert answer(ending).late
     assert ending.event.outcome is Outcome.LATE
+
+
+def test_an_answer_that_uses_up_what_was_kept_for_delivery_is_not_late() -> None:
+    program = FakeProgram(FakeClock(100.0), 0.5)
+    _, (ending,) = executor(program).run(job(program.clock, [1.0], deadline=100.6, delivery=0.2))
+    assert not answer(ending).late
 
 
 def test_a_poisoned_request_fails_alone(caplog: pytest.LogCaptureFixture) -> None:

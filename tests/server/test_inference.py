@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pytest
 
 from runtime.errors import DeadlineExpired
+from runtime.request import Answer
 from tests.server.doubles import ScriptedBackend, serving, tensor, until
 
 if TYPE_CHECKING:
@@ -109,6 +111,31 @@ async def test_the_deadline_counts_from_the_arrival_not_from_the_end_of_the_uplo
         scope = dict(SCOPE) | {"downshift.arrival": 1000.0}
         await served.app(scope, connection.incoming.get, connection.send)
     assert served.backend.requests[0].deadline == 1060.0
+
+
+async def test_what_answers_took_to_come_back_is_kept_of_the_next_budgets() -> None:
+    async with serving() as served:
+        model = served.catalog.get()
+        for _ in range(100):
+            model.delivery.took(0.05)
+        for budget in ("1000", "20"):
+            headers = {"X-Latency-Budget-Ms": budget}
+            await served.client.post("/v2/models/pets/infer", json=tensor(), headers=headers)
+    longer, short = (request.delivery for request in served.backend.requests)
+    assert 0.049 < longer < 0.056
+    assert short == pytest.approx(0.002)
+
+
+async def test_an_answer_that_comes_back_late_is_learned_from() -> None:
+    async with serving(ScriptedBackend(keep=True)) as served:
+        before = served.catalog.get().delivery.seconds
+        task = Connection(body(BODY)).ask(served)
+        await until(lambda: served.backend.waiting)
+        subnet = served.backend.manifest.subnet("s50")
+        a_second_ago = Answer(np.zeros((1, 3), np.float32), subnet, "fake", -1.0, 0.0, 1, late=False)
+        served.backend.waiting[0].set_result(a_second_ago)
+        await task
+        assert served.catalog.get().delivery.seconds > before
 
 
 async def test_without_a_budget_there_is_no_deadline() -> None:
