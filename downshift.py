@@ -287,8 +287,8 @@ def predict(
     from runtime.preparation import Setup, prepare
     from runtime.request import Request
     from server.console import progress_bar
-    from server.image import read_image, read_input
-    from server.predict import DEFAULT_TOP_K, top_labels
+    from server.images.image import read_image, read_input
+    from server.images.predict import DEFAULT_TOP_K, top_labels
 
     if budget_ms is not None and not 0 < budget_ms < float("inf"):
         raise typer.BadParameter(f"--budget-ms {budget_ms}: give milliseconds above 0, such as 5")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 
 from runtime.machine import this_machine
-from server.metrics import software_version
+from server.telemetry.metrics import software_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from benchmarks.server_client import NestedJson, RawBytes, V2Binary, V2Json, WrongAnswer
-from server.metrics import software_version
+from server.telemetry.metrics import software_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

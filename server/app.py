@@ -10,23 +10,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.boundary import Boundary, http_error
 from server.catalog import Catalog
-from server.control import control_router
-from server.decoders import Decoders
-from server.events import Feed, events_router
-from server.exposition import OPENMETRICS, PLAIN
-from server.guard import HEALTH, METRICS, Guard
-from server.machine_metrics import MachineMetrics
-from server.metrics import Metrics, software_version
-from server.page import assets, page_router
-from server.predict import predict_router
-from server.repository import Repository
+from server.connection.boundary import Boundary, http_error
+from server.connection.guard import HEALTH, METRICS, Guard
+from server.connection.shortcut import Shortcut
+from server.images.decoders import Decoders
+from server.images.predict import predict_router
+from server.page.events import Feed, events_router
+from server.page.page import assets, page_router
+from server.repository.control import control_router
+from server.repository.repository import Repository
 from server.settings import Settings
-from server.shortcut import Shortcut
-from server.trail import Trails
-from server.triton_metrics import TritonMetrics
-from server.v2 import Infer, v2_router
+from server.telemetry.exposition import OPENMETRICS, PLAIN
+from server.telemetry.machine_metrics import MachineMetrics
+from server.telemetry.metrics import Metrics, software_version
+from server.telemetry.trail import Trails
+from server.telemetry.triton_metrics import TritonMetrics
+from server.v2.endpoints import Infer, v2_router
 
 _ERROR = {
     "type": "object",

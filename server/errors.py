@@ -14,7 +14,7 @@
     ├── DecodersBusy        a `Shed` of the runtime's: as many pictures wait to be decoded as may wait
     ├── TooManyStreams      as many pages are watching as may watch
     ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
-    └── ImageFault          (see `server.image`) an upload that is no usable image
+    └── ImageFault          (see `server.images.image`) an upload that is no usable image
         ├── NotAnImage
         ├── ImageTooLarge
         └── BrokenImage

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 from runtime.errors import DeadlineExpired, Draining, Shed
 from runtime.observer import Outcome
 from runtime.request import Request as Query
-from server.arrival import arrival
+from server.connection.arrival import arrival
+from server.connection.hangup import hangup
 from server.errors import ClientGone, NotReady, ServerFault
-from server.hangup import hangup
-from server.metrics import INVALID, SHED
 from server.report import Report
-from server.trail import trail
+from server.telemetry.metrics import INVALID, SHED
+from server.telemetry.trail import trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.request import Tensor
     from server.catalog import Catalog, Model
     from server.demand import Demand
-    from server.metrics import Metrics
+    from server.telemetry.metrics import Metrics
 
 
 T = TypeVar("T")

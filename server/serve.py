@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from server.access_log import AccessLog
 from server.app import create_app
 from server.catalog import Catalog
+from server.connection.probe import Probe
+from server.connection.protocol import PatientProtocol
 from server.console import progress_bar, ready_text
 from server.errors import BadSetting
-from server.json_log import log_as_json
-from server.loading import DeploymentLoad
-from server.metrics import Metrics
-from server.probe import Probe
-from server.protocol import PatientProtocol
-from server.repository import Repository
+from server.repository.loading import DeploymentLoad
+from server.repository.repository import Repository
+from server.repository.source import Folder, read_sources
 from server.settings import read_settings
-from server.source import Folder, read_sources
-from server.trail import Trails
+from server.telemetry.access_log import AccessLog
+from server.telemetry.json_log import log_as_json
+from server.telemetry.metrics import Metrics
+from server.telemetry.trail import Trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from server.settings import Settings
-    from server.trail import Sink
+    from server.telemetry.trail import Sink
 
 CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
 METRICS_CONNECTIONS = 64  # on the metrics' own port
@@ -181,7 +181,7 @@ def sinks(settings: Settings) -> list[Sink]:
         found.append(AccessLog(settings.access_log))
     if settings.otel:
         try:
-            from server.spans import Spans  # noqa: PLC0415  an extra
+            from server.telemetry.spans import Spans  # noqa: PLC0415  an extra
         except ImportError as error:
             raise BadSetting(
                 f"OpenTelemetry is not installed ({error.name}): pip install 'downshift[otel]'"

@@ -9,10 +9,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from runtime.core import Limits
 from runtime.level import Thresholds
 from runtime.machine import MOST_THREADS
+from server.connection.keys import Keys, read_keys
+from server.connection.protocol import Patience
 from server.errors import BadSetting
-from server.image import MAX_PIXELS, MOST_PIXELS
-from server.keys import Keys, read_keys
-from server.protocol import Patience
+from server.images.image import MAX_PIXELS, MOST_PIXELS
 
 
 class Settings(BaseSettings):

@@ -132,7 +132,7 @@ class TestWheel:
     def test_it_holds_the_recipes_the_page_and_the_bundled_networks(self, names: set[str]) -> None:
         data = [
             *ROOT.glob("trainer/recipes/*.toml"),
-            *ROOT.glob("server/static/*"),
+            *ROOT.glob("server/page/static/*"),
             *ROOT.glob("models/zoo/*"),
         ]
         assert {str(path.relative_to(ROOT)) for path in data if path.is_file()} <= names

@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from runtime.gpu import Gpu
 from server.app import create_app
 from server.catalog import Catalog
-from server.metrics import Metrics
 from server.serve import listen
 from server.settings import Settings
+from server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, Load, ScriptedBackend
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.probe import Probe
+from server.connection.probe import Probe
 from server.settings import Settings
 from tests.deploy.monitoring import DEPLOY, documents, known, named
 from tests.server.doubles import serving

@@ -8,11 +8,11 @@ import shlex
 
 import pytest
 
-from server.access_log import line
 from server.settings import Settings
+from server.telemetry.access_log import line
 from tests.deploy.monitoring import DEPLOY, ROOT, exposed, known, named
-from tests.server.test_access_log import trail
-from tests.server.test_metrics import SPECIFIED
+from tests.server.telemetry.test_access_log import trail
+from tests.server.telemetry.test_metrics import SPECIFIED
 
 TEXT = (DEPLOY / "README.md").read_text()
 ROWS = re.findall(r"^\| `([^`]+)` \|(.*)\|$", TEXT, re.MULTILINE)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from server.errors import ServerFault
-from server.image import read_image
+from server.images.image import read_image
 from tests.server.pictures import chunk, encoded, png, png_header
 
 if TYPE_CHECKING:

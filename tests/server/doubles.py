@@ -19,14 +19,14 @@ from runtime.profile import Measurement, Profile
 from runtime.request import Answer, Request
 from server.app import create_app
 from server.catalog import Catalog
-from server.metrics import Metrics
 from server.settings import Settings
+from server.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from runtime.gpu import Gpu
-    from server.trail import Trails
+    from server.telemetry.trail import Trails
 
 MODEL = "pets"
 LABELS = ("cat", "dog", "bird")

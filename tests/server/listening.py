@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from server.app import create_app
 from server.catalog import Catalog
-from server.metrics import Metrics
 from server.serve import Server, listen
 from server.settings import Settings
+from server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, MODEL, ScriptedBackend, tensor
 
 if TYPE_CHECKING:

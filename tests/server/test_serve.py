@@ -26,9 +26,9 @@ from models.materialize import materialize
 from server.app import create_app
 from server.catalog import Catalog
 from server.errors import BadSetting
-from server.metrics import Metrics
 from server.serve import Loader, Server, expose, listen, run, sample_picture, sinks, url
 from server.settings import Settings
+from server.telemetry.metrics import Metrics
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
 from tests.server.pictures import encoded, noise, picture
@@ -195,7 +195,7 @@ def test_the_settings_say_where_requests_are_written(tmp_path: Path, monkeypatch
     [log] = sinks(Settings(access_log=str(tmp_path / "log")))
     assert str(log) == f"the access log {tmp_path / 'log'}"
     log.close()
-    monkeypatch.setitem(sys.modules, "server.spans", None)  # as where the extra is not installed
+    monkeypatch.setitem(sys.modules, "server.telemetry.spans", None)  # as where the extra is not installed
     with pytest.raises(BadSetting, match=r"OpenTelemetry is not installed .*downshift\[otel\]"):
         sinks(Settings(otel=True))
 

@@ -6,8 +6,8 @@ import pytest
 
 from runtime.core import Limits
 from runtime.level import Thresholds
+from server.connection.protocol import Patience
 from server.errors import BadSetting
-from server.protocol import Patience
 from server.settings import read_settings
 
 

@@ -1,0 +1,1 @@
+"""What the server says about itself: metrics, history, logs, spans. It never changes an answer."""

@@ -1,0 +1,1 @@
+"""The V2 (Open Inference Protocol) endpoints and what they read and write."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.errors import BadInput
+from server.images.multipart import image_part
+
+TYPE = "multipart/form-data; boundary=XX"
+
+
+def body(*parts: tuple[str, bytes], end: bytes = b"--XX--\r\n") -> bytes:
+    """A body with these parts: what follows form-data in their headers, and their content."""
+    return (
+        b"".join(
+            b"--XX\r\nContent-Disposition: form-data" + head.encode() + b"\r\n\r\n" + content + b"\r\n"
+            for head, content in parts
+        )
+        + end
+    )
+
+
+def test_the_part_named_image_comes_first_then_file_then_any_file() -> None:
+    note = ("; name=note", b"hi")
+    named = ("; name=image", b"A")
+    filed = ('; name="file"; filename="x.png"', b"B")
+    other = ('; name=picture; filename="y.png"', b"C")
+    assert image_part(body(note, other, named), TYPE) == b"A"
+    assert image_part(body(note, other, filed), TYPE) == b"B"
+    assert image_part(body(note, other), TYPE) == b"C"
+
+
+@given(st.binary(max_size=200).filter(lambda content: b"--XX" not in content))
+def test_any_content_survives(content: bytes) -> None:
+    assert image_part(body(('; name=image; filename="x"', content)), TYPE) == content
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "sentence"),
+    [
+        (body(("; name=image", b"A")), "multipart/form-data", "no boundary"),
+        (b"no multipart at all", TYPE, "malformed"),
+        (body(("; name=image", b"A"), end=b""), TYPE, "ends before its closing boundary"),
+        (body(("; name=note", b"hi")), TYPE, "holds no file"),
+        (body(*[("; name=n", b"")] * 33), TYPE, "more than 32 parts"),
+        (body(("; name=image" + "x" * 9000, b"A")), TYPE, "malformed"),
+    ],
+)
+def test_a_bad_body_is_refused(data: bytes, content_type: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        image_part(data, content_type)
+
+
+@given(st.binary(max_size=300), st.text(st.characters(max_codepoint=255), max_size=40))
+def test_no_bytes_give_anything_but_a_part_or_bad_input(data: bytes, boundary: str) -> None:
+    with suppress(BadInput):
+        image_part(b"--XX\r\n" + data, f"multipart/form-data; boundary={boundary or 'XX'}")

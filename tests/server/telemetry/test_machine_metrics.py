@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from runtime.gpu import Gpu
+from server.catalog import Catalog
+from server.telemetry.machine_metrics import MachineMetrics
+from tests.server.doubles import Load, ScriptedBackend
+
+
+def scene(*gpus: Gpu) -> tuple[Catalog, CollectorRegistry]:
+    catalog, registry = Catalog(["pets", "cars"]), CollectorRegistry()
+    registry.register(MachineMetrics(catalog))
+    catalog.publish("pets", ScriptedBackend(load=Load(gpus=gpus)))
+    return catalog, registry
+
+
+def test_ready_is_one_while_every_model_answers() -> None:
+    catalog, registry = scene()
+    assert registry.get_sample_value("downshift_ready") == 0
+    catalog.publish("cars", ScriptedBackend())
+    assert registry.get_sample_value("downshift_ready") == 1
+    catalog.drain()
+    assert registry.get_sample_value("downshift_ready") == 0
+
+
+def test_a_gpu_is_reported_once_however_many_models_see_it() -> None:
+    catalog, registry = scene(Gpu("GPU-1", 0.75, 2**30), Gpu("GPU-2", 0.0, 0))
+    catalog.publish("cars", ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.75, 2**30),))))
+    assert registry.get_sample_value("downshift_gpu_utilization_ratio", {"gpu": "GPU-1"}) == 0.75
+    assert registry.get_sample_value("downshift_gpu_memory_bytes", {"gpu": "GPU-1"}) == 2**30
+    assert registry.get_sample_value("downshift_gpu_utilization_ratio", {"gpu": "GPU-2"}) == 0
+    assert generate_latest(registry).count(b'downshift_gpu_memory_bytes{gpu="GPU-1"}') == 1
+
+
+def test_without_a_driver_there_is_no_gpu_series() -> None:
+    _, registry = scene()
+    text = generate_latest(registry).decode()
+    assert "gpu=" not in text
