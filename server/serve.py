@@ -22,6 +22,7 @@ from server.connection.probe import Probe
 from server.connection.protocol import PatientProtocol
 from server.console import progress_bar, ready_text
 from server.errors import BadSetting
+from server.images.image import warm_up
 from server.repository.loading import DeploymentLoad
 from server.repository.repository import Repository
 from server.repository.source import Folder, read_sources
@@ -160,6 +161,7 @@ def run(*models: str | Path, **overrides: Any) -> None:
 
         def load() -> None:
             texts: list[str] = []
+            warm_up()
             with progress_bar() as report:
                 repository.start(report, lambda loaded: texts.append(loaded.text))
             print(*texts, ready_text(address, sample_picture(sources[0].path)), sep="\n", flush=True)

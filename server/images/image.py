@@ -68,6 +68,19 @@ FORMATS = (
 NAMES = ", ".join(each.name for each in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 
+def warm_up() -> None:
+    """Read one small picture of every format: Pillow loads a decoder when it is first needed, and no client
+    shall wait for that.
+    """
+    Image.init()
+    for kind in FORMATS:
+        name = kind.name.upper()
+        if name in Image.SAVE:  # a Pillow may have been built without
+            file = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(file, name)
+            read_image(file.getvalue())
+
+
 def read_input(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.float32]:
     """The network's input, float32 [1, C, H, W], for the picture in a file's bytes; raises as `read_image`.
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ from server.images.jpeg import MAX_EXIF
 from tests.server.pictures import chunk, encoded, noise, picture, png, png_header
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from models.spec import Interpolation
@@ -386,3 +390,24 @@ def test_damaged_files_give_a_picture_or_our_own_error(
     except (ImageFault, UnsupportedMedia):
         return
     assert np.isfinite(preprocess(image, COLOUR)).all()
+
+
+WARMED = """
+import sys
+from pathlib import Path
+from server.images.image import read_image, warm_up
+warm_up()
+known = set(sys.modules)
+for file in Path(sys.argv[1]).iterdir():
+    read_image(file.read_bytes())
+print(sorted(set(sys.modules) - known))
+"""
+
+
+def test_a_warmed_up_process_loads_nothing_for_its_first_pictures(tmp_path: Path) -> None:
+    for kind in KINDS:
+        (tmp_path / kind).write_bytes(encoded(picture(noise(9, 9)), kind))
+    done = subprocess.run(
+        [sys.executable, "-c", WARMED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
