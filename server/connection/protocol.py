@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -19,6 +20,8 @@ from server.connection.arrival import FirstByteProtocol
 
 if TYPE_CHECKING:
     import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 PIPELINED = 32  # requests of one connection that may wait for its first
 
@@ -63,6 +66,7 @@ class PatientProtocol(FirstByteProtocol):
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: Refusal | None = None
+        self._overtaken: WeakSet[RequestResponseCycle] = WeakSet()  # pipelined requests but the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or say that there are too many."""
@@ -76,10 +80,16 @@ class PatientProtocol(FirstByteProtocol):
             self._timer = self.loop.call_later(self._patience.head_seconds, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer, and whatever waits in the connection's pipeline."""
+        """Forget the timer and whatever waits in the pipeline; tell the request that is being answered.
+
+        uvicorn tells only the last one that arrived.
+        """
         self._set_timer(None)
         self.pipeline.clear()
         super().connection_lost(exc)
+        for cycle in self._overtaken:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and watch over what has not come yet."""
@@ -113,7 +123,10 @@ class PatientProtocol(FirstByteProtocol):
             self._refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, text)
             raise self._refusal
         self._phase = Phase.BODY
+        before = self.cycle
         super().on_headers_complete()
+        if self.pipeline and before is not None:
+            self._overtaken.add(before)
 
     def on_message_complete(self) -> None:
         """The body is whole."""

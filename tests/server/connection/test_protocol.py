@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from contextlib import suppress
@@ -168,6 +169,27 @@ def test_too_many_pipelined_requests_are_refused_after_those_that_fit(served: Li
     codes = [int(part.split(b" ")[0]) for part in answer.split(b"HTTP/1.1 ")[1:]]
     assert codes == [200] * (PIPELINED + 1)
     assert served.usable()
+
+
+def test_an_answer_whose_client_goes_ends_quietly_even_when_other_requests_wait_behind_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with listening(max_streams=1) as server:
+        logging.getLogger("uvicorn").addHandler(caplog.handler)
+        with server.connect() as connection:
+            connection.sendall(get("/events"))
+            assert b" 200 " in connection.recv(65536)
+            connection.sendall(get())
+            assert status(server.ask(get("/events", CLOSE))) == 429
+        wait_for(lambda: _watches(server))
+        logging.getLogger("uvicorn").removeHandler(caplog.handler)
+    assert not caplog.records
+
+
+def _watches(server: Listening) -> bool:
+    with server.connect() as connection:
+        connection.sendall(get("/events"))
+        return b" 200 " in connection.recv(65536)
 
 
 def test_a_head_that_does_not_arrive_is_given_up(hasty: Listening) -> None:
