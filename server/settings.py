@@ -121,4 +121,7 @@ def read_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         wrong = error.errors()[0]
         name = "_".join(map(str, wrong["loc"]))
-        raise BadSetting(f"DOWNSHIFT_{name.upper()} {wrong['input']!r}: {wrong['msg'].lower()}") from None
+        option = (
+            f"--{name.replace('_', '-')}" if overrides.get(name) is not None else f"DOWNSHIFT_{name.upper()}"
+        )
+        raise BadSetting(f"{option} {wrong['input']!r}: {wrong['msg'].lower()}") from None

@@ -14,7 +14,7 @@ from server.errors import BadInput, BodyTooLarge, ClientGone
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-_LENGTH = re.compile(r"[0-9]{1,18}")
+_LENGTH = re.compile(r"[0-9]{1,32}")
 
 
 async def read_body(request: Request, limit: int, *, required: bool = True) -> bytes:

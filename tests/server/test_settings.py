@@ -86,3 +86,8 @@ def test_keys_come_from_text_and_file_and_are_never_shown(tmp_path: Path) -> Non
     assert not settings.admins.accept(["of-a-client"])
     assert "of-an-admin" not in repr(settings)
     assert not read_settings().clients
+
+
+def test_a_wrong_option_is_named_as_it_was_given() -> None:
+    with pytest.raises(BadSetting, match=r"^--metrics-port 99999: .*65535"):
+        read_settings(metrics_port=99999)

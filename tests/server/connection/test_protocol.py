@@ -304,3 +304,9 @@ def test_no_mutilated_request_is_answered_twice_or_with_500(served: Listening, d
         answer = read_all(connection)
     assert status(answer) < 500
     assert answer.count(b"HTTP/1.1 ") <= 2  # what is left behind a shorter request may be one of its own
+
+
+def test_a_body_that_says_it_is_enormous_is_too_large_and_not_read(served: Listening) -> None:
+    answer = served.ask(post(length=2**62, headers=CLOSE))
+    assert status(answer) == 413
+    assert "longer than" in error(answer)
