@@ -211,7 +211,7 @@ class TestWrongInput:
         ("export model.onnx --subnet s1 -o absent/s1.onnx", "the folder absent does not exist"),
         ("profile model.onnx --threads 0", "--threads"),
         ("profile model.onnx --threads 257", "--threads"),
-        ("serve model.onnx --metrics-port -1", "METRICS_PORT -1"),
+        ("serve model.onnx --metrics-port -1", "--metrics-port -1"),
         ("predict model.onnx absent.png", "absent.png"),
         ("predict model.onnx model.onnx", "not a JPEG, PNG, WebP, GIF, BMP or TIFF"),
         ("predict model.onnx red.png --budget-ms -5", "-5"),
