@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from trainer import mnist
 from trainer.errors import DataError
+
+packed = partial(gzip.compress, mtime=0)  # the same bytes, and test names, whenever it is collected
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -24,7 +27,7 @@ def write(folder: Path, *, gzipped: bool = True) -> None:
         for name, array in (("images-idx3", images), ("labels-idx1", np.arange(count))):
             path = folder / f"{part}-{name}-ubyte"
             if gzipped:
-                path.with_name(path.name + ".gz").write_bytes(gzip.compress(idx(array)))
+                path.with_name(path.name + ".gz").write_bytes(packed(idx(array)))
             else:
                 path.write_bytes(idx(array))
 
@@ -61,15 +64,15 @@ IMAGES = idx(np.zeros((6, 28, 28)))
     ("name", "content", "problem"),
     [
         ("train-images-idx3-ubyte", b"plain text", "cannot be read .*gzip"),
-        ("train-images-idx3-ubyte", gzip.compress(IMAGES)[:-20], "cannot be read"),
-        ("train-images-idx3-ubyte", gzip.compress(b""), "is no idx file of 3 dimensions"),
-        ("train-images-idx3-ubyte", gzip.compress(idx(np.zeros(6))), "is no idx file of 3 dimensions"),
-        ("train-images-idx3-ubyte", gzip.compress(idx(np.zeros((0, 28, 28)))), "is no idx file"),
-        ("train-images-idx3-ubyte", gzip.compress(bytes([0, 0, 8, 3]) + b"\xff" * 12), "is no idx file"),
-        ("train-images-idx3-ubyte", gzip.compress(IMAGES[:-1]), "should hold 6x28x28 bytes and does not"),
-        ("train-images-idx3-ubyte", gzip.compress(IMAGES + b"\0"), "should hold 6x28x28 bytes and does not"),
-        ("train-labels-idx1-ubyte", gzip.compress(idx(np.arange(5))), "has 6 images, .* 5 labels"),
-        ("t10k-labels-idx1-ubyte", gzip.compress(idx(np.array([0, 1, 10, 2]))), "holds the label 10"),
+        ("train-images-idx3-ubyte", packed(IMAGES)[:-20], "cannot be read"),
+        ("train-images-idx3-ubyte", packed(b""), "is no idx file of 3 dimensions"),
+        ("train-images-idx3-ubyte", packed(idx(np.zeros(6))), "is no idx file of 3 dimensions"),
+        ("train-images-idx3-ubyte", packed(idx(np.zeros((0, 28, 28)))), "is no idx file"),
+        ("train-images-idx3-ubyte", packed(bytes([0, 0, 8, 3]) + b"\xff" * 12), "is no idx file"),
+        ("train-images-idx3-ubyte", packed(IMAGES[:-1]), "should hold 6x28x28 bytes and does not"),
+        ("train-images-idx3-ubyte", packed(IMAGES + b"\0"), "should hold 6x28x28 bytes and does not"),
+        ("train-labels-idx1-ubyte", packed(idx(np.arange(5))), "has 6 images, .* 5 labels"),
+        ("t10k-labels-idx1-ubyte", packed(idx(np.array([0, 1, 10, 2]))), "holds the label 10"),
     ],
 )
 def test_a_damaged_file_is_named(name: str, content: bytes, problem: str, tmp_path: Path) -> None:
