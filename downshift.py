@@ -23,6 +23,7 @@ EXPECTED = frozenset(
         "trainer.errors.TrainerError",
     }
 )
+MOST_EXECUTORS = 100_000  # simulated ones; more would take minutes before the first request
 MOST_THREADS = 256  # as `runtime.machine` has it, which a help text does without
 TRAINING_ONLY = frozenset(
     {"torch", "torchvision", "onnxscript", "safetensors", "sklearn", "matplotlib", "tensorboard"}
@@ -325,7 +326,7 @@ def simulate(
     trace: Annotated[str, _option("A file of arrivals, or a text such as poisson:rate=9,seconds=60.", False)],
     policy: Annotated[str, _option("Policies, comma-separated, or all.")] = "downshift,slackfit,oracle",
     slo_ms: Annotated[float, _option("Every request's latency budget.", "100", "--slo-ms")] = 100.0,
-    executors: Annotated[int, _option("How many batches run at once.", "1", min=1)] = 1,
+    executors: Annotated[int, _option("How many batches run at once.", "1", min=1, max=MOST_EXECUTORS)] = 1,
     load: Annotated[
         str | None,
         _option("Mean loads to scale the trace to, in capacities of the densest sub-net: 1,2,4.", "as it is"),

@@ -66,6 +66,11 @@ class Core:
         return self._dispatch.profile
 
     @property
+    def slowdown(self) -> float:
+        """How many times as long as measured batches take at present; 1 where nothing says otherwise."""
+        return self._dispatch.slowdown
+
+    @property
     def arrival_rate(self) -> float:
         """Examples per second that arrive, those refused included."""
         return self._dispatch.arrivals.at(self._clock.now())

@@ -9,6 +9,7 @@ WINDOW = 0.5  # seconds a batch counts for
 MOST = 9  # batches that count
 FEWEST = 3  # below that many, one odd batch could mislead
 STEP = 1.25  # factors are powers of this, so that few profiles are ever built
+FAR = 1e6  # no machine is that many times slower, or faster: the profile is nonsense
 LITTLE, MUCH = STEP**-0.5, STEP**0.5  # between these the nearest power is 1
 
 
@@ -41,4 +42,4 @@ class Correction:
         ratio = sorted([ratio for _, ratio in self.batches])[len(self.batches) // 2]
         if ratio <= 0.0 or LITTLE < ratio < MUCH:
             return 1.0
-        return float(STEP ** round(math.log(ratio, STEP)))
+        return float(STEP ** round(math.log(min(max(ratio, 1.0 / FAR), FAR), STEP)))

@@ -53,6 +53,11 @@ class Dispatch(Generic[W]):
         self._capacity = capacity
         self._executors = executors
 
+    @property
+    def slowdown(self) -> float:
+        """How many times as long as measured the profile that decisions rest on says everything takes."""
+        return self.profile.floor / self._measured.floor
+
     def adopt(self, profile: Profile) -> None:
         """Decide by another profile from now on; what recent batches said about the old one is forgotten."""
         self.profile = self._measured = profile

@@ -40,7 +40,7 @@ class Measurement:
 class SubnetLatency:
     """What running a sub-net costs, for any number of examples.
 
-    p50, p99: seconds for n examples at index n, from 0 to the largest measured batch size; between
+    p50, p95, p99: seconds for n examples at index n, from 0 to the largest measured batch size; between
     measured sizes interpolated on the engine that would run them. engines: who that is, same index.
     """
 
@@ -48,6 +48,7 @@ class SubnetLatency:
     sparsity: float
     accuracy: float | None
     p50: tuple[float, ...]
+    p95: tuple[float, ...]
     p99: tuple[float, ...]
     engines: tuple[str, ...]
 
@@ -59,6 +60,10 @@ class SubnetLatency:
     def typical(self, examples: int) -> float:
         """p50 seconds for that many examples."""
         return _in_chunks(self.p50, examples)
+
+    def high(self, examples: int) -> float:
+        """p95 seconds for that many examples."""
+        return _in_chunks(self.p95, examples)
 
     def bound(self, examples: int) -> float:
         """p99 seconds for that many examples: what may be promised."""
@@ -228,7 +233,7 @@ def _latency(measurements: list[Measurement]) -> SubnetLatency:
     """The per-count tables of one sub-net: n examples run on the engine chosen for the next measured size."""
     at = {(m.engine, m.batch_size): m for m in measurements}
     chosen = {m.batch_size: m.engine for m in measurements if m.chosen}
-    p50, p99, engines = [0.0], [0.0], [chosen[min(chosen)]]
+    p50, p95, p99, engines = [0.0], [0.0], [0.0], [chosen[min(chosen)]]
     for n in range(1, max(chosen) + 1):
         upper_size = min(size for size in chosen if size >= n)
         engine = chosen[upper_size]
@@ -236,7 +241,10 @@ def _latency(measurements: list[Measurement]) -> SubnetLatency:
         lower = at[engine, max((size for size in chosen if size < n), default=upper_size)]
         share = 1.0 if upper is lower else (n - lower.batch_size) / (upper_size - lower.batch_size)
         p50.append(lower.p50 + share * (upper.p50 - lower.p50))
+        p95.append(lower.p95 + share * (upper.p95 - lower.p95))
         p99.append(lower.p99 + share * (upper.p99 - lower.p99))
         engines.append(engine)
     first = measurements[0]
-    return SubnetLatency(first.subnet, first.sparsity, first.accuracy, tuple(p50), tuple(p99), tuple(engines))
+    return SubnetLatency(
+        first.subnet, first.sparsity, first.accuracy, tuple(p50), tuple(p95), tuple(p99), tuple(engines)
+    )

@@ -103,6 +103,11 @@ class Scheduler:
         return self._core.in_flight
 
     @property
+    def slowdown(self) -> float:
+        """How many times as long as measured batches take at present, as decisions have it."""
+        return self._core.slowdown
+
+    @property
     def serving(self) -> bool:
         """Requests are accepted and the execution thread is alive."""
         return not self._core.draining and self._thread.is_alive()

@@ -38,6 +38,11 @@ class Queue(Protocol):
         ...
 
     @property
+    def slowdown(self) -> float:
+        """How many times as long as measured batches take at present, as decisions have it."""
+        ...
+
+    @property
     def serving(self) -> bool:
         """Requests are accepted and will be executed."""
         ...

@@ -63,6 +63,10 @@ def test_all_policies_at_two_loads_leave_a_table_and_pictures(profile: str, tmp_
         (("--trace", TRACE, "--slo-ms", "nan"), "--slo-ms nan: give milliseconds above 0"),
         (("--trace", "gamma:rate=9,seconds=1"), "cv2 is missing"),
         (("--trace", "poisson:rate=-9,seconds=1"), "rate=-9 is out of range"),
+        (
+            ("--trace", TRACE, "--executors", "999999999"),
+            "'--executors': Input should be less than or equal to 100000",
+        ),
         (("--trace", TRACE, "--executors", "0"), "'--executors': Input should be greater than or equal to 1"),
     ],
 )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST = 50_000_000  # arrivals in one trace: 400 MB of times
+MOST_BURSTY = 10_000.0  # cv2: beyond it nearly all gaps are zero, and drawing the others never ends
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,12 @@ def _pairs(text: str, rest: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in rest.split(",") if part]
     if bad := [key for key, equals, value in pairs if not (equals and value)]:
         raise TraceError(f"trace {text!r}: {bad[0]!r} has no value; write {bad[0]}=NUMBER")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    keys = [key.strip() for key, _, _ in pairs]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise TraceError(
+            f"trace {text!r}: {repeated[0]} is given {keys.count(repeated[0])} times; give it once"
+        )
+    return {key: value.strip() for key, (_, _, value) in zip(keys, pairs, strict=True)}
 
 
 def _arrivals(text: str, kind: str, given: Mapping[str, str]) -> Arrivals:
@@ -100,7 +106,7 @@ def _arrivals(text: str, kind: str, given: Mapping[str, str]) -> Arrivals:
     return Arrivals(
         rate=_number(text, "rate", given.get("rate", "1"), _positive),
         seconds=_number(text, "seconds", given["seconds"], _positive),
-        cv2=_number(text, "cv2", cv2, lambda value: value >= 0),
+        cv2=_number(text, "cv2", cv2, lambda value: 0 <= value <= MOST_BURSTY),
         seed=int(seed),
         steps=tuple(steps),
     )

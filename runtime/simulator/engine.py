@@ -64,6 +64,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
     count, alone = len(trace.times), scenario.executors == 1
     answered_by = [UNANSWERED] * count
+    busy = 0
     batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
     # a heap of executors by when they become free: that time, who, when it was expected, and the batch run
     executors = [(-math.inf, who, -math.inf, "", 0, 0.0) for who in range(scenario.executors)]
@@ -75,6 +76,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
             admit(Arrival(arrival, arrival + slo, 1, candidates, 0, True, upcoming), arrival, expected)
             upcoming += 1
         if examples:
+            busy -= 1
             dispatch.ran(subnet, examples, seconds, now)
         give_up(now)
         while not queue and upcoming < count:  # idle until a request comes that can be served
@@ -83,7 +85,6 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
             upcoming += 1
         if not queue:
             break
-        busy = 0 if alone else sum(executor[0] > now for executor in executors)
         load = LoadSnapshot(len(queue), busy, 0.0, arrivals.at(now), arrivals.burstiness)
         if waits is not None:
             until = waits(queue.view(now, scenario.executors), load, dispatch.profile)
@@ -97,6 +98,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
         for item in claimed:
             if end <= item.deadline:
                 answered_by[item.index] = index
+        busy += 1
         batches.append((now, index, examples, seconds))
         expected = now + dispatch.profile[subnet].typical(examples)
         if alone:

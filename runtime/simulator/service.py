@@ -15,10 +15,11 @@ DRAWN_AT_ONCE = 4096
 
 
 class ServiceTimes:
-    """Durations such that the profile's p50 and p99 are theirs too.
+    """Durations such that the profile's p50, p95 and p99 are theirs too.
 
-    Half of all batches take exactly the p50; from there on the duration grows linearly with its rank and
-    ends at the p99. Nothing is faster than the p50, so that a bound computed from p50s stays a bound.
+    Half of all batches take exactly the p50; from there on the duration grows linearly with its rank to the
+    p95, then to the p99, where it ends. Nothing is faster than the p50, so that a bound computed from p50s
+    stays a bound.
     """
 
     def __init__(self, profile: Profile, seed: int) -> None:
@@ -32,11 +33,16 @@ class ServiceTimes:
         typical = latency.typical(examples)
         if not self._spread:
             return typical
-        return typical + next(self._weights) * (latency.bound(examples) - typical)
+        slow, slowest = next(self._weights)
+        high = latency.high(examples)
+        return typical + slow * (high - typical) + slowest * (latency.bound(examples) - high)
 
 
-def _weights(rng: np.random.Generator) -> Iterator[float]:
-    """Where between p50 and p99 each duration lies, in [0, 1]."""
+def _weights(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    """How far from p50 to p95, and from there to p99, each duration has come, both in [0, 1]."""
     while True:
         rank = rng.random(DRAWN_AT_ONCE)
-        yield from np.clip((rank - 0.5) / 0.49, 0.0, 1.0).tolist()
+        slow, slowest = (
+            np.clip((rank - begin) / (end - begin), 0.0, 1.0) for begin, end in ((0.5, 0.95), (0.95, 0.99))
+        )
+        yield from zip(slow.tolist(), slowest.tolist(), strict=True)

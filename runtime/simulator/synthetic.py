@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ENGINE = "synthetic"
+HIGH = (0.95 - 0.5) / (0.99 - 0.5)
 MACHINE = Machine(cpu="none", cores=1, gpus=(), threads=1, versions={ENGINE: "0"})
 
 
@@ -24,7 +25,7 @@ def synthetic_profile(
     """A profile in which n examples take l * (fixed + (1 - fixed) * n) seconds.
 
     subnets: name, sparsity, accuracy, seconds l of one example; densest first. tail: p99 over p50, with
-    p95 half way between.
+    p95 on the straight line between them.
     """
     rows = [
         Measurement(
@@ -34,7 +35,7 @@ def synthetic_profile(
             engine=ENGINE,
             batch_size=size,
             p50=(p50 := seconds * (fixed + (1.0 - fixed) * size)),
-            p95=p50 * (1.0 + tail) / 2.0,
+            p95=p50 * (1.0 + HIGH * (tail - 1.0)),
             p99=p50 * tail,
             chosen=True,
         )

@@ -102,6 +102,11 @@ class Metrics:
             "Requests being executed",
             lambda: sum(backend.scheduler.in_flight for backend in self._backends),
         )
+        self._gauge(
+            "slowdown_ratio",
+            "How many times as long as profiled batches take at present, as decisions have it",
+            lambda: max((backend.scheduler.slowdown for backend in self._backends), default=1.0),
+        )
         self._gauge("cpu_utilization_ratio", "Share of all cores that is busy", self._cpu)
         self._gauge(
             "slo_attainment_ratio",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.correction import MOST, STEP, WINDOW, Correction
+from runtime.correction import FAR, MOST, STEP, WINDOW, Correction
 from runtime.dispatch import Dispatch
 from runtime.load import LoadSnapshot
 from runtime.policies import BudgetPolicy
@@ -47,6 +49,12 @@ def test_the_factor_is_within_half_a_step_of_what_was_seen(ratios: list[float]) 
     assert min(seen) / STEP**0.51 <= factor <= max(seen) * STEP**0.51
 
 
+@pytest.mark.parametrize(("ratio", "extreme"), [(math.inf, FAR), (1e300, FAR), (1e-300, 1 / FAR)])
+def test_a_profile_of_nonsense_is_not_followed_for_ever(ratio: float, extreme: float) -> None:
+    factor = after(*[(0.001 * step, ratio) for step in range(3)]).factor
+    assert extreme / STEP <= factor <= extreme * STEP
+
+
 def test_decisions_follow_the_machine_as_it_is() -> None:
     """s50 takes 10 ms of a budget of 15 ms, until everything takes three times as long; and again after."""
     dispatch: Dispatch[Waiting] = Dispatch(profile(), BudgetPolicy(margin=0.0), capacity=9)
@@ -61,8 +69,10 @@ def test_decisions_follow_the_machine_as_it_is() -> None:
     assert [serve(0.1 * step, 1.0) for step in range(6)] == ["s50"] * 6
     assert "s90" in [serve(1.0 + 0.1 * step, 3.0) for step in range(5)][-2:]
     assert dispatch.profile["s50"].typical(1) == pytest.approx(0.03, rel=0.15)
+    assert dispatch.slowdown == pytest.approx(3.0, rel=0.15)
     assert [serve(2.0 + 0.1 * step, 1.0) for step in range(5)][-1] == "s50"
     assert dispatch.profile == profile()
+    assert dispatch.slowdown == 1.0
 
 
 def test_a_machine_thought_too_slow_for_every_budget_is_tried_again() -> None:

@@ -77,6 +77,7 @@ class Load:
 class Queue:
     queued: int = 0
     in_flight: int = 0
+    slowdown: float = 1.0
     serving: bool = True
 
 

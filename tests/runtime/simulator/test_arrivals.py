@@ -47,6 +47,8 @@ def test_arrivals_ascend_within_the_time(rate: float, cv2: float, seed: int) -> 
         ("poisson:rate=3,seconds=1,cv2=2", "poisson has no 'cv2'; it takes rate, seconds, seed"),
         ("poisson:rate=0,seconds=1", "rate=0 is out of range"),
         ("poisson:rate=x,seconds=1", "rate=x is out of range"),
+        ("gamma:rate=9,cv2=1e300,seconds=1", "cv2=1e300 is out of range"),
+        ("poisson:rate=5,seconds=1,rate=6", "rate is given 2 times; give it once"),
         ("poisson:rate=inf,seconds=1", "rate=inf is out of range"),
         ("poisson:rate,seconds=1", "'rate' has no value"),
         ("poisson:rate=3,seconds=1,seed=0.5", "seed=0.5 is out of range"),

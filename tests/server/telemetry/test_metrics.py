@@ -136,10 +136,12 @@ def test_attainment_and_served_accuracy_are_those_of_the_last_minute(scene: Fixt
 def test_queue_and_load_are_read_from_the_backend_at_every_scrape(scene: Fixture) -> None:
     assert scene.value("queue_depth") == 0
     assert scene.value("cpu_utilization_ratio") == 0
-    queue = Queue(queued=7, in_flight=2)
+    assert scene.value("slowdown_ratio") == 1.0
+    queue = Queue(queued=7, in_flight=2, slowdown=1.25)
     scene.metrics.watch(ScriptedBackend(scheduler=queue))
     assert scene.value("queue_depth") == 7
     assert scene.value("inflight_requests") == 2
+    assert scene.value("slowdown_ratio") == 1.25
     assert scene.value("cpu_utilization_ratio") == 0.25
 
 
