@@ -3,8 +3,10 @@
     python -m benchmarks.noisy_neighbour resnet50.onnx --cache profiles
 
 The server may use one core only, and in the middle third of the time a process that never stops computing
-shares that core. The load is open-loop, from another core; latency counts from when a request was due. Writes
-noisy_neighbour.json and noisy_neighbour.png.
+shares that core. The load is open-loop, from another core; latency counts from when a request was due.
+Meanwhile the server is asked five times a second how slow it thinks its machine is
+(`downshift_slowdown_ratio`): when that moves, decisions have been corrected. Writes noisy_neighbour.json
+and noisy_neighbour.png.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from urllib.request import urlopen
 
 import numpy as np
 
 from benchmarks.open_loop import OpenLoop
+from benchmarks.real_report import RESULTS, circumstances, keep, panels
 from benchmarks.real_server import NoServer, serving
 from models.errors import ModelsError
 from runtime.simulator.arrivals import Arrivals
@@ -30,14 +35,18 @@ from runtime.simulator.comparison import capacity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from benchmarks.open_loop import Record
 
-RESULTS = Path(__file__).parent / "results" / "serving"
 SERVER_CORE, CLIENT_CORE = 0, 1
 WINDOW = 0.5  # seconds over which attainment is taken
 GOOD = 0.99
+ASK_EVERY = 0.2  # seconds
+SETTLED = 1.0  # seconds after a correction by which it must show
+SLOW = 1.2  # a slowdown beyond this is one
+_SLOWDOWN = re.compile(r"^downshift_slowdown_ratio (\S+)$", re.MULTILINE)
 BURN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile os.getppid() != 1: pass"
 
 
@@ -65,6 +74,40 @@ class Neighbour:
             self._process.wait()
 
 
+class Watch:
+    """Asks the server, from entering to leaving, how slow it thinks its machine is.
+
+    seen: when, in seconds since entering, and how many times as slow as profiled.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.seen: list[tuple[float, float]] = []
+        self._url = f"{url}/metrics"
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        begin = time.monotonic()
+        while not self._left.wait(ASK_EVERY):
+            with urlopen(self._url) as answer:  # noqa: S310 - the server we started
+                found = _SLOWDOWN.search(answer.read().decode())
+            if found:
+                self.seen.append((time.monotonic() - begin, float(found[1])))
+
+
+def corrected(seen: Sequence[tuple[float, float]], begin: float, *, slow: bool) -> float | None:
+    """Seconds from `begin` until decisions first held the machine slow, or not slow; None for never."""
+    return next((at - begin for at, ratio in seen if at >= begin and (ratio > SLOW) == slow), None)
+
+
 def attainment(record: Record, budget: float, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share answered in time of the requests due between each two edges; NaN without any."""
     all_due, _ = np.histogram(record.due, edges)
@@ -80,17 +123,26 @@ def recovery(record: Record, budget: float, begin: float, end: float) -> float:
     return float(edges[bad[-1] + 1] - begin) if len(bad) else 0.0
 
 
-def figures(record: Record, budget: float, seconds: float) -> dict[str, Any]:
+def figures(
+    record: Record, seen: Sequence[tuple[float, float]], budget: float, seconds: float
+) -> dict[str, Any]:
     """Attainment before, with and after the neighbour, and how long the two changes were felt."""
     thirds = np.linspace(0.0, seconds, 4)
     before, beside, after = attainment(record, budget, thirds)
     first = [attainment(record, budget, np.array([at, at + 1.0]))[0] for at in thirds[1:3]]
+    moved = [corrected(seen, at, slow=slow) for at, slow in ((thirds[1], True), (thirds[2], False))]
+    since = [
+        None if late is None else attainment(record, budget, np.array([at + late + SETTLED, end]))[0]
+        for late, at, end in zip(moved, thirds[1:3], thirds[2:4], strict=True)
+    ]
     return {
         "attainment before": before,
         "attainment beside the neighbour": beside,
         "attainment after": after,
         "attainment in the neighbour's first second": first[0],
         "attainment in the first second without it": first[1],
+        "seconds from the neighbour's begin, and from its end, until decisions were corrected": moved,
+        f"attainment from {SETTLED:g} s after either correction on": since,
         f"seconds until attainment was {GOOD:.0%} again in every half second": [
             recovery(record, budget, thirds[1], thirds[2]),
             recovery(record, budget, thirds[2], thirds[3]),
@@ -98,25 +150,32 @@ def figures(record: Record, budget: float, seconds: float) -> dict[str, Any]:
     }
 
 
-def draw(path: Path, record: Record, names: Sequence[str], budget: float, seconds: float) -> None:
-    """The picture: attainment in every half second above, who answered below, the neighbour shaded."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+def draw(
+    record: Record,
+    seen: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    budget: float,
+    seconds: float,
+) -> Figure:
+    """Attainment in every half second, who answered, and how slow the server thought its machine was.
 
+    The neighbour is shaded.
+    """
     edges = np.arange(0.0, seconds + 1e-9, WINDOW)
     middle = edges[:-1] + WINDOW / 2
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
+    figure, (above, below, last) = panels(3, 1, share_time=True)
     above.plot(middle, 100 * attainment(record, budget, edges), "o-", markersize=3)
     above.set(ylabel="answered in time, %", ylim=(-2, 102))
     counts = [np.histogram(record.due[record.subnet == name], edges)[0] / WINDOW for name in names]
     refused = np.histogram(record.due[record.subnet == ""], edges)[0] / WINDOW
     below.stackplot(middle, [*counts, refused], labels=[*names, "refused"])
-    below.set(xlabel="seconds", ylabel="requests per second, by sub-net")
+    below.set(ylabel="requests per second, by sub-net")
     below.legend(fontsize=7, loc="upper left")
-    for axis in (above, below):
+    last.step([at for at, _ in seen], [ratio for _, ratio in seen], where="post")
+    last.set(xlabel="seconds", ylabel="slowdown, as decisions have it")
+    for axis in (above, below, last):
         axis.axvspan(seconds / 3, 2 * seconds / 3, color="tab:red", alpha=0.12)
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,29 +204,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             client.drive(times[times < 1.0])  # warm
             neighbour.start()
             try:
-                record = client.drive(times)
+                with Watch(server.url) as watch:
+                    record = client.drive(times)
             finally:
                 neighbour.stop()
     except (ModelsError, NoServer) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    found = figures(record, budget, seconds)
-    profile = server.profile
+    found = figures(record, watch.seen, budget, seconds)
     document = {
-        "command": " ".join(["python -m benchmarks.noisy_neighbour", *(arguments or sys.argv[1:])]),
-        "network": f"{server.manifest.network}, input {'x'.join(map(str, server.manifest.input.shape))}",
-        "synthetic": server.manifest.provenance.synthetic,
-        "machine": asdict(profile.machine),
-        "profile p50/p99 ms, batch 1": {s.name: [1e3 * s.p50[1], 1e3 * s.p99[1]] for s in profile.subnets},
+        **circumstances("noisy_neighbour", arguments, server),
         "requests per second": len(times) / seconds,
         "budget ms": chosen.budget_ms,
         "seed": chosen.seed,
         **found,
     }
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=2)
-    (chosen.out / "noisy_neighbour.json").write_text(text + "\n", encoding="utf-8")
-    draw(chosen.out / "noisy_neighbour.png", record, profile.names, budget, seconds)
+    picture = draw(record, watch.seen, server.profile.names, budget, seconds)
+    keep(chosen.out, "noisy_neighbour", document, picture)
     print(json.dumps(found, indent=2))
     return 0
 

@@ -27,6 +27,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from benchmarks.open_loop import OpenLoop
+from benchmarks.real_report import RESULTS, circumstances, keep, panels
 from benchmarks.real_server import NoServer, RealServer, serving
 from models.errors import ModelsError
 from runtime.policies import BudgetPolicy
@@ -38,10 +39,11 @@ from runtime.simulator.trace import Trace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.figure import Figure
+
     from benchmarks.open_loop import Record
     from runtime.profile import Profile
 
-RESULTS = Path(__file__).parent / "results" / "serving"
 IMAGES = 4
 OK, REFUSED, EXPIRED = 200, 429, 504
 IDLE_REQUESTS, IDLE_GAP = 40, 0.1
@@ -211,35 +213,21 @@ def goals(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def draw(path: Path, rows: Sequence[Row]) -> None:
+def draw(rows: Sequence[Row]) -> Figure:
     """The picture of attainment and goodput against load, server and simulator."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure, axes = panels(1, 2)
     for axis, field, label in zip(
-        figure.subplots(1, 2), ("attainment", "goodput"), ("answered in time", "goodput, 1/s"), strict=True
+        axes, ("attainment", "goodput"), ("answered in time", "goodput, 1/s"), strict=True
     ):
         for kind, colour in ((FREE, "tab:blue"), (PINNED, "tab:red")):
             mine = [row for row in rows if row.policy == kind]
             loads = [row.load for row in mine]
-            axis.plot(
-                loads,
-                [getattr(row.served, field) for row in mine],
-                "o-",
-                color=colour,
-                label=f"{kind}, server",
-            )
-            axis.plot(
-                loads,
-                [getattr(row.simulated, field) for row in mine],
-                "x--",
-                color=colour,
-                label=f"{kind}, simulator",
-            )
+            for who, style in (("served", "o-"), ("simulated", "x--")):
+                values = [getattr(getattr(row, who), field) for row in mine]
+                axis.plot(loads, values, style, color=colour, label=f"{kind}, {who}")
         axis.set(xlabel="load, in capacities of the densest sub-net", ylabel=label)
-        axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -271,15 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModelsError, NoServer) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    profile = server.profile
     document = {
-        "command": " ".join(["python -m benchmarks.overload", *(arguments or sys.argv[1:])]),
-        "network": f"{server.manifest.network}, input {'x'.join(map(str, server.manifest.input.shape))}",
-        "synthetic": server.manifest.provenance.synthetic,
-        "machine": asdict(profile.machine),
-        "profile p50/p99 ms, batch 1": {s.name: [1e3 * s.p50[1], 1e3 * s.p99[1]] for s in profile.subnets},
-        "accuracies": {s.name: s.accuracy for s in profile.subnets},
-        "capacity of the densest, 1/s": capacity(profile),
+        **circumstances("overload", arguments, server),
+        "capacity of the densest, 1/s": unit,
         "budget ms": chosen.budget_ms,
         "overhead ms": 1e3 * spent,
         "handover ms": 1e3 * between,
@@ -288,9 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **goals(rows),
         "rows": [asdict(row) for row in rows],
     }
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "overload.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    draw(chosen.out / "overload.png", rows)
+    keep(chosen.out, "overload", document, draw(rows))
     print(json.dumps(goals(rows), indent=2))
     return 0
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.noisy_neighbour import attainment, figures, recovery
+from benchmarks.noisy_neighbour import attainment, corrected, draw, figures, recovery
 from benchmarks.open_loop import Record
 
 BUDGET = 0.1
@@ -34,8 +34,26 @@ def test_recovery_ends_with_the_last_window_that_is_not_good() -> None:
 
 
 def test_the_figures_tell_the_thirds_apart() -> None:
-    found = figures(record(late=(3.0, 4.0)), BUDGET, 9.0)
+    seen = [(2.9, 1.0), (3.1, 1.0), (3.3, 1.9), (6.1, 1.9), (6.3, 1.0)]
+    found = figures(record(late=(3.0, 4.0)), seen, BUDGET, 9.0)
     assert found["attainment before"] == found["attainment after"] == 1.0
     assert found["attainment beside the neighbour"] == pytest.approx(2 / 3)
     assert found["attainment in the neighbour's first second"] == 0.0
+    moved, since = list(found.values())[-3:-1]
+    assert moved == [pytest.approx(0.3), pytest.approx(0.3)]
+    assert since == [1.0, 1.0]
     assert list(found.values())[-1] == pytest.approx([1.0, 0.0])
+
+
+def test_a_correction_that_never_comes_is_none() -> None:
+    assert corrected([(1.0, 1.0), (4.0, 1.0)], 3.0, slow=True) is None
+    assert figures(record(late=(3.0, 4.0)), [], BUDGET, 9.0)["attainment after"] == 1.0
+
+
+def test_the_picture_has_attainment_sub_nets_and_slowdown() -> None:
+    figure = draw(record(late=(3.0, 4.0)), [(0.2, 1.0), (3.2, 1.9)], ["s90"], BUDGET, 9.0)
+    assert [axis.get_ylabel().split(",")[0] for axis in figure.axes] == [
+        "answered in time",
+        "requests per second",
+        "slowdown",
+    ]

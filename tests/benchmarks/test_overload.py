@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from benchmarks import overload
 from benchmarks.open_loop import Record
 from benchmarks.overload import FREE, PINNED, Figures, Row, Unserved
+from benchmarks.real_report import keep
 from runtime.simulator.engine import Scenario
 from tests.runtime.simulator.sample import trace, two
 
@@ -74,5 +76,6 @@ def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Pat
     assert found["goodput over peak, at each load"] == {"1": 1.0, "9": 0.9}
     gaps = found["largest gap to the simulator's attainment"]
     assert (gaps[FREE], gaps[PINNED]) == (pytest.approx(0.02), pytest.approx(0.03))
-    overload.draw(tmp_path / "x.png", rows)
-    assert (tmp_path / "x.png").is_file()
+    keep(tmp_path / "new", "x", {"found": 1}, overload.draw(rows))
+    assert (tmp_path / "new" / "x.png").is_file()
+    assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"found": 1}
