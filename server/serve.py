@@ -6,6 +6,7 @@ import errno
 import math
 import resource
 import socket
+import sys
 import threading
 import time
 from contextlib import closing
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
 METRICS_CONNECTIONS = 64  # on the metrics' own port
 LINGER_SECONDS = 1.0  # for requests that are on their way when everything accepted is answered
+SWITCH_SECONDS = 5e-4
+"""How long a thread may keep another from Python, a tenth of what is usual: the event loop would make a batch
+that has ended, and whoever starts the next one, wait that long."""
 _BACKLOG = 2048
 _OTHER_FILES = 256  # artifacts, the cache, the metrics' port, the event loop's own
 
@@ -135,6 +139,7 @@ def run(*models: str | Path, **overrides: Any) -> None:
 
     Raises `BadSetting` (for a port in use, too) and whatever `runtime.preparation.prepare` raises.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = read_settings(**overrides)
     folder = None if settings.repository is None else Folder(settings.repository)
     if folder is not None and not folder.path.is_dir():

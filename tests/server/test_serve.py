@@ -26,7 +26,7 @@ from models.materialize import materialize
 from server.app import create_app
 from server.catalog import Catalog
 from server.errors import BadSetting
-from server.serve import Loader, Server, expose, listen, run, sample_picture, sinks, url
+from server.serve import SWITCH_SECONDS, Loader, Server, expose, listen, run, sample_picture, sinks, url
 from server.settings import Settings
 from server.telemetry.metrics import Metrics
 from tests.models.tiny_artifact import tiny_artifact
@@ -169,6 +169,17 @@ def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:
         run()
     with pytest.raises(BadSetting, match=f"put one into {tmp_path}"):
         run(repository=tmp_path)
+
+
+def test_in_a_server_threads_take_turns_sooner_than_usual() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)
+    try:
+        with pytest.raises(BadSetting):
+            run()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_metrics_can_have_a_port_of_their_own() -> None:
