@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.policies import table
-from runtime.simulator import comparison, report
+from runtime.simulator import comparison, profile_file, report
 from runtime.simulator.arrivals import Arrivals
 from runtime.simulator.comparison import OURS, Result
 from runtime.simulator.engine import Scenario, simulate
@@ -83,12 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--traces", type=Path, default=Path("data/traces/azure_llm_2023"))
     parser.add_argument("--arrivals", type=int, default=5000, help="requests in each cell")
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])
-    parser.add_argument("--shapes", choices=SHAPES, nargs="+", default=list(SHAPES))
+    parser.add_argument("--shapes", choices=SHAPES, nargs="*", default=list(SHAPES))
+    parser.add_argument("--profile", type=Path, help="a measured profile, swept as the shape `measured`")
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), help="ours and slackfit among them")
     chosen = parser.parse_args(arguments)
-    for shape in chosen.shapes:
-        fixed, tail = SHAPES[shape]
-        profile = synthetic_profile(SUBNETS, fixed=fixed, tail=tail)
+    profiles = {
+        shape: synthetic_profile(SUBNETS, fixed=SHAPES[shape][0], tail=SHAPES[shape][1])
+        for shape in chosen.shapes
+    }
+    if chosen.profile is not None:
+        profiles["measured"] = profile_file.read(chosen.profile)
+    for shape, profile in profiles.items():
         cells: list[Cell] = []
         for seed in chosen.seeds:
             begin = time.monotonic()
@@ -97,8 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         goals = {
             **summary(cells),
             "arrivals": chosen.arrivals,
-            "fixed, tail": (fixed, tail),
-            "subnets": SUBNETS,
+            "fixed, tail": SHAPES.get(shape),
+            "subnets": [(s.name, s.sparsity, s.accuracy, s.p50[1]) for s in profile.subnets],
         }
         write(chosen.out, shape, cells, goals)
         print(json.dumps(goals, indent=2), flush=True)

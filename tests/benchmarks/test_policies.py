@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmarks import policies
 from runtime.simulator.comparison import Result
 from runtime.simulator.outcome import Summary
+from tests.runtime.simulator.sample import two
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,3 +62,18 @@ def test_a_small_sweep_leaves_every_figure(tmp_path: Path, monkeypatch: pytest.M
     assert found["mean"]["cells"] == found["seeds"]["2"]["cells"] == 2
     assert (tmp_path / "load-batching.png").is_file()
     assert (tmp_path / "timeline-batching.png").is_file()
+
+
+def test_a_measured_profile_is_swept_as_a_shape_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, values in (("LOADS", (2.0,)), ("BURSTINESS", (1.0,)), ("BUDGETS", (8.0,))):
+        monkeypatch.setattr(policies, name, values)
+    rows = [asdict(measurement) for measurement in two().measurements]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    options = ["--arrivals", "100", "--seeds", "1", "--shapes", "--profile", str(tmp_path / "mine.json")]
+    options += ["--out", str(tmp_path), "--traces", str(tmp_path), "--policies", "downshift", "slackfit"]
+    assert policies.main(options) == 0
+    found = json.loads((tmp_path / "summary-measured.json").read_text())
+    assert [name for name, *_ in found["subnets"]] == list(two().names)
+    assert not (tmp_path / "summary-usual.json").exists()
