@@ -28,6 +28,7 @@ class Scenario:
     slo: every request's latency budget, seconds. executors: how many batches run at once.
     capacity: requests that may wait, per executor. seed: of the batches' durations. subnet: the one that
     every request pins. handover: seconds an executor is busy with a batch beyond what the profile says.
+    pace: how many times as long as the profile says batches take.
     """
 
     trace: Trace
@@ -38,6 +39,7 @@ class Scenario:
     seed: int = 0
     subnet: str | None = None
     handover: float = 0.0
+    pace: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +61,8 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     queue, admit, give_up, arrivals = dispatch.queue, dispatch.admit, dispatch.give_up, dispatch.arrivals
     candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
     index_of = {name: index for index, name in enumerate(profile.names)}
-    draw, handover = ServiceTimes(profile, scenario.seed).draw, scenario.handover
+    draw = ServiceTimes(profile, scenario.seed).draw
+    handover, pace = scenario.handover, scenario.pace
     times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo, 0, -math.inf
     waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
     count, alone = len(trace.times), scenario.executors == 1
@@ -93,7 +96,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
                 continue
         decision, claimed = dispatch.take(now, load)
         subnet, examples = decision.subnet, len(claimed)
-        seconds, index = draw(subnet, examples) + handover, index_of[subnet]
+        seconds, index = pace * draw(subnet, examples) + handover, index_of[subnet]
         end = now + seconds
         for item in claimed:
             if end <= item.deadline:

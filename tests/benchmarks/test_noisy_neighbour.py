@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.noisy_neighbour import attainment, corrected, draw, figures, recovery
+from benchmarks.noisy_neighbour import attainment, corrected, draw, figures, pause, recovery
 from benchmarks.open_loop import Record
 
 BUDGET = 0.1
@@ -43,6 +43,17 @@ def test_the_figures_tell_the_thirds_apart() -> None:
     assert moved == [pytest.approx(0.3), pytest.approx(0.3)]
     assert since == [1.0, 1.0]
     assert list(found.values())[-1] == pytest.approx([1.0, 0.0])
+
+
+def test_the_server_is_asked_often_just_after_a_change_only() -> None:
+    assert [pause(now, [3.0, 6.0]) for now in (0.0, 2.5, 3.0, 3.9, 4.5, 7.0)] == [
+        1.0,
+        0.5,
+        0.1,
+        0.1,
+        1.0,
+        1.0,
+    ]
 
 
 def test_a_correction_that_never_comes_is_none() -> None:

@@ -24,6 +24,8 @@ def row(load: float, policy: str, attainment: float, goodput: float, simulated: 
         policy,
         Figures(attainment, goodput, 0.9, {}),
         Figures(simulated, goodput, 0.9, {}),
+        Figures(simulated + 0.005, goodput, 0.9, {}),
+        1.1,
         Unserved(0.0, 0.0, 0.0, 0.0, None),
         0.1,
     )
@@ -64,6 +66,21 @@ def test_the_simulator_is_given_the_servers_policy_which_keeps_a_margin() -> Non
     assert overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0115)).subnets["s50"] == 1.0
 
 
+def test_the_pace_is_what_batches_took_over_what_the_profile_says() -> None:
+    alone, both = two()["s50"].typical(1), two()["s90"].typical(2)
+    record = Record(
+        due=np.zeros(5),
+        sent=np.zeros(5),
+        ended=np.array([0.01, 0.02, 0.0201, 0.5, np.inf]),
+        status=np.array([200, 200, 200, 200, 429]),
+        subnet=np.array(["s50", "s90", "s90", "s50", ""]),
+        computed=np.array([2 * alone, 2 * both, 2 * both, 2 * alone, np.nan]),
+    )
+    assert overload.pace(record, two()) == pytest.approx(2.0)
+    nobody = Record(*(np.array([]) for _ in range(4)), np.array([], "U1"), np.array([]))
+    assert overload.pace(nobody, two()) == 1.0
+
+
 def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Path) -> None:
     rows = [
         row(1.0, FREE, 1.0, 50.0, 0.99),
@@ -75,6 +92,7 @@ def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Pat
     assert found["peak goodput"] == 50.0
     assert found["goodput over peak, at each load"] == {"1": 1.0, "9": 0.9}
     gaps = found["largest gap to the simulator's attainment"]
+    assert found["largest gap at the pace of the run"][FREE] == pytest.approx(0.025)
     assert (gaps[FREE], gaps[PINNED]) == (pytest.approx(0.02), pytest.approx(0.03))
     keep(tmp_path / "new", "x", {"found": 1}, overload.draw(rows))
     assert (tmp_path / "new" / "x.png").is_file()

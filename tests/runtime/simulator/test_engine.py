@@ -66,6 +66,8 @@ def test_requests_may_all_pin_one_sub_net() -> None:
 def test_a_batch_may_keep_its_executor_busy_beyond_what_the_profile_says() -> None:
     batches = simulate(Scenario(trace(0.0, 0.001), two(), 0.1, handover=0.002), FixedPolicy("s50")).batches
     assert batches[:, 0].tolist() == pytest.approx([0.0, 0.012])
+    slower = Scenario(trace(0.0, 0.001), two(), 0.1, handover=0.002, pace=1.5)
+    assert simulate(slower, FixedPolicy("s50")).batches[:, 0].tolist() == pytest.approx([0.0, 0.017])
 
 
 def test_a_policy_that_waits_starts_when_its_head_must_or_its_largest_batch_is_full() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.simulator.service import ServiceTimes
+from runtime.simulator.service import ServiceTimes, mean
 from runtime.simulator.synthetic import synthetic_profile
 
 if TYPE_CHECKING:
@@ -38,3 +38,9 @@ def test_on_a_straight_line_the_p95_changes_nothing() -> None:
 def test_without_spread_all_batches_take_the_p50() -> None:
     profile = synthetic_profile([("s50", 0.5, 0.9, 0.010)])
     assert (drawn(profile, 10) == profile["s50"].typical(1)).all()
+
+
+@pytest.mark.parametrize("high", [1.0, 1.3, 2.0])
+def test_the_mean_is_that_of_what_is_drawn(high: float) -> None:
+    profile = with_p95(high)
+    assert drawn(profile).mean() == pytest.approx(mean(profile["s50"], 1), rel=0.01)
