@@ -61,13 +61,11 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     queue, admit, give_up, arrivals = dispatch.queue, dispatch.admit, dispatch.give_up, dispatch.arrivals
     candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
     index_of = {name: index for index, name in enumerate(profile.names)}
-    draw = ServiceTimes(profile, scenario.seed).draw
-    handover, pace = scenario.handover, scenario.pace
+    draw, handover, pace = ServiceTimes(profile, scenario.seed).draw, scenario.handover, scenario.pace
     times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo, 0, -math.inf
     waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
-    count, alone = len(trace.times), scenario.executors == 1
+    count, alone, busy = len(trace.times), scenario.executors == 1, 0
     answered_by = [UNANSWERED] * count
-    busy = 0
     batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
     # a heap of executors by when they become free: that time, who, when it was expected, and the batch run
     executors = [(-math.inf, who, -math.inf, "", 0, 0.0) for who in range(scenario.executors)]

@@ -67,7 +67,7 @@ def test_a_small_sweep_leaves_every_figure(tmp_path: Path, monkeypatch: pytest.M
 def test_a_measured_profile_is_swept_as_a_shape_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, values in (("LOADS", (2.0,)), ("BURSTINESS", (1.0,)), ("BUDGETS", (8.0,))):
+    for name, values in (("LOADS", (2.0,)), ("BURSTINESS", (8.0,)), ("BUDGETS", (8.0,))):
         monkeypatch.setattr(policies, name, values)
     rows = [asdict(measurement) for measurement in two().measurements]
     (tmp_path / "mine.json").write_text(json.dumps(rows))
