@@ -86,7 +86,7 @@ class Core:
         return self._dispatch.queue
 
     def adopt(self, profile: Profile) -> None:
-        """Decide by another profile of the same sub-nets and batch sizes from now on."""
+        """Decide by another profile of the same sub-nets from now on."""
         self._dispatch.adopt(profile)
 
     def check(self, request: Request) -> tuple[str, ...]:

@@ -40,9 +40,9 @@ class Executor:
         self._max_batch = max_batch
         self._clock = clock
 
-    def adopt(self, programs: Programs) -> None:
-        """Run the next jobs on these programs."""
-        self._programs = programs
+    def adopt(self, programs: Programs, max_batch: int) -> None:
+        """Run the next jobs on these programs, at most that many examples at a time."""
+        self._programs, self._max_batch = programs, max_batch
 
     def run(self, job: Job) -> tuple[list[Run], list[Ending]]:
         """Every attempt made, and one ending for each ticket of the job; raises nothing.

@@ -56,7 +56,8 @@ class Setup:
     cache_dir: where profiles are kept; by default `profile_cache.default_folder()`.
     remeasure: measure even when there is a cached profile. effort: how thoroughly.
     check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
-    tune: when. Unless programs are tuned first, their profile is a rough one and is not kept.
+    tune: when. Unless programs are tuned first, their profile is a rough one, of the usual batch sizes, and
+    is not kept.
     """
 
     threads: int | None = None
@@ -88,7 +89,10 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     cache = ProfileCache(cache_dir)
     machine = this_machine(threads, engines.versions)
     improvement = None
-    profile = None if setup.remeasure else cache.load(manifest.sha256, machine, setup.effort.batch_sizes)
+    effort = setup.effort.between_requests if setup.tune is Tune.LATER else setup.effort
+    profile = None if setup.remeasure else cache.load(manifest.sha256, machine)
+    if profile is not None and not effort.met_by(profile):
+        profile = None
     report(READ, f"compiling {len(manifest.subnets)} sub-nets")
     if profile is not None:
         programs = compile_artifact(artifact, engines, threads=threads, without=profile.outrun)
@@ -96,13 +100,13 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     else:
         programs = compile_artifact(artifact, engines, threads=threads)
         if setup.tune is Tune.FIRST:
-            finish(tuning(programs, setup.effort.tune_seconds, part(report, COMPILED, TUNED)))
-            profile = measure(manifest, programs, setup.effort, part(report, TUNED, 1.0))
+            finish(tuning(programs, effort.tune_seconds, part(report, COMPILED, TUNED)))
+            profile = measure(manifest, programs, effort, part(report, TUNED, 1.0))
             cache.store(profile)
         else:
-            profile = measure(manifest, programs, setup.effort.rough, part(report, COMPILED, 1.0))
+            profile = measure(manifest, programs, effort.rough, part(report, COMPILED, 1.0))
         if setup.tune is Tune.LATER:
-            improvement = Improvement(setup.effort, cache)
+            improvement = Improvement(effort, cache)
         else:
             programs = programs.without(profile.outrun)
     programs.warm_up(manifest.input.shape)

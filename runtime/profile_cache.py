@@ -40,8 +40,8 @@ class ProfileCache:
         key = json.dumps([artifact, asdict(machine)], sort_keys=True).encode()
         return self.folder / f"profile-{hashlib.sha256(key).hexdigest()[:32]}.json"
 
-    def load(self, artifact: str, machine: Machine, batch_sizes: tuple[int, ...]) -> Profile | None:
-        """The stored profile, or None when there is none that is whole and has exactly these batch sizes."""
+    def load(self, artifact: str, machine: Machine) -> Profile | None:
+        """The stored profile, or None when there is none that is whole; its batch sizes are as they are."""
         path = self.path(artifact, machine)
         try:
             profile = profile_json.loads(path.read_bytes())
@@ -51,7 +51,7 @@ class ProfileCache:
         except (OSError, ProfileError) as error:
             log.warning("cached profile %s is ignored and measured again: %s", path, error)
             return None
-        return profile if profile.batch_sizes == batch_sizes else None
+        return profile
 
     def store(self, profile: Profile) -> None:
         """Keep the profile; when the disk refuses, say so in the log and carry on."""

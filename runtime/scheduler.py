@@ -66,7 +66,7 @@ class Scheduler:
         """
         with self._changed:
             self._core.adopt(profile)
-            self._executor.adopt(programs)
+            self._executor.adopt(programs, profile.batch_sizes[-1])
 
     def progressed(self, fraction: float, text: str) -> None:
         """Background work has come that far."""

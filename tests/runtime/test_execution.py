@@ -123,3 +123,11 @@ def test_an_ending_resolves_its_future(caplog: pytest.LogCaptureFixture) -> None
         ending.deliver()
     assert endings[0].ticket.future.result(0).outputs.tolist() == [[1, -1]]
     assert isinstance(endings[1].ticket.future.exception(0), EngineFailed)
+
+
+def test_a_new_profile_brings_its_own_largest_batch() -> None:
+    old, new = FakeProgram(FakeClock()), FakeProgram(FakeClock())
+    runner = executor(old, max_batch=2)
+    runner.adopt(Programs({"s50": {ENGINE: new}}, {ENGINE: "1"}, (), 1), max_batch=3)
+    runner.run(job(new.clock, [1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert (old.batches, new.batches) == ([], [[1.0, 2.0, 3.0], [4.0, 5.0]])

@@ -49,7 +49,7 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
     assert {("s50", engine) for engine in kept.by_subnet["s50"]} == {
         (m.subnet, m.engine) for m in profile.measurements if m.chosen
     }
-    assert cache.load(one.sha256, profile.machine, (1, 2)) == profile
+    assert cache.load(one.sha256, profile.machine) == profile
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
 

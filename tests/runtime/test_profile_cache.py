@@ -12,15 +12,13 @@ from runtime.errors import ProfileError
 from runtime.profile_cache import ProfileCache, check_belongs, default_folder
 from tests.runtime.doubles import MACHINE, profile
 
-SIZES = (1, 2, 4)
-
 
 def test_a_stored_profile_is_found_again(tmp_path: Path) -> None:
     cache = ProfileCache(tmp_path / "not" / "yet" / "there")
     kept = profile()
-    assert cache.load(kept.artifact, MACHINE, SIZES) is None
+    assert cache.load(kept.artifact, MACHINE) is None
     cache.store(kept)
-    assert cache.load(kept.artifact, MACHINE, SIZES) == kept
+    assert cache.load(kept.artifact, MACHINE) == kept
     assert [path.name for path in cache.folder.iterdir()] == [cache.path(kept.artifact, MACHINE).name]
 
 
@@ -38,9 +36,8 @@ def test_another_machine_version_or_thread_count_is_another_profile(tmp_path: Pa
     cache = ProfileCache(tmp_path)
     cache.store(profile())
     assert isinstance(other, type(MACHINE))
-    assert cache.load("0" * 64, other, SIZES) is None
-    assert cache.load("1" * 64, MACHINE, SIZES) is None
-    assert cache.load("0" * 64, MACHINE, (1, 2)) is None
+    assert cache.load("0" * 64, other) is None
+    assert cache.load("1" * 64, MACHINE) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"schema": 1}'])
@@ -51,17 +48,17 @@ def test_a_damaged_file_is_ignored_said_and_replaced(
     kept = profile()
     cache.path(kept.artifact, MACHINE).write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        assert cache.load(kept.artifact, MACHINE, SIZES) is None
+        assert cache.load(kept.artifact, MACHINE) is None
     assert "ignored and measured again" in caplog.text
     cache.store(kept)
-    assert cache.load(kept.artifact, MACHINE, SIZES) == kept
+    assert cache.load(kept.artifact, MACHINE) == kept
 
 
 def test_a_file_under_the_name_of_another_artifact_is_ignored(tmp_path: Path) -> None:
     cache = ProfileCache(tmp_path)
     cache.store(profile())
     cache.path("0" * 64, MACHINE).rename(cache.path("1" * 64, MACHINE))
-    assert cache.load("1" * 64, MACHINE, SIZES) is None
+    assert cache.load("1" * 64, MACHINE) is None
 
 
 def test_a_full_disk_is_a_warning(
@@ -81,7 +78,7 @@ def test_a_folder_that_is_a_file_is_a_warning(tmp_path: Path, caplog: pytest.Log
     cache = ProfileCache(tmp_path / "file")
     with caplog.at_level(logging.WARNING):
         cache.store(profile())
-        assert cache.load("0" * 64, MACHINE, SIZES) is None
+        assert cache.load("0" * 64, MACHINE) is None
     assert "not cached" in caplog.text
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,3 +116,14 @@ def test_a_missing_measurement_is_noticed() -> None:
     del document["measurements"][1]
     with pytest.raises(ProfileError):
         profile_json.loads(json.dumps(document))
+
+
+def test_an_engine_may_end_before_the_larger_sizes_but_not_leave_one_out() -> None:
+    both = profile({"s50": 0.01}, batch_sizes=(1, 2, 4))
+    slow = tuple(replace(m, engine="slow", chosen=False) for m in both.measurements)
+    ends_early = replace(both, measurements=(*both.measurements, *slow[:2]))
+    assert profile_json.loads(profile_json.dumps(ends_early)) == ends_early
+    assert ends_early["s50"].engines == ("fake",) * 5
+    for gap in (slow[::2], slow[1:]):
+        with pytest.raises(ProfileError):
+            profile_json.loads(profile_json.dumps(replace(both, measurements=(*both.measurements, *gap))))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from runtime.errors import ProfileError
 from runtime.profiler import WARMUP_RUNS, Effort, measure
 from runtime.programs import Programs
-from tests.runtime.doubles import FakeClock, FakeProgram, manifest
+from tests.runtime.doubles import FakeClock, FakeProgram, manifest, profile
+
+if TYPE_CHECKING:
+    from runtime.profile import Profile
 
 NAMES = ("s50", "s90", "s98")
 
@@ -105,3 +109,70 @@ def test_batch_sizes_start_at_one_and_ascend(sizes: tuple[int, ...]) -> None:
 def test_runs_cannot_be_fewer_than_one() -> None:
     with pytest.raises(ProfileError, match="runs from 0 to 400"):
         Effort(min_runs=0)
+
+
+def sizes_of(measured: Profile, engine: str) -> list[int]:
+    return [row.batch_size for row in measured.measurements if row.engine == engine]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"),
+    [
+        (0.001, (1, 2, 4, 8, 16, 32)),
+        (0.01, (1, 2, 4, 8, 16)),  # 32 would take 0.32 s
+        (0.02, (1, 2, 4, 8)),
+        (1.0, (1, 2, 4, 8)),  # long as they are
+    ],
+)
+def test_larger_batches_are_run_only_where_the_slowest_sub_net_is_quick_enough(
+    seconds: float, sizes: tuple[int, ...]
+) -> None:
+    clock = FakeClock()
+    slow, quick = FakeProgram(clock, seconds), FakeProgram(clock, seconds / 100)
+    programs = Programs({"s50": {"fake": slow}, "s90": {"fake": quick}}, {"fake": "1"}, (), 1)
+    effort = Effort(seconds=1.0, longest=0.2, min_runs=2, max_runs=4)
+    measured = measure(manifest({"s50": 0.9, "s90": 0.8}), programs, effort, clock=clock)
+    assert measured.batch_sizes == sizes
+    assert {len(batch) for batch in slow.batches} == {len(batch) for batch in quick.batches} == set(sizes)
+    assert measured["s90"].max_batch == sizes[-1]
+    assert effort.met_by(measured)
+    assert [row.subnet for row in measured.measurements] == ["s50"] * len(sizes) + ["s90"] * len(sizes)
+
+
+def test_an_engine_without_a_chance_is_not_run_on_larger_batches() -> None:
+    clock = FakeClock()
+    engines = {"quick": 0.001, "near": 0.0019, "hopeless": 0.0021}
+    by_engine = {name: FakeProgram(clock, seconds) for name, seconds in engines.items()}
+    programs = Programs({"s50": by_engine}, {}, (), 1)
+    effort = Effort((1, 8, 16, 32), seconds=1.0, min_runs=2, max_runs=4)
+    measured = measure(manifest({"s50": 0.9}), programs, effort, clock=clock)
+    assert sizes_of(measured, "quick") == sizes_of(measured, "near") == [1, 8, 16, 32]
+    assert sizes_of(measured, "hopeless") == [1, 8]
+    assert measured["s50"].engine(32) == "quick"
+
+
+def test_each_larger_size_has_a_quarter_of_the_time_for_all_the_usual_ones() -> None:
+    clock = FakeClock(0.0)
+    program = FakeProgram(clock, 0.001)
+    one = Programs({"s50": {"fake": program}}, {}, (), 1)
+    measure(manifest({"s50": 0.9}), one, Effort((1, 16), seconds=1.0, max_runs=10_000), clock=clock)
+    runs = [len(batch) for batch in program.batches]
+    assert (runs.count(1), runs.count(16)) == pytest.approx((1000, 16), abs=WARMUP_RUNS + 1)
+
+
+def test_a_rough_measurement_leaves_larger_batches_for_later_and_requests_wait_for_short_ones() -> None:
+    effort = Effort()
+    assert effort.rough.batch_sizes == (1, 2, 4, 8)
+    assert effort.between_requests.batch_sizes == effort.batch_sizes
+    assert effort.between_requests.longest < effort.longest
+
+
+def test_a_profile_serves_an_effort_when_it_has_all_sizes_that_are_short_enough() -> None:
+    effort = Effort(longest=0.2)
+    seconds = {"s50": 0.001, "s90": 0.0001}
+    assert effort.met_by(profile(seconds, batch_sizes=effort.batch_sizes))
+    assert not effort.met_by(profile(seconds, batch_sizes=(1, 2, 4, 8)))  # 16 would take 16 ms
+    assert effort.met_by(profile({"s50": 0.02}, batch_sizes=(1, 2, 4, 8)))  # 0.32 s
+    assert effort.met_by(profile({"s50": 0.01}, batch_sizes=(1, 2, 4, 8)))  # 0.16 s, near the limit
+    assert not effort.met_by(profile({"s50": 0.02}, batch_sizes=(1, 2, 4)))
+    assert not effort.met_by(profile({"s50": 0.02}, batch_sizes=(1, 2, 4, 8, 12)))
