@@ -60,7 +60,11 @@ class Deployment:
         work = None
         if prepared.improvement is not None:
             work = prepared.improvement.work(
-                self.manifest, self.programs, self._adopt, self.scheduler.progressed
+                self.manifest,
+                self.programs,
+                self._adopt,
+                self.scheduler.progressed,
+                self.scheduler.refused,
             )
         self.scheduler.start(work)
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from models.artifact import Artifact
     from runtime.background import Work
     from runtime.errors import UnsupportedModel
     from runtime.request import Tensor
+
+Run: TypeAlias = "Callable[[Tensor], Tensor]"
+"""What `Program.run` is: logits for a batch."""
+Fit: TypeAlias = "Callable[[Run], bool]"
+"""Whether what that runs may answer requests."""
+
+
+def unchecked(run: Run) -> bool:  # noqa: ARG001 - a `Fit`
+    """Whatever it is, it may: for those who check later."""
+    return True
 
 
 class Program(Protocol):
@@ -41,10 +51,11 @@ class Tunable(Protocol):
         """Whether it was tuned, now or at an earlier start."""
         ...
 
-    def tuning(self, seconds: float) -> Work[None]:
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
         """Look for something faster, in pieces of milliseconds that take about `seconds` together.
 
-        At the end the program runs what was found and remembers it; until then it runs as before.
+        At the end the program runs what was found and remembers it; until then it runs as before, and
+        goes on so when `fit`, which may be asked on another thread, says no: then it counts as not tuned.
         """
         ...
 

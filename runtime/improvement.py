@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runtime.profiler import Effort, Progress, measuring, part
 from runtime.tuning import tuning
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from models.spec import Manifest
     from runtime.background import Work
+    from runtime.engine import Run
     from runtime.profile import Profile
     from runtime.profile_cache import ProfileCache
     from runtime.programs import Programs
@@ -23,15 +24,25 @@ log = logging.getLogger(__name__)
 TUNED = 0.4  # where on the progress bar tuning ends and measuring begins
 
 
+class Checks(Protocol):
+    """What `Reference` is to improvement."""
+
+    def check(self, subnet: str, engine: str, run: Run) -> None:
+        """Raise `SelfCheckFailed` unless `run` answers what the sub-net should."""
+        ...
+
+
 @dataclass(frozen=True)
 class Improvement:
     """What was put off so that serving could begin: tuning, and measuring with care.
 
     effort: how thoroughly. cache: where the profile is kept, so that the next start begins with it.
+    reference: what a tuned program must answer before it takes the place of the one that serves.
     """
 
     effort: Effort
     cache: ProfileCache
+    reference: Checks
 
     def work(
         self,
@@ -39,13 +50,28 @@ class Improvement:
         programs: Programs,
         adopt: Callable[[Profile, Programs], None],
         progress: Progress,
+        refused: Callable[[str, str], None],
     ) -> Work[None]:
         """Tune all programs, measure them again, and hand over the profile and the programs that won.
 
-        Every program answers all the while. adopt: called once, between two pieces of work.
+        Every program answers all the while. adopt: called once, between two pieces of work. refused: told
+        the sub-net and engine of every tuned program that computes something else, on any thread; the one
+        before it stays.
         """
+
+        def passes(subnet: str, engine: str, run: Run) -> bool:
+            try:
+                self.reference.check(subnet, engine, run)
+            except Exception:  # an engine is foreign code: whatever it raises, the program is not fit
+                log.exception(
+                    "the tuned program of %s on %s is refused, the one before stays", subnet, engine
+                )
+                refused(subnet, engine)
+                return False
+            return True
+
         log.info("tuning in the background, whenever no request waits")
-        yield from tuning(programs, self.effort.tune_seconds, part(progress, 0.0, TUNED))
+        yield from tuning(programs, self.effort.tune_seconds, part(progress, 0.0, TUNED), passes)
         profile = yield from measuring(manifest, programs, self.effort, part(progress, TUNED, 1.0))
         adopt(profile, programs.without(profile.outrun))
         self.cache.store(profile)

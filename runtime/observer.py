@@ -81,6 +81,10 @@ class Observer(Protocol):
         """That fraction of what makes programs faster while they serve is done; `text` is for people."""
         ...
 
+    def unfit(self, subnet: str, engine: str) -> None:
+        """A tuned program computed something else than the sub-net's export, and was not swapped in."""
+        ...
+
 
 class Silent:
     """An observer that ignores everything; also the base of those that care about some events only."""
@@ -101,6 +105,9 @@ class Silent:
         """Ignore it."""
 
     def improved(self, fraction: float, text: str) -> None:
+        """Ignore it."""
+
+    def unfit(self, subnet: str, engine: str) -> None:
         """Ignore it."""
 
 
@@ -139,3 +146,8 @@ class Several:
         """Pass it on."""
         for observer in self._observers:
             observer.improved(fraction, text)
+
+    def unfit(self, subnet: str, engine: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.unfit(subnet, engine)

@@ -13,7 +13,7 @@ from runtime.machine import default_threads, this_machine
 from runtime.profile_cache import ProfileCache, default_folder
 from runtime.profiler import Effort, Progress, measure, part
 from runtime.programs import Programs, compile_artifact, load_engines
-from runtime.self_check import self_check
+from runtime.self_check import Reference, self_check
 from runtime.tuning import tuning
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     engines = load_engines(setup.engines, cache_dir)
     cache = ProfileCache(cache_dir)
     machine = this_machine(threads, engines.versions)
-    improvement = None
+    improvement, reference = None, Reference(artifact)
     effort = setup.effort.between_requests if setup.tune is Tune.LATER else setup.effort
     profile = None if setup.remeasure else cache.load(manifest.sha256, machine)
     if profile is not None and not effort.met_by(profile):
@@ -106,11 +106,11 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
         else:
             profile = measure(manifest, programs, effort.rough, part(report, COMPILED, 1.0))
         if setup.tune is Tune.LATER:
-            improvement = Improvement(effort, cache)
+            improvement = Improvement(effort, cache, reference)
         else:
             programs = programs.without(profile.outrun)
     programs.warm_up(manifest.input.shape)
     if setup.check:
-        self_check(artifact, programs, profile)
+        self_check(reference, programs, profile)
     report(1.0, "ready")
     return Prepared(manifest, programs, profile, improvement)

@@ -72,6 +72,10 @@ class Scheduler:
         """Background work has come that far."""
         self._tell(partial(self._observer.improved, fraction, text))
 
+    def refused(self, subnet: str, engine: str) -> None:
+        """Background work found a program that computes something else, and left things as they were."""
+        self._tell(partial(self._observer.unfit, subnet, engine))
+
     def submit(self, request: Request) -> Future[Answer]:
         """The future of the request's answer; returns at once.
 

@@ -14,6 +14,7 @@ from runtime.onnx_engine import ERRORS_ONLY
 if TYPE_CHECKING:
     from models.artifact import Artifact
     from models.spec import Manifest
+    from runtime.engine import Run
     from runtime.profile import Profile
     from runtime.programs import Programs
     from runtime.request import Tensor
@@ -22,19 +23,36 @@ EXAMPLES = 4
 TOLERANCE = 0.01  # of the largest logit: engines round differently, a wrong program is far off
 
 
-def self_check(artifact: Artifact, programs: Programs, profile: Profile) -> None:
-    """Raise `SelfCheckFailed` unless every program and every figure of the profile belongs to the artifact.
+class Reference:
+    """What the sub-nets of one artifact must answer: to a few inputs, as plain onnxruntime computes it."""
 
-    Each program answers a few inputs, alone and as a batch: with finite numbers, and with those that plain
-    onnxruntime computes for the sub-net's own export.
-    """
-    check_profile(artifact.manifest, profile)
-    inputs = sample_inputs(artifact.manifest)
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._inputs = sample_inputs(artifact.manifest)
+        self._expected: dict[str, Tensor] = {}
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of that artifact."""
+        return self._artifact.manifest
+
+    def check(self, subnet: str, engine: str, run: Run) -> None:
+        """Raise `SelfCheckFailed` unless `run` answers what it should, alone and as a batch.
+
+        That is finite numbers, and those that the sub-net's own export answers.
+        """
+        if (expected := self._expected.get(subnet)) is None:
+            expected = self._expected[subnet] = _plain_outputs(self._artifact, subnet, self._inputs)
+        for begin, end in ((0, 1), (0, EXAMPLES)):
+            _compare(run(self._inputs[begin:end]), expected[begin:end], f"{subnet} on {engine}")
+
+
+def self_check(reference: Reference, programs: Programs, profile: Profile) -> None:
+    """Raise `SelfCheckFailed` unless all programs and figures of the profile belong to the artifact."""
+    check_profile(reference.manifest, profile)
     for subnet, by_engine in programs.by_subnet.items():
-        expected = _plain_outputs(artifact, subnet, inputs)
         for engine, program in by_engine.items():
-            for begin, end in ((0, 1), (0, EXAMPLES)):
-                _compare(program.run(inputs[begin:end]), expected[begin:end], f"{subnet} on {engine}")
+            reference.check(subnet, engine, program.run)
 
 
 def check_profile(manifest: Manifest, profile: Profile) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from models.materialize import materialize
 from runtime import _kernels
 from runtime.background import aside, finish
+from runtime.engine import unchecked
 from runtime.errors import EngineUnavailable, UnsupportedModel
 from runtime.lowering.lower import lower
 from runtime.lowering.shrink import shrunk
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from models.artifact import Artifact
     from runtime.background import Work
+    from runtime.engine import Fit
     from runtime.request import Tensor
     from runtime.tiling_cache import Tiling
 
@@ -76,7 +78,7 @@ class SparseProgram:
         """All of `tuning` at once."""
         finish(self.tuning(seconds))
 
-    def tuning(self, seconds: float) -> Work[None]:
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
         """See `Tunable`: better tilings are measured; runs meanwhile take turns with the measurements."""
         described = yield from aside(self._describe)
         search = yield from aside(partial(described.tuning, self._workers))
@@ -90,6 +92,8 @@ class SparseProgram:
             yield 0.0
         tilings = search.best
         packed = yield from aside(partial(described.compile, self._workers, tilings))
+        if not (yield from aside(partial(fit, packed.run))):
+            return
         with self._lock:
             self._tilings, self._packed = tilings, packed
         yield from aside(partial(self._keep, tilings))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from runtime.engine import Tunable
+from runtime.engine import Run, Tunable, unchecked
 
 if TYPE_CHECKING:
     from runtime.background import Work
@@ -12,8 +14,17 @@ if TYPE_CHECKING:
     from runtime.programs import Programs
 
 
-def tuning(programs: Programs, seconds: float, progress: Progress | None = None) -> Work[None]:
-    """Spend that many seconds on each program that can be tuned and never was; with 0, none at all."""
+Check = Callable[[str, str, Run], bool]
+"""Whether what a sub-net would run on that engine may answer requests."""
+
+
+def tuning(
+    programs: Programs, seconds: float, progress: Progress | None = None, check: Check | None = None
+) -> Work[None]:
+    """Spend that many seconds on each program that can be tuned and never was; with 0, none at all.
+
+    check: what it does not let pass is not swapped in.
+    """
     if seconds <= 0:
         return
     untuned = [
@@ -25,4 +36,5 @@ def tuning(programs: Programs, seconds: float, progress: Progress | None = None)
     for index, (subnet, program) in enumerate(untuned):
         if progress is not None:
             progress(index / len(untuned), f"tuning {subnet}")
-        yield from program.tuning(seconds)
+        fit = unchecked if check is None else partial(check, subnet, program.engine)
+        yield from program.tuning(seconds, fit)

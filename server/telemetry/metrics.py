@@ -92,6 +92,12 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.unfit = Counter(
+            "downshift_programs_refused",
+            "Tuned programs that computed something else than the sub-net's export, and were not swapped in",
+            ["model"],
+            registry=registry,
+        )
         self._gauge(
             "queue_depth",
             "Requests waiting",
@@ -134,6 +140,7 @@ class Metrics:
         self._artifacts[model] = labels = (model, manifest.network, manifest.sha256)
         self.artifact.labels(*labels).set(1)
         self.tuning.labels(model).set(1)
+        self.unfit.labels(model)
         for subnet in manifest.names:
             self.duration.labels(subnet)
             for outcome in OUTCOMES:
@@ -222,6 +229,10 @@ class SchedulerEvents(Silent):
     def improved(self, fraction: float, text: str) -> None:  # noqa: ARG002  the protocol's
         """Show how far the search for faster programs has come."""
         self._metrics.tuning.labels(self._model).set(fraction)
+
+    def unfit(self, subnet: str, engine: str) -> None:  # noqa: ARG002  the protocol's
+        """Count a program that was refused."""
+        self._metrics.unfit.labels(self._model).inc()
 
 
 def _seconds(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Histogram:

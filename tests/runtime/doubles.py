@@ -143,6 +143,7 @@ class Recorder:
     ends: list[tuple[Batch, float, Exception | None]] = field(default_factory=list)
     settlements: list[Settled] = field(default_factory=list)
     improvements: list[tuple[float, str]] = field(default_factory=list)
+    misfits: list[tuple[str, str]] = field(default_factory=list)
 
     def accepted(self, request: Request) -> None:
         self.accepts.append(request)
@@ -161,3 +162,6 @@ class Recorder:
 
     def improved(self, fraction: float, text: str) -> None:
         self.improvements.append((fraction, text))
+
+    def unfit(self, subnet: str, engine: str) -> None:
+        self.misfits.append((subnet, engine))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
+
 from runtime.background import finish
+from runtime.engine import Fit, Run, unchecked
+from runtime.errors import SelfCheckFailed
 from runtime.improvement import Improvement
 from runtime.profile_cache import ProfileCache
 from runtime.profiler import Effort
 from runtime.programs import Programs
-from tests.runtime.doubles import FakeClock, FakeProgram, manifest
+from tests.runtime.doubles import FakeClock, FakeProgram, inputs, manifest
 from tests.runtime.test_tuning import Adjustable
 
 if TYPE_CHECKING:
@@ -22,11 +28,35 @@ EFFORT = Effort(batch_sizes=(1, 2), seconds=1.0, min_runs=2, max_runs=2, tune_se
 
 
 class Quickened(Adjustable):
-    """Runs at once when it has been tuned, and until then takes a second."""
+    """Forgets, when it has been tuned, what it ran before."""
 
-    def tuning(self, seconds: float) -> Work[None]:
-        yield from super().tuning(seconds)
-        self.tuned, self.batches = True, []
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
+        yield from super().tuning(seconds, fit)
+        self.batches = []
+
+
+class Ruined(Adjustable):
+    """What tuning finds answers the opposite."""
+
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
+        yield from super().tuning(seconds, lambda run: fit(lambda batch: -run(batch)))
+
+
+@dataclass
+class Negates:
+    """Takes a program for right when it answers `[x, -x]`; raises `error` for any other."""
+
+    error: Exception = field(default_factory=lambda: SelfCheckFailed("off by 2"))
+    checked: list[tuple[str, str]] = field(default_factory=list)
+
+    def check(self, subnet: str, engine: str, run: Run) -> None:
+        self.checked.append((subnet, engine))
+        if run(inputs(1.0)).tolist() != [[1.0, -1.0]]:
+            raise self.error
+
+
+def nobody(*_: object) -> None:
+    raise AssertionError("nothing was to be refused")
 
 
 def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp_path: Path) -> None:
@@ -36,8 +66,13 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
     programs = Programs({"s50": {"a": quick, "b": plain}}, {"a": "1", "b": "1"}, (), 1)
     adopted: list[tuple[Profile, Programs]] = []
     heard: list[float] = []
-    work = Improvement(EFFORT, cache).work(
-        one, programs, lambda *better: adopted.append(better), lambda fraction, _: heard.append(fraction)
+    reference = Negates()
+    work = Improvement(EFFORT, cache, reference).work(
+        one,
+        programs,
+        lambda *better: adopted.append(better),
+        lambda fraction, _: heard.append(fraction),
+        nobody,
     )
     next(work)
     assert (quick.spent, quick.batches, adopted) == ([], [], [])
@@ -49,6 +84,7 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
     assert {("s50", engine) for engine in kept.by_subnet["s50"]} == {
         (m.subnet, m.engine) for m in profile.measurements if m.chosen
     }
+    assert reference.checked == [("s50", quick.engine)]
     assert cache.load(one.sha256, profile.machine) == profile
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
@@ -57,9 +93,38 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
 def test_it_stops_where_it_is_closed_with_nothing_handed_over(tmp_path: Path) -> None:
     programs = Programs({"s50": {"a": Adjustable(FakeClock())}}, {"a": "1"}, (), 1)
     adopted: list[tuple[Profile, Programs]] = []
-    work = Improvement(EFFORT, ProfileCache(tmp_path)).work(
-        manifest({"s50": 0.9}), programs, lambda *better: adopted.append(better), lambda *_: None
+    work = Improvement(EFFORT, ProfileCache(tmp_path), Negates()).work(
+        manifest({"s50": 0.9}), programs, lambda *better: adopted.append(better), lambda *_: None, nobody
     )
     next(work)
     work.close()
     assert (adopted, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("error", [SelfCheckFailed("off by 2"), ValueError("whatever an engine raises")])
+def test_a_tuned_program_that_answers_something_else_is_refused_said_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    clock, cache = FakeClock(), ProfileCache(tmp_path)
+    wrong, right = Ruined(clock, engine="wrong"), Adjustable(clock, engine="right")
+    two = manifest({"s50": 0.9, "s90": 0.8})
+    programs = Programs({"s50": {"wrong": wrong}, "s90": {"right": right}}, {}, (), 1)
+    adopted: list[tuple[Profile, Programs]] = []
+    refused: list[tuple[str, str]] = []
+    with caplog.at_level(logging.ERROR):
+        finish(
+            Improvement(EFFORT, cache, Negates(error)).work(
+                two,
+                programs,
+                lambda *better: adopted.append(better),
+                lambda *_: None,
+                lambda *which: refused.append(which),
+            )
+        )
+    assert refused == [("s50", "wrong")]
+    assert (wrong.tuned, right.tuned) == (False, True)
+    assert "the tuned program of s50 on wrong is refused" in caplog.text
+    assert str(error) in caplog.text
+    ((_, kept),) = adopted
+    assert kept.get("s50") is wrong
+    assert kept.get("s50").run(inputs(3.0)).tolist() == [[3.0, -3.0]]

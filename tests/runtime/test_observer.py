@@ -20,9 +20,13 @@ def test_several_observers_hear_the_same() -> None:
     several.started(batch)
     several.finished(batch, 0.002, broken)
     several.settled(event)
+    several.improved(0.5, "half")
+    several.unfit("s90", "scripted")
     for recorder in recorders:
         assert recorder.accepts == [request]
         assert recorder.refusals == [(request, refused)]
         assert recorder.starts == [batch]
         assert recorder.ends == [(batch, 0.002, broken)]
         assert recorder.settlements == [event]
+        assert recorder.improvements == [(0.5, "half")]
+        assert recorder.misfits == [("s90", "scripted")]

@@ -12,7 +12,7 @@ from runtime.errors import SelfCheckFailed
 from runtime.machine import Machine
 from runtime.profile import Measurement, Profile
 from runtime.programs import Programs, compile_artifact, load_engines
-from runtime.self_check import check_profile, self_check
+from runtime.self_check import Reference, check_profile, self_check
 from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ def with_one(programs: Programs, change: Callable[[Tensor], Tensor]) -> Programs
 
 
 def test_every_engine_passes(programs: Programs) -> None:
-    self_check(ARTIFACT, programs, profile(ARTIFACT.manifest))
-    self_check(ARTIFACT, with_one(programs, lambda outputs: outputs + 1e-4), profile(ARTIFACT.manifest))
+    self_check(Reference(ARTIFACT), programs, profile(ARTIFACT.manifest))
+    self_check(
+        Reference(ARTIFACT), with_one(programs, lambda outputs: outputs + 1e-4), profile(ARTIFACT.manifest)
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_a_program_that_answers_something_else_is_refused(
     programs: Programs, change: Callable[[Tensor], Tensor], sentence: str
 ) -> None:
     with pytest.raises(SelfCheckFailed, match=sentence):
-        self_check(ARTIFACT, with_one(programs, change), profile(ARTIFACT.manifest))
+        self_check(Reference(ARTIFACT), with_one(programs, change), profile(ARTIFACT.manifest))
 
 
 def test_a_profile_of_something_else_is_refused() -> None:

@@ -13,6 +13,7 @@ from onnx import helper
 
 from models.materialize import materialize
 from runtime import _kernels
+from runtime.background import finish
 from runtime.engines import load_engine
 from runtime.errors import EngineUnavailable, UnsupportedModel
 from runtime.sparse_engine import SparseEngine, SparseProgram
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.artifact import Artifact
+    from runtime.engine import Run
+    from runtime.request import Tensor
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,26 @@ def test_a_tuned_program_answers_the_same_and_the_next_start_finds_its_tilings(
     assert again.tuned
     np.testing.assert_allclose(again.run(images), before, rtol=1e-5, atol=1e-6)
     assert not compiled(engine, artifact, [name], threads=2)[name].tuned
+
+
+def test_what_tuning_found_is_asked_about_and_where_it_is_not_fit_nothing_changes(
+    engine: SparseEngine, artifact: Artifact
+) -> None:
+    name = artifact.manifest.names[-1]
+    images = normal(3, CHANNELS, SIDE, SIDE)
+    program = compiled(engine, artifact, [name], threads=1)[name]
+    before = program.run(images)
+    asked: list[Tensor] = []
+
+    def refuse(run: Run) -> bool:
+        asked.append(run(images))
+        return False
+
+    finish(program.tuning(0.01, refuse))
+    np.testing.assert_allclose(asked, [before], rtol=1e-5, atol=1e-6)
+    assert not program.tuned
+    assert not list(engine.cache_dir.glob("*"))
+    assert np.array_equal(program.run(images), before)
 
 
 def test_cached_tilings_that_do_not_fit_are_replaced_by_defaults(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtime.background import finish
+from runtime.engine import Fit, Run, unchecked
 from runtime.programs import Programs
 from runtime.tuning import tuning
 from tests.runtime.doubles import FakeClock, FakeProgram
@@ -17,9 +18,10 @@ class Adjustable(FakeProgram):
     tuned: bool = False
     spent: list[float] = field(default_factory=list)
 
-    def tuning(self, seconds: float) -> Work[None]:
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
         yield 0.0
         self.spent.append(seconds)
+        self.tuned = fit(self.run)
 
 
 CLOCK = FakeClock()
@@ -38,3 +40,16 @@ def test_no_seconds_is_no_tuning() -> None:
     fresh = Adjustable(CLOCK)
     finish(tuning(Programs({"s50": {"a": fresh}}, {}, (), 1), 0.0))
     assert fresh.spent == []
+
+
+def test_each_program_is_checked_under_its_own_name() -> None:
+    fresh, other = Adjustable(CLOCK), Adjustable(CLOCK, engine="other")
+    asked: list[tuple[str, str]] = []
+
+    def check(subnet: str, engine: str, run: Run) -> bool:
+        asked.append((subnet, engine))
+        return run == other.run
+
+    finish(tuning(Programs({"s50": {"a": fresh}, "s90": {"b": other}}, {}, (), 1), 1.0, check=check))
+    assert asked == [("s50", fresh.engine), ("s90", "other")]
+    assert (fresh.tuned, other.tuned) == (False, True)

@@ -9,7 +9,9 @@ from runtime.preparation import Prepared
 from runtime.profile_cache import ProfileCache
 from runtime.profiler import Effort
 from runtime.programs import Programs
+from runtime.self_check import Reference
 from server.console import improved_text, progress_bar, ready_text, subnets_text
+from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import manifest, profile
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ def test_the_operator_sees_sub_nets_a_curl_line_and_the_url() -> None:
 
 
 def test_the_operator_is_told_that_tuning_is_to_come_and_what_it_brought(tmp_path: Path) -> None:
-    later = replace(PREPARED, improvement=Improvement(Effort(), ProfileCache(tmp_path)))
+    later = replace(
+        PREPARED, improvement=Improvement(Effort(), ProfileCache(tmp_path), Reference(tiny_artifact()))
+    )
     text = subnets_text("pets", later)
     assert "  note: measured roughly; while no request waits, faster programs are looked for\n" in text
     assert improved_text("pets", profile(SPEC)).splitlines() == [

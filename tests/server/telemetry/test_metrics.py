@@ -70,6 +70,12 @@ def test_the_search_for_faster_programs_is_a_ratio_that_is_one_where_there_is_no
     assert scene.value("tuning_progress_ratio", model="pets") == 0.25
 
 
+def test_a_tuned_program_that_is_refused_is_counted(scene: Fixture) -> None:
+    assert scene.value("programs_refused_total", model="pets") == 0
+    scene.events.unfit("s90", ENGINE)
+    assert scene.value("programs_refused_total", model="pets") == 1
+
+
 def test_the_outcomes_are_those_of_the_specification() -> None:
     assert set(OUTCOMES) == {"ok", "late", "expired", "shed", "cancelled", "invalid", "failed"}
 
