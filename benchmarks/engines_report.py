@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
+from benchmarks.synthetic import SPARSITIES
 from runtime.machine import this_machine
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ from matplotlib import pyplot as plt
 
 OURS, DEEPSPARSE, HALF, COMPILED = "sparse", "deepsparse", "openvino-bf16", "torch.compile"
 SAME = 0.015
-"""Sparsities closer than this are one column."""
+"""A sparsity this near to a level that was asked for is shown as that level: channels are few and whole."""
 COLUMNS = 3
 Race = tuple[str, str, int, int]
 
@@ -116,7 +117,7 @@ def page(rows: Sequence[Row]) -> str:
     """All races as Markdown."""
     machine = this_machine(0, {})
     versions = sorted({f"{row.engine} {row.version}" for row in rows})
-    sparsities = sorted({round(row.sparsity, 2) for row in rows if row.engine == OURS})
+    sparsities = sorted({level(row.sparsity) for row in rows if row.engine == OURS})
     ours = [f"ours {sparsity:.0%}" for sparsity in sparsities]
     rivals = ["best dense fp32", "bf16", "torch.compile", "DeepSparse at 90 %"]
     race = ["network", "masks", "threads", "batch"]
@@ -136,7 +137,8 @@ def page(rows: Sequence[Row]) -> str:
             "## Latency",
             "",
             "Median milliseconds of a batch; in brackets, how many times faster than the best dense fp32",
-            "engine of the same race.",
+            "engine of the same race. Columns are named after the sparsity that was asked for; with",
+            "whole channels it is a little more or less.",
             "",
             *_table([*race, *rivals, *ours], [_latencies(one, sparsities) for one in within]),
             "",
@@ -160,8 +162,14 @@ def _race(row: Row) -> list[str]:
     return [row.network, row.masks, str(row.threads), str(row.batch)]
 
 
+def level(sparsity: float) -> float:
+    """The sparsity that was asked for, where one of the usual is near; else to whole percents."""
+    nearest = min(SPARSITIES, key=lambda usual: abs(usual - sparsity))
+    return nearest if abs(nearest - sparsity) < SAME else round(sparsity, 2)
+
+
 def _cell(rows: Sequence[Row], engine: str, sparsity: float, text: Callable[[Row], str]) -> str:
-    found = [row for row in rows if row.engine == engine and abs(row.sparsity - sparsity) < SAME]
+    found = [row for row in rows if row.engine == engine and level(row.sparsity) == level(sparsity)]
     return text(found[0]) if found else "-"
 
 

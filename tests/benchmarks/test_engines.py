@@ -1,4 +1,4 @@
-"""The race of engines: everybody is checked, rows replace those of the same race, the page says who won."""
+"""The race of engines: everybody is checked, and given the sub-nets that it can make use of."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from benchmarks import contenders, engines, engines_report
+from benchmarks import contenders, engines
 from benchmarks.contenders import InProcess, WrongAnswer
-from benchmarks.engines_report import Row
 from benchmarks.graph_in_torch import GraphModule
 from models.pattern import Channel
 from runtime.lowering.lower import lower
@@ -28,20 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
-
-
-def row(engine: str, sparsity: float, seconds: float, network: str = "net", masks: str = "uniform") -> Row:
-    return Row(network, masks, 1, 2, engine, "1.0", sparsity, seconds, seconds, seconds, 10, 0.5, 0.01)
-
-
-RACE = [
-    row("onnxruntime", 0, 4e-3),
-    row("openvino", 0, 3e-3),
-    row("openvino-bf16", 0, 1e-3),
-    row("deepsparse", 0.9, 2e-3),
-    row("sparse", 0, 6e-3),
-    row("sparse", 0.9, 5e-4),
-]
 
 
 def test_everybody_in_the_line_up_computes_the_logits(tmp_path: Path) -> None:
@@ -79,17 +64,6 @@ def test_torch_runs_the_same_graph(model: onnx.ModelProto) -> None:
     np.testing.assert_allclose(answer / scale, expected / scale, atol=2e-5)
 
 
-def test_rows_of_the_same_race_are_replaced_and_others_kept(tmp_path: Path) -> None:
-    engines_report.add(tmp_path, RACE)
-    other = [row("openvino", 0, 5e-3, "other"), row("sparse", 0.9, 1e-3, "other")]
-    engines_report.add(tmp_path, other)
-    engines_report.add(tmp_path, RACE[:2] + RACE[4:])
-    rows = engines_report.load(tmp_path / "engines.csv")
-    assert len(rows) == 6
-    assert set(other) <= set(rows)
-    assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_large_batch_repeats_images_and_expects_their_logits() -> None:
     artifact = tiny_artifact(1)
     (one,), (many,) = (engines.tasks_of(artifact, batch, 1).values() for batch in (2, 5))
@@ -104,24 +78,3 @@ def test_dense_engines_get_every_sub_net_only_where_channels_are_gone() -> None:
     subnets = tuple(replace(one, pattern=Channel()) for one in artifact.manifest.subnets)
     channels = replace(artifact, manifest=replace(artifact.manifest, subnets=subnets))
     assert engines.dense_tasks(channels, tasks) == list(tasks.values())
-
-
-def test_the_page_compares_with_the_best_dense_float32_engine() -> None:
-    (line,) = [line for line in engines_report.page(RACE).splitlines() if "(openvino)" in line]
-    assert line == (
-        "| net | uniform | 2 | 1 | 3 (openvino) | 1 (3.00x) | - | 2 (1.50x) | 6 (0.50x) | 0.5 (6.00x) |"
-    )
-
-
-def test_deepsparse_is_a_dense_engine_only_where_there_is_nothing_to_skip() -> None:
-    rows = [row("onnxruntime", 0, 4e-3), row("deepsparse", 0, 2e-3), row("sparse", 0.9, 1e-3)]
-    assert engines_report.best_dense(rows).engine == "deepsparse"
-    trained = [row("onnxruntime", 0.5, 4e-3), row("deepsparse", 0.5, 2e-3), row("sparse", 0.9, 1e-3)]
-    assert engines_report.best_dense(trained).engine == "onnxruntime"
-
-
-def test_where_channels_are_gone_the_page_shows_every_engine_at_every_sparsity() -> None:
-    rows = [row(engine, sparsity, 4e-3, masks="channel") for engine in ("onnxruntime", "sparse")
-            for sparsity in (0.0, 0.75)]  # fmt: skip
-    lines = engines_report.page(rows).splitlines()
-    assert "| net | channel | 2 | 1 | 75% | 4 | 4 |" in lines
