@@ -80,7 +80,8 @@ class OpenLoop:
             )
             writer.write(self._request)
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            length = head.lower().partition(b"\r\ncontent-length: ")[2].split(b"\r\n")[0]
+            await reader.readexactly(int(length))
         except (OSError, asyncio.IncompleteReadError):
             record.broken += 1
             return
