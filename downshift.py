@@ -224,6 +224,8 @@ def export(
 
     if not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: the folder {out.parent} does not exist; create it first")
+    if out.is_dir():
+        raise typer.BadParameter(f"--out {out}: this is a folder; name a file, such as {out / 'model.onnx'}")
     plain = materialize(read(_artifact(model)), subnet).SerializeToString(deterministic=True)
     write_atomically(out, plain)
     typer.echo(f"wrote {out}: sub-net {subnet}, {len(plain):,} bytes")

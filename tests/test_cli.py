@@ -209,6 +209,7 @@ class TestWrongInput:
         ("inspect absent.onnx", "absent.onnx"),
         ("inspect red.png", "artifact"),
         ("export model.onnx --subnet s1 -o absent/s1.onnx", "the folder absent does not exist"),
+        ("export model.onnx --subnet s1 -o .", "this is a folder; name a file"),
         ("profile model.onnx --threads 0", "--threads"),
         ("profile model.onnx --threads 257", "--threads"),
         ("serve model.onnx --metrics-port -1", "--metrics-port -1"),

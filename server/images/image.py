@@ -102,7 +102,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
     """
     kind = next((each for each in FORMATS if each.begins.match(data)), None)
     if kind is None:
-        raise NotAnImage(f"the upload is not a {NAMES} image: send one of those")
+        raise NotAnImage(f"the file is not a {NAMES} image: send one of those")
     if kind.check is not None:
         kind.check(data, max_pixels)
     try:
