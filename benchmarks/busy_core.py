@@ -25,13 +25,12 @@ import psutil
 
 from benchmarks import contenders
 from benchmarks.contenders import InProcess, WrongAnswer
-from benchmarks.engines import MASKS, RESULTS, artifact_at, tasks_of, tuned
+from benchmarks.engines import artifact_at, synthetic_options, tasks_of, tuned
 from benchmarks.noisy_neighbour import BURN
 from benchmarks.quiet import BusyMachine, undisturbed
 from models.errors import ModelsError
 from runtime.errors import RuntimeFault
-from runtime.machine import default_threads, this_machine
-from runtime.profile_cache import default_folder
+from runtime.machine import this_machine
 from runtime.sparse_engine import SparseEngine
 
 if TYPE_CHECKING:
@@ -133,15 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", help="one to make a synthetic artifact of")
-    parser.add_argument("--masks", choices=MASKS, default="uniform")
-    parser.add_argument("--threads", type=int, default=default_threads())
+    synthetic_options(parser)
     parser.add_argument("--subnet", default="s90")
     parser.add_argument("--core", type=int, default=0, help="which one is kept busy")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--tune", type=float, default=3.0, help="seconds for each sub-net that never was")
-    parser.add_argument("--artifacts", type=Path, default=default_folder() / "synthetic")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
     try:
         name = Path(chosen.network).name

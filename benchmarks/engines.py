@@ -193,6 +193,16 @@ def hold(race: Race, artifact: Artifact, ready: Sequence[Contender], seconds: fl
     return rows
 
 
+def synthetic_options(parser: argparse.ArgumentParser) -> None:
+    """What a measurement of one synthetic artifact is told: network, masks, threads, tuning, folders."""
+    parser.add_argument("network", help="one to make a synthetic artifact of")
+    parser.add_argument("--masks", choices=MASKS, default="uniform")
+    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--tune", type=float, default=3.0, help="seconds for each sub-net that never was")
+    parser.add_argument("--artifacts", type=Path, default=default_folder() / "synthetic")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+
+
 def artifact_at(path: Path, network: str, masks: str) -> Artifact:
     """The artifact in the file, made first where there is none."""
     if not path.exists():

@@ -219,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "budget_ms": options.budget_ms,
         "densest_p50_ms": round(densest * 1e3, 3),
         "loads": loads,
-        "command": f"python -m benchmarks.server_overload --network {options.network}",
+        "command": f"python -m benchmarks.server_overload --network {options.network} --loads "
+        f"{' '.join(f'{load:g}' for load in options.loads)} --budget-ms {options.budget_ms:g} "
+        f"--seconds {options.seconds:g} --seed {options.seed}",
         "environment": environment(),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

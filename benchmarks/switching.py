@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.engines import MASKS, RESULTS, artifact_at, tuned
+from benchmarks.engines import artifact_at, synthetic_options, tuned
 from benchmarks.quiet import BusyMachine, undisturbed
 from models.errors import ModelsError
 from models.materialize import materialize
 from runtime.errors import RuntimeFault
 from runtime.lowering.lower import lower
-from runtime.machine import default_threads, this_machine
-from runtime.profile_cache import default_folder
+from runtime.machine import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,14 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", help="one to make a synthetic artifact of")
-    parser.add_argument("--masks", choices=MASKS, default="uniform")
-    parser.add_argument("--threads", type=int, default=default_threads())
+    synthetic_options(parser)
     parser.add_argument("--subnet", default="s90", help="whose tail to measure")
     parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--tune", type=float, default=3.0, help="seconds for each sub-net that never was")
-    parser.add_argument("--artifacts", type=Path, default=default_folder() / "synthetic")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
     try:
         name = Path(chosen.network).name

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
-pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
-
 from benchmarks import budgets
 from benchmarks.server_client import Load
 

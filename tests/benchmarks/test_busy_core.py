@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
-
 from benchmarks import busy_core
 from benchmarks.busy_core import Neighbour, Samples
 

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
-
 import torch
 from hypothesis import HealthCheck, given, settings
 
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def test_everybody_in_the_line_up_computes_the_logits(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
     artifact = tiny_artifact()
     programs = engines.tuned(artifact, 1, 0.01, tmp_path)
     tasks = engines.tasks_of(artifact, 2, 1)

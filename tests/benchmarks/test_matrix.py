@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
-
-pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
+from typing import TYPE_CHECKING
 
 from benchmarks import matrix
 from benchmarks.engines import MASKS, TRAINED
 from benchmarks.engines_report import Row
 from benchmarks.matrix import Cell
+
+if TYPE_CHECKING:
+    import pytest
 
 CELL = Cell("torchvision/resnet50", "erk", 2, (1, 8), ours=("s90",))
 
