@@ -68,9 +68,9 @@ class Deployment:
             )
         self.scheduler.start(work)
 
-    def submit(self, request: Request) -> Future[Answer]:
+    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         """The future of the request's answer; see `Scheduler.submit` for all that it may raise."""
-        return self.scheduler.submit(request)
+        return self.scheduler.submit(request, inline=inline)
 
     def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Take no more requests, answer those that wait for at most that long, fail the rest; then stop."""

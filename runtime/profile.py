@@ -165,6 +165,10 @@ class Profile:
             return self._least_p99[examples]
         return min(self[name].bound(examples) for name in names)
 
+    def longest_bound(self, names: tuple[str, ...], examples: int) -> float:
+        """p99 seconds of the slowest of the named sub-nets: whichever runs, it hardly takes longer."""
+        return max(self[name].bound(examples) for name in names)
+
     def __getitem__(self, name: str) -> SubnetLatency:
         """The named sub-net's latency; raises `UnknownName`."""
         try:

@@ -1,4 +1,8 @@
-"""The scheduler: requests in on any thread, one execution thread, answers out through futures."""
+"""The scheduler: requests in on any thread, one execution thread, answers out through futures.
+
+A thread that has nothing else to do may run its own request, where that is short: waking another thread and
+being woken by it costs as much as running a small network.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,10 @@ log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 0.02
 """How long nothing must have been asked for before the execution thread turns to background work."""
+INLINE_SECONDS = 0.002
+"""What a request may take at most, by its p99, to be run on the thread that brings it."""
+STOPPED = "the scheduler stopped"
+"""What a bug leads to, of a policy perhaps: the server turns unready, and nobody waits for ever."""
 SHY_PIECES = 50
 """After a job, that many pieces of background work rest as long before the next: others use the machine."""
 
@@ -47,7 +55,9 @@ class Scheduler:
         self._executor = executor
         self._load = load
         self._observer: Observer = observer or Silent()
-        self._changed = threading.Condition()  # guards the core
+        self._changed = threading.Condition()  # guards the core and what follows
+        self._occupied = False  # some thread runs a job or does a piece of background work
+        self._stirred = False  # a request was run inline since background work last looked
         self._background: Work[None] | None = None
         self._patience: float | None = None  # seconds to wait for a request before a piece of it
         self._shy = 0
@@ -76,8 +86,11 @@ class Scheduler:
         """Background work found a program that computes something else, and left things as they were."""
         self._tell(partial(self._observer.unfit, subnet, engine))
 
-    def submit(self, request: Request) -> Future[Answer]:
+    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         """The future of the request's answer; returns at once.
+
+        inline: the calling thread has nothing better to do than to wait for the answer. Then, when the
+        engine is idle and the run is sure to be short, it is done here and the future comes back done.
 
         Raises instead, with nothing executed: `InvalidRequest`, `UnknownName` for a pin that does not
         exist, or a `Rejected`. The future raises `DeadlineExpired`, an `ExecutionFailed`, `Draining` when
@@ -87,13 +100,19 @@ class Scheduler:
         try:
             candidates = self._core.check(request)
             with self._changed:
+                here = inline and self._idle and self._short(request, candidates)
                 ticket = self._core.admit(request, candidates)
-                self._changed.notify_all()
+                if here:
+                    self._occupied = self._stirred = True
+                else:
+                    self._changed.notify_all()
         except Exception as error:
             self._tell(partial(self._observer.rejected, request, error))
             raise
         self._tell(partial(self._observer.accepted, request))
         ticket.future.add_done_callback(lambda future: self._done(future, ticket))
+        if here:
+            self._run_inline()
         return ticket.future
 
     @property
@@ -135,14 +154,10 @@ class Scheduler:
         try:
             while self._step():
                 pass
-        except Exception:  # a bug, of a policy perhaps: the server turns unready, and nobody waits for ever
-            log.critical("the scheduler stopped", exc_info=True)
+        except Exception:
+            log.critical(STOPPED, exc_info=True)
         finally:
-            with self._changed:
-                self._core.draining = True
-                endings = self._core.abandon()
-                self._changed.notify_all()
-            self._settle(endings)
+            self._abandon()
             if self._background is not None:
                 self._background.close()
 
@@ -150,11 +165,15 @@ class Scheduler:
         """Wait for a job and do it, or a piece of other work; False when no job is left and it is closing."""
         core = self._core
         with self._changed:
-            self._changed.wait_for(lambda: core.queue or core.draining, self._patience)
+            self._changed.wait_for(self._called, self._patience)
+            if self._occupied:  # by a request that is run inline
+                self._shy, self._patience = SHY_PIECES, QUIET_SECONDS
+                return True
             if not core.queue and core.draining:
                 return False
             job, endings = self._take() if core.queue else (None, [])
-            busy = job is not None or bool(endings)
+            busy = job is not None or bool(endings) or self._stirred
+            self._occupied, self._stirred = True, False
             self._changed.notify_all()
         self._settle(endings)
         if job is not None:
@@ -164,7 +183,44 @@ class Scheduler:
                 self._shy, self._patience = SHY_PIECES, QUIET_SECONDS
             else:
                 self._advance(self._background)
+        self._occupied = False
         return True
+
+    def _called(self) -> bool:
+        """Whether the execution thread has something to do, and nobody does it already."""
+        return not self._occupied and (bool(self._core.queue) or self._core.draining)
+
+    @property
+    def _idle(self) -> bool:
+        return not self._occupied and not self._core.queue
+
+    def _short(self, request: Request, candidates: tuple[str, ...]) -> bool:
+        return self._core.profile.longest_bound(candidates, request.examples) <= INLINE_SECONDS
+
+    def _run_inline(self) -> None:
+        """Take the one request that waits, and run it on this thread; `_occupied` keeps others away."""
+        try:
+            with self._changed:
+                job, endings = self._take()
+            self._settle(endings)
+            if job is not None:
+                self._execute(job)
+        except Exception:
+            log.critical(STOPPED, exc_info=True)
+            self._abandon()
+        finally:
+            with self._changed:
+                self._occupied = False
+                if self._called():
+                    self._changed.notify_all()
+
+    def _abandon(self) -> None:
+        """Refuse whatever comes, and fail what waits."""
+        with self._changed:
+            self._core.draining = True
+            endings = self._core.abandon()
+            self._changed.notify_all()
+        self._settle(endings)
 
     def _take(self) -> tuple[Job | None, list[Ending]]:
         core = self._core

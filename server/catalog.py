@@ -71,8 +71,11 @@ class Backend(Protocol):
         """What its sub-nets cost on this machine."""
         ...
 
-    def submit(self, request: Request) -> Future[Answer]:
-        """Queue a request; raises a `RuntimeFault` or `UnknownName` for one that is refused."""
+    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
+        """Queue a request; raises a `RuntimeFault` or `UnknownName` for one that is refused.
+
+        inline: the event loop has nothing else to do, so that a short one may run on its thread.
+        """
         ...
 
     def close(self, drain_seconds: float) -> None:

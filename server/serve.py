@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from server.app import create_app
 from server.catalog import Catalog
+from server.connection.crowd import Crowd
 from server.connection.probe import Probe
 from server.connection.protocol import PatientProtocol
 from server.console import progress_bar, ready_text
@@ -86,6 +87,7 @@ class Server(uvicorn.Server):
             why = error.strerror or error
             raise BadSetting(f"TLS with {files}: {why}; give a PEM certificate and its PEM key") from None
         super().__init__(config)
+        self.server_state = Crowd()
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
         self._give_up_at: float | None = None

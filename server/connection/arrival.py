@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.connection.crowd import join
 from server.connection.hangup import Line, connect
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _KEY = "downshift.arrival"
 class FirstByteProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, which notes the clock when a request begins, before its headers are read.
 
-    It also tells whoever waits on a request that the connection is lost.
+    It also tells whoever waits on a request that the connection is lost, and who else is being answered.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -31,6 +32,7 @@ class FirstByteProtocol(HttpToolsProtocol):
         scope = cast("MutableMapping[str, Any]", self.scope)
         stamp(scope)
         connect(scope, self._line)
+        join(scope, self.server_state, self._line, arrival(scope))
 
     def on_message_complete(self) -> None:
         """Go on reading, or a client that hangs up after a long body would not be noticed."""

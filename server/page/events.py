@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from server.connection.crowd import streaming
 from server.errors import ServerFault, TooManyStreams
 from server.telemetry.history import Sample
 
@@ -118,8 +119,12 @@ class EventStream(Response):
         super().__init__()
         self._feed = feed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until somebody ends it; raises `TooManyStreams` before anything is sent."""
+        with streaming(scope):
+            await self._stream(receive, send)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         self._feed.enter()
         gone = asyncio.ensure_future(_hung_up(receive))
         try:

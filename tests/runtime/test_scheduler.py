@@ -21,11 +21,11 @@ from runtime.observer import Outcome, Silent
 from runtime.policies import FixedPolicy
 from runtime.programs import Programs
 from runtime.request import Request
-from runtime.scheduler import Scheduler
+from runtime.scheduler import INLINE_SECONDS, Scheduler
 from tests.runtime.doubles import ENGINE, SECONDS, FakeClock, FakeProgram, Recorder, inputs, manifest, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runtime.background import Work
     from runtime.observer import Observer
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from runtime.request import Tensor
 
 PATIENCE = 30.0  # seconds until a test that hangs fails
+SHORT = profile(dict.fromkeys(SECONDS, INLINE_SECONDS / 2))
 
 
 @dataclass
@@ -57,10 +58,11 @@ def running(
     policy: Policy = FixedPolicy("s50"),  # noqa: B008
     queued: int = 8,
     background: Work[None] | None = None,
+    measured: Profile = profile(),  # noqa: B008 - frozen
 ) -> Iterator[Scheduler]:
     clock = MonotonicClock()
     programs = Programs({name: {ENGINE: program} for name in SECONDS}, {ENGINE: "1"}, (), 1)
-    core = Core(manifest(), profile(), policy, limits=Limits(queued=queued), clock=clock)
+    core = Core(manifest(), measured, policy, limits=Limits(queued=queued), clock=clock)
     executor = Executor(manifest(), programs, max_batch=4, clock=clock)
     scheduler = Scheduler(core, executor, load=MachineLoad(), observer=observer)
     scheduler.start(background)
@@ -211,6 +213,132 @@ def test_a_policy_that_raises_leaves_nobody_waiting(caplog: pytest.LogCaptureFix
     assert "the scheduler stopped" in caplog.text
 
 
+class Placed(FakeProgram):
+    """A program that remembers which threads ran it."""
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        self.threads = [*getattr(self, "threads", []), threading.current_thread()]
+        return super().run(batch)
+
+
+def test_a_short_request_is_run_by_the_thread_that_brings_it_where_that_has_nothing_else_to_do() -> None:
+    program, events = Placed(FakeClock()), Recorder()
+    with running(program, events, measured=SHORT) as scheduler:
+        future = scheduler.submit(Request(inputs(3.0)), inline=True)
+        assert future.done()
+        assert future.result().outputs.tolist() == [[3.0, -3.0]]
+        assert (scheduler.queued, scheduler.in_flight) == (0, 0)
+        scheduler.submit(Request(inputs(3.0))).result(PATIENCE)
+    here, there = program.threads
+    assert here is threading.current_thread()
+    assert there.name == "downshift-executor"
+    assert [event.outcome for event in events.settlements] == [Outcome.OK, Outcome.OK]
+    assert len(events.accepts) == len(events.starts) == len(events.ends) == 2
+
+
+def test_what_may_take_long_is_left_to_the_execution_thread() -> None:
+    program = Placed(FakeClock())
+    with running(program, measured=SHORT) as scheduler:
+        scheduler.submit(Request(inputs(1.0, 2.0, 3.0)), inline=True).result(PATIENCE)
+    with running(program) as scheduler:
+        scheduler.submit(Request(inputs(1.0)), inline=True).result(PATIENCE)
+    assert [thread.name for thread in program.threads] == ["downshift-executor"] * 2
+
+
+def test_nothing_is_run_inline_while_a_job_runs_or_another_waits() -> None:
+    program = Gated(FakeClock())
+    with running(program, measured=SHORT) as scheduler:
+        occupy(scheduler, program)
+        futures = [scheduler.submit(Request(inputs(float(n))), inline=True) for n in (1, 2)]
+        assert not any(future.done() for future in futures)
+        assert scheduler.queued == 2
+        program.gate.set()
+        assert [future.result(PATIENCE).outputs[0, 0] for future in futures] == [1.0, 2.0]
+
+
+def test_what_comes_while_a_request_is_run_inline_waits_and_is_answered_after_it() -> None:
+    program = Gated(FakeClock())
+    with running(program, measured=SHORT) as scheduler:
+        first = threading.Thread(target=lambda: scheduler.submit(Request(inputs(1.0)), inline=True))
+        first.start()
+        assert program.entered.wait(PATIENCE)
+        second = scheduler.submit(Request(inputs(2.0)))
+        closing = threading.Thread(target=scheduler.close, args=(PATIENCE,))
+        closing.start()
+        assert not program.batches
+        program.gate.set()
+        assert second.result(PATIENCE).outputs[0, 0] == 2.0
+        closing.join(PATIENCE)
+        first.join(PATIENCE)
+    assert program.batches == [[1.0], [2.0]]
+
+
+def test_closing_waits_for_what_is_run_inline() -> None:
+    program = Gated(FakeClock())
+    with running(program, measured=SHORT) as scheduler:
+        caller = threading.Thread(target=lambda: scheduler.submit(Request(inputs(1.0)), inline=True))
+        caller.start()
+        assert program.entered.wait(PATIENCE)
+        closing = threading.Thread(target=scheduler.close, args=(PATIENCE,))
+        closing.start()
+        closing.join(0.05)
+        assert closing.is_alive(), "its programs must not go away under it"
+        program.gate.set()
+        closing.join(PATIENCE)
+        assert not closing.is_alive()
+        caller.join(PATIENCE)
+
+
+def test_an_engine_that_fails_inline_fails_that_request_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        caplog.at_level(logging.CRITICAL),
+        running(FakeProgram(FakeClock(), poison=1.0), measured=SHORT) as scheduler,
+    ):
+        assert isinstance(scheduler.submit(Request(inputs(1.0)), inline=True).exception(0), EngineFailed)
+        assert scheduler.submit(Request(inputs(2.0)), inline=True).result(0).outputs[0, 0] == 2.0
+
+
+def test_a_policy_that_raises_inline_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
+            raise ValueError("broken")
+
+    program = FakeProgram(FakeClock())
+    with (
+        caplog.at_level(logging.CRITICAL),
+        running(program, policy=Broken(), measured=SHORT) as scheduler,
+    ):
+        with pytest.raises(Draining):
+            scheduler.submit(Request(inputs(2.0)), inline=True).result(PATIENCE)
+        assert not scheduler.serving
+    assert "the scheduler stopped" in caplog.text
+
+
+def test_background_work_goes_on_between_requests_that_are_run_inline() -> None:
+    program, pieces, enough = Placed(FakeClock()), [], threading.Event()
+
+    def work() -> Work[None]:
+        while len(pieces) < 3:
+            assert not busy.locked(), "no piece is done while a request is run"
+            pieces.append(threading.current_thread().name)
+            yield 0.0
+        enough.set()
+
+    busy = threading.Lock()
+    program.run, run = (lambda batch: _holding(busy, run, batch)), program.run  # type: ignore[method-assign]
+    with running(program, measured=SHORT, background=work()) as scheduler:
+        while not enough.wait(0.001):
+            scheduler.submit(Request(inputs(1.0)), inline=True).result(PATIENCE)
+    assert pieces == ["downshift-executor"] * 3
+
+
+def _holding(lock: threading.Lock, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    with lock:
+        return run(batch)
+
+
 def test_many_threads_submit_and_cancel_and_each_request_ends_once() -> None:
     events = Recorder()
     results: list[str] = []
@@ -219,7 +347,7 @@ def test_many_threads_submit_and_cancel_and_each_request_ends_once() -> None:
         for turn in range(50):
             value = float(1000 * number + turn)
             try:
-                future = scheduler.submit(Request(inputs(value)))
+                future = scheduler.submit(Request(inputs(value)), inline=turn % 2 == 0)
             except RuntimeFault:
                 results.append("refused")
                 continue
@@ -228,7 +356,7 @@ def test_many_threads_submit_and_cancel_and_each_request_ends_once() -> None:
             else:
                 results.append("ok" if future.result(PATIENCE).outputs[0, 0] == value else "wrong")
 
-    with running(FakeProgram(FakeClock()), events, queued=3) as scheduler:
+    with running(FakeProgram(FakeClock()), events, queued=3, measured=SHORT) as scheduler:
         clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
         for thread in clients:
             thread.start()

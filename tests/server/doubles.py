@@ -85,8 +85,8 @@ class Queue:
 class ScriptedBackend:
     """Answers every request at once with the same logits, or raises, or keeps it waiting.
 
-    The pinned sub-net answers, or else the first. requests: what was submitted. waiting: the futures
-    of requests that are kept.
+    The pinned sub-net answers, or else the first. requests: what was submitted. inlines: for each, whether
+    it might be run inline. waiting: the futures of requests that are kept.
     """
 
     manifest: Manifest = field(default_factory=manifest)
@@ -96,6 +96,7 @@ class ScriptedBackend:
     scheduler: Queue = field(default_factory=Queue)
     load: Load = field(default_factory=Load)
     requests: list[Request] = field(default_factory=list)
+    inlines: list[bool] = field(default_factory=list)
     waiting: list[Future[Answer]] = field(default_factory=list)
     closed: float | None = None
 
@@ -103,8 +104,9 @@ class ScriptedBackend:
     def profile(self) -> Profile:
         return profile(self.manifest)
 
-    def submit(self, request: Request) -> Future[Answer]:
+    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         self.requests.append(request)
+        self.inlines.append(inline)
         if self.error is not None:
             raise self.error
         future: Future[Answer] = Future()

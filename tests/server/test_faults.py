@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ARTIFACT = tiny_artifact()
 INFER = "/v2/models/tiny/infer"
+TUNED = 'downshift_tuning_progress_ratio{model="tiny"} 1.0'
 RNG = np.random.default_rng(3)
 INPUTS = RNG.standard_normal((8, 1, 3, 5, 5)).astype(np.float32)
 
@@ -160,6 +161,7 @@ def test_a_full_file_system_costs_the_cache_and_nothing_else(tmp_path: Path, exp
         (full / "taken").write_bytes(bytes(4096))
         with served(tmp_path, DOWNSHIFT_CACHE_DIR=str(full / "cache")) as (server, client):
             assert [logits(ask(client, index)) for index in range(8)] == expected
+            wait_for(lambda: TUNED in client.get("/metrics").text)  # and its profile is to be kept
             assert "No space left on device" in server.stop()
     finally:
         subprocess.run(["umount", str(full)], check=True)

@@ -59,8 +59,8 @@ class ToldBackend(ScriptedBackend):
 
     observer: Observer | None = field(default=None)
 
-    def submit(self, request: Request) -> Future[Answer]:
-        future = super().submit(request)
+    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
+        future = super().submit(request, inline=inline)
         if self.observer is not None:
             subnet = request.subnet or "s50"
             self.observer.settled(Settled(request, Outcome.OK, subnet, ENGINE, 0.001, 0.004, None))
