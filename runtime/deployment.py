@@ -8,6 +8,7 @@ from runtime.clock import MonotonicClock
 from runtime.core import Core, Limits
 from runtime.execution import Executor
 from runtime.load import MachineLoad
+from runtime.memory import release
 from runtime.policies import BudgetPolicy
 from runtime.scheduler import Scheduler
 
@@ -76,6 +77,7 @@ class Deployment:
         """Take no more requests, answer those that wait for at most that long, fail the rest; then stop."""
         self.scheduler.close(drain_seconds)
         self.load.close()
+        release()
 
     def _adopt(self, profile: Profile, programs: Programs) -> None:
         self.scheduler.adopt(profile, programs)

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from runtime.background import aside
+from runtime.memory import release
 from runtime.profiler import Effort, Progress, measuring, part
 from runtime.tuning import tuning
 
@@ -75,4 +77,5 @@ class Improvement:
         profile = yield from measuring(manifest, programs, self.effort, part(progress, TUNED, 1.0))
         adopt(profile, programs.without(profile.outrun))
         self.cache.store(profile)
+        yield from aside(release)
         log.info("tuned: the new profile decides from now on")

@@ -10,6 +10,7 @@ from models import artifact as artifacts
 from runtime.background import finish
 from runtime.improvement import Improvement
 from runtime.machine import default_threads, this_machine
+from runtime.memory import release
 from runtime.profile_cache import ProfileCache, default_folder
 from runtime.profiler import Effort, Progress, measure, part
 from runtime.programs import Programs, compile_artifact, load_engines
@@ -112,5 +113,6 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     programs.warm_up(manifest.input.shape)
     if setup.check:
         self_check(reference, programs, profile)
+    release()
     report(1.0, "ready")
     return Prepared(manifest, programs, profile, improvement)
