@@ -3,8 +3,9 @@
 Every policy on the same arrivals: rate x burstiness x budget, steps of load, and the Azure LLM inference
 traces 2023 where they are; again for every seed, and for profiles of several shapes, as what batching saves
 decides what policies are worth. Writes benchmarks/results/policies: for each shape the cells with every
-figure and a summary with the goals, means over the seeds beside the figures of each; and pictures. Rivals are
-our re-implementations from the papers.
+figure and a summary with the goals, means over the seeds beside the figures of each; and pictures; and for
+all shapes together README.md, the goals and what each policy makes of them. Rivals are our re-implementations
+from the papers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import csv
 import json
 import sys
+import textwrap
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -58,6 +60,30 @@ STEPS = (0.5, 6.0, 1.0, 8.0, 2.0)
 POLICIES = (*table.BUILDERS, "fixed:s50", "fixed:s98", "clipper:s95")
 TRACES = ("AzureLLMInferenceTrace_code.csv", "AzureLLMInferenceTrace_conv.csv")
 TRACE_LOADS, TRACE_BUDGETS = (0.5, 1.0, 2.0), (4.0, 16.0)
+GOALS = (  # what a row says, which share of the cells is asked for, and the summary's key
+    ("cells with at least 99 % of the bound's attainment", 1.0, "attainment at least 99 % of the bound's"),
+    (
+        "cells with served accuracy within 1 point of the bound's",
+        1.0,
+        "served accuracy within 1 point of the bound's",
+    ),
+    ("cells with both", 1.0, "both"),
+    ("cells below SlackFit on both axes", 0.0, "below SlackFit on both axes"),
+    (
+        "cells strictly above SlackFit in effective accuracy",
+        0.8,
+        "effective accuracy strictly above SlackFit",
+    ),
+    ("worst share of the bound's attainment", None, "worst share of the bound's attainment"),
+    ("largest gap in served accuracy", None, "largest gap in served accuracy"),
+)
+INTRODUCTION = (
+    "Virtual time, the very queue and policies of the server; means over the seeds. Every cell, and what each "
+    "policy made of it: `cells-*.csv`. `usual`, `linear` and `batching` are synthetic profiles of five "
+    "sub-nets; `measured` is that of a synthetic ResNet-50 at 128x128 on one core: its sparsest sub-net is "
+    "5.5 times as fast as its densest, so that at the higher loads no policy can serve everybody. Rivals are "
+    "our re-implementations from their papers. Written by `make bench-policies`."
+)
 ATTAINED, WITHIN = 0.99, 0.01  # the goals: share of the bound's attainment, accuracy below the bound's
 
 
@@ -107,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         write(chosen.out, shape, cells, goals)
         print(json.dumps(goals, indent=2), flush=True)
+    (chosen.out / "README.md").write_text(page(chosen.out), encoding="utf-8")
     return 0
 
 
@@ -221,6 +248,35 @@ def write(folder: Path, shape: str, cells: Sequence[Cell], goals: dict[str, Any]
     outcome = steps[OURS].outcome
     if outcome is not None:
         report.draw_timeline(folder / f"timeline-{shape}.png", outcome)
+
+
+def page(folder: Path) -> str:
+    """What the summaries in the folder say, as Markdown: a table of goals, and one of policies."""
+    found = {
+        path.stem.removeprefix("summary-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("summary-*.json"))
+    }
+    means = {shape: one["mean"] for shape, one in found.items()}
+    lines = ["# Policies side by side", "", *textwrap.wrap(INTRODUCTION, 110), ""]
+    for shape, one in found.items():
+        seconds = ", ".join(f"{name} {1e3 * each:.3g}" for name, _, _, each in one["subnets"])
+        lines.append(
+            f"- {shape}: {one['arrivals']} arrivals a cell, {len(one['seeds'])} seeds; ms: {seconds}"
+        )
+    lines += ["", f"| | goal | {' | '.join(found)} |", f"|{'---|' * (2 + len(found))}"]
+    for text, goal, key in GOALS:
+        wanted = "" if goal is None else f"{goal:.0%}"
+        row = [
+            f"{one[key]:.3f}" if goal is None else f"{one[key] / one['cells']:.1%}" for one in means.values()
+        ]
+        lines.append(f"| {text} | {wanted} | {' | '.join(row)} |")
+    lines += ["", "Mean effective accuracy: accuracy counted only for what is answered in time.", ""]
+    lines += [f"| policy | {' | '.join(found)} |", f"|{'---|' * (1 + len(found))}"]
+    for name in dict.fromkeys(name for one in means.values() for name in one["mean effective accuracy"]):
+        row = [f"{one['mean effective accuracy'].get(name, float('nan')):.4f}" for one in means.values()]
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    pictures = [f"![accuracy and attainment against load, {shape}](load-{shape}.png)" for shape in found]
+    return "\n".join([*lines, "", *pictures]) + "\n"
 
 
 def _short(value: str | float | None) -> str | float | None:

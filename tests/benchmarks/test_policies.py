@@ -61,6 +61,11 @@ def test_a_small_sweep_leaves_every_figure(tmp_path: Path, monkeypatch: pytest.M
     found = json.loads((tmp_path / "summary-batching.json").read_text())
     assert found["mean"]["cells"] == found["seeds"]["2"]["cells"] == 2
     assert (tmp_path / "load-batching.png").is_file()
+    shown = (tmp_path / "README.md").read_text()
+    better = found["mean"]["effective accuracy strictly above SlackFit"] / 2
+    assert f"| cells strictly above SlackFit in effective accuracy | 80% | {better:.1%} |" in shown
+    ours = found["mean"]["mean effective accuracy"]["downshift"]
+    assert f"| downshift | {ours:.4f} |" in shown
     assert (tmp_path / "timeline-batching.png").is_file()
 
 
