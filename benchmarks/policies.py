@@ -78,8 +78,8 @@ GOALS = (  # what a row says, which share of the cells is asked for, and the sum
     ("largest gap in served accuracy", None, "largest gap in served accuracy"),
 )
 INTRODUCTION = (
-    "Virtual time, the very queue and policies of the server; means over the seeds. Every cell, and what each "
-    "policy made of it: `cells-*.csv`. `usual`, `linear` and `batching` are synthetic profiles of five "
+    "Virtual time, the very queue and policies of the server; means over the seeds. Every cell, with what "
+    "each policy made of it: `cells-*.csv`. `usual`, `linear` and `batching` are synthetic profiles of five "
     "sub-nets; `measured` is that of a synthetic ResNet-50 at 128x128 on one core: its sparsest sub-net is "
     "5.5 times as fast as its densest, so that at the higher loads no policy can serve everybody. Rivals are "
     "our re-implementations from their papers. Written by `make bench-policies`."

@@ -34,7 +34,7 @@ class BudgetPolicy:
     margin: seconds kept for delivering the answer. reserve: standard deviations of arrivals kept room for.
     """
 
-    margin: float = 0.001
+    margin: float = 0.0003
     reserve: float = 3.5
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
