@@ -3,9 +3,10 @@
     python -m benchmarks.server_overload --network cifar-resnet18 --loads 1 2 10
 
 Open-loop arrivals (Poisson, seeded), every request with the same latency budget, at multiples of what the
-densest sub-net can do. A request's latency counts from when it was due. Meanwhile two processes of their
-own ask how the server is, one on its main port, one on its metrics' port, every 20 ms; and its memory is
-read. What the scheduler makes of the load (attainment, accuracy) is `benchmarks.overload`'s to say.
+densest sub-net can do. A request's latency counts from when it was due, as a client on the same cores sees
+it; of refusals also what the server says it took from the first byte on. Meanwhile two processes of their own
+ask how the server is, one on its main port, one on its metrics' port, every 20 ms; and its memory is read.
+What the scheduler makes of the load (attainment, accuracy) is `benchmarks.overload`'s to say.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import socket
 import statistics
 import subprocess
@@ -40,14 +42,20 @@ PROBE_GAP = 0.02
 
 @dataclass
 class Record:
-    """Latencies in seconds by status, and when something did not go as HTTP goes."""
+    """Latencies in seconds by status, and when something did not go as HTTP goes.
+
+    inside: of these, what the server says it took from a request's first byte, where it says so.
+    """
 
     latencies: dict[int, list[float]] = field(default_factory=dict)
+    inside: dict[int, list[float]] = field(default_factory=dict)
     broken: int = 0
 
-    def add(self, status: int, seconds: float) -> None:
+    def add(self, status: int, seconds: float, inside: float | None) -> None:
         """One answer."""
         self.latencies.setdefault(status, []).append(seconds)
+        if inside is not None:
+            self.inside.setdefault(status, []).append(inside)
 
 
 class OpenLoop:
@@ -85,11 +93,18 @@ class OpenLoop:
         except (OSError, asyncio.IncompleteReadError):
             record.broken += 1
             return
-        record.add(int(head[9:12]), time.perf_counter() - due)
+        record.add(int(head[9:12]), time.perf_counter() - due, total_seconds(head))
         if b"connection: close" in head.lower():
             writer.close()
         else:
             self._free.append((reader, writer))
+
+
+def total_seconds(head: bytes) -> float | None:
+    """What an answer's `Server-Timing` says about the whole of it."""
+    timing = head.lower().partition(b"\r\nserver-timing: ")[2].split(b"\r\n")[0]
+    found = re.search(rb"total;dur=([0-9.]+)", timing)
+    return float(found[1]) / 1e3 if found else None
 
 
 def probe(url: str, seconds: float) -> list[float]:
@@ -168,6 +183,7 @@ def measure(
         "answered": quantiles(answered),
         "rejected": quantiles(rejects),
         "rejected_at_once": quantiles(record.latencies.get(429, [])),
+        "rejected_at_once_inside": quantiles(record.inside.get(429, [])),
         "statuses": {"200": len(answered)} | {str(k): len(v) for k, v in record.latencies.items()},
         "broken": record.broken,
         "live_main_port": live[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,10 @@ class Boundary:
             if started:
                 log.error("request %s broke off in its answer", request_id, extra={"request_id": request_id})
                 raise
-            await error_response(error, request_id)(scope, receive, watched)
+            response = error_response(error, request_id)
+            taken = time.monotonic() - arrival(scope)
+            response.headers["Server-Timing"] = f"total;dur={taken * 1e3:.3f}"
+            await response(scope, receive, watched)
         finally:
             if self._trails.wanted:
                 over(trail, scope)

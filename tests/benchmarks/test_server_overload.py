@@ -8,7 +8,7 @@ from benchmarks.server_overload import OpenLoop, Record
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ninference-header-content-length: 2\r\ncontent-length: 6\r\n\r\n{}\r\n\r\n"
-    b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\n\r\n{}"
+    b"HTTP/1.1 429 Too Many Requests\r\nserver-timing: total;dur=1.250\r\ncontent-length: 2\r\n\r\n{}"
 )
 
 
@@ -39,4 +39,5 @@ async def answers(requests: int) -> Record:
 def test_the_next_answer_on_a_connection_begins_where_the_last_one_ended() -> None:
     record = asyncio.run(answers(2))
     assert {status: len(latencies) for status, latencies in record.latencies.items()} == {200: 2, 429: 2}
+    assert record.inside == {429: [0.00125] * 2}
     assert record.broken == 0

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runtime.errors import Draining
 from server.connection.boundary import Boundary
 from server.telemetry.trail import Trail, Trails
 
@@ -107,3 +108,12 @@ async def test_only_http_requests_leave_trails(kind: str) -> None:
     trails.close()
     assert passed == [kind]
     assert kept.trails == []
+
+
+async def test_an_error_says_how_long_it_took_from_the_first_byte() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise Draining
+
+    sent, _, _ = await pass_through(app)
+    timing = dict(sent[0]["headers"])[b"server-timing"].decode()
+    assert 0.0 <= float(timing.removeprefix("total;dur=")) < 60e3
