@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import ModelsError
 from runtime.errors import Draining, RuntimeFault
 from server.errors import BadInput, LoadFailed, UnknownModel
+from server.repository.garbage import set_aside
 from server.repository.source import Source
 from server.repository.watching import disturbances, stamp
 
@@ -97,6 +98,7 @@ class Repository:
             for source in self.sources:
                 self._stamps[source.name] = stamp(source.path)
                 loaded = self._load(source, report)
+                set_aside()
                 self._metrics.watch(loaded.backend)
                 self._catalog.publish(source.name, loaded.backend, loaded.statistics)
                 ready(loaded)
@@ -220,6 +222,8 @@ class Repository:
             log.warning("model %s: version %s is closed before its last request", model.name, model.version)
         await asyncio.to_thread(model.backend.close, self._drain_seconds)
         self._metrics.unwatch(model.backend)
+        del model
+        await asyncio.to_thread(set_aside)
 
     async def _watch(self) -> None:
         while True:
