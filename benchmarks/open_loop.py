@@ -26,7 +26,7 @@ CHUNK = 65536
 SEND_BUFFER = 2**20
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _SUBNET = re.compile(rb"\r\nx-subnet: *([^\r]+)", re.IGNORECASE)
-_COMPUTED = re.compile(rb"\r\nserver-timing:[^\r]*infer;dur=([0-9.]+)", re.IGNORECASE)
+_TIMING = re.compile(rb"\r\nserver-timing: *queue;dur=([0-9.]+), *infer;dur=([0-9.]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,8 @@ class Record:
 
     due, sent, ended: seconds from the start: when it should leave, when its first byte did, when its answer
     was there; infinite where that never happened. status: HTTP's, 0 without an answer. subnet: who answered,
-    or empty. computed: seconds the engine took for its batch, as the server says; NaN where it does not.
+    or empty. queued, computed: seconds it waited and the engine took for its batch, as the server says; NaN
+    where it does not.
     """
 
     due: NDArray[np.float64]
@@ -43,6 +44,7 @@ class Record:
     ended: NDArray[np.float64]
     status: NDArray[np.int64]
     subnet: NDArray[np.str_]
+    queued: NDArray[np.float64]
     computed: NDArray[np.float64]
 
     def in_time(self, budget: float) -> NDArray[np.bool_]:
@@ -87,6 +89,7 @@ class OpenLoop:
             ended=np.full(count, np.inf),
             status=np.zeros(count, np.int64),
             subnet=np.full(count, "", "U32"),
+            queued=np.full(count, np.nan),
             computed=np.full(count, np.nan),
         )
         selector = selectors.SelectSelector()  # the one whose timeouts are not whole milliseconds
@@ -202,8 +205,11 @@ class OpenLoop:
         if request >= 0:
             record.ended[request] = time.monotonic() - begin
             record.status[request] = int(head[9:12])
-            subnet, computed = _SUBNET.search(head), _COMPUTED.search(head)
+            subnet, timing = _SUBNET.search(head), _TIMING.search(head)
             record.subnet[request] = subnet[1].decode() if subnet else ""
-            record.computed[request] = float(computed[1]) / 1e3 if computed else np.nan
+            if timing:
+                record.queued[request], record.computed[request] = (
+                    float(each) / 1e3 for each in timing.groups()
+                )
         received.clear()
         return True

@@ -7,9 +7,13 @@ latency counts from when a request was due. At every load the same arrivals are 
 scheduler chooses, and pinned to the densest sub-net. Then the simulator replays them with the server's own
 profile. It knows nothing of HTTP and of Python, so what they take is measured on the server and given to it
 as parameters: the median of what a request takes on the idle server beyond its inference, by which every
-budget is shorter; and what a batch takes on the saturated server between two inferences. It replays them
-once more at the pace of the run, which is how many times as long as profiled its batches took: client, HTTP
-and inference share caches and memory, and a machine's neighbours come and go.
+budget is shorter; and what a batch takes on the saturated server between two inferences.
+
+It replays them once more as fast as the machine was in that run, since client, HTTP and inference share
+caches and memory, and a machine's neighbours come and go: a batch takes as many times its p50 as the server's
+batch at that moment did; a request takes beyond its inference what it took in the run; and as much of a
+budget is kept for its way back as the server kept. What is left apart then is the model of the queue, not of
+the machine.
 
 Writes overload.json and overload.png.
 """
@@ -21,7 +25,7 @@ import json
 import re
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -36,13 +40,15 @@ from runtime.policies import BudgetPolicy
 from runtime.simulator.arrivals import Arrivals
 from runtime.simulator.comparison import capacity
 from runtime.simulator.engine import Scenario, simulate
-from runtime.simulator.service import mean
+from runtime.simulator.service import Recorded, mean
 from runtime.simulator.trace import Trace
+from server.delivery import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from benchmarks.open_loop import Record
     from runtime.profile import Profile
@@ -52,6 +58,7 @@ OK, REFUSED, EXPIRED = 200, 429, 504
 IDLE_REQUESTS, IDLE_GAP = 40, 0.1
 SATURATION, SATURATED_SECONDS = 8.0, 3.0
 TOGETHER = 0.05  # seconds between the answers to members of one batch, at most
+_DELIVERY = re.compile(r"^downshift_delivery_reserve_seconds (\S+)$", re.MULTILINE)
 _COMPUTED = re.compile(r"^downshift_compute_duration_seconds_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
 FREE, PINNED = "free", "pinned"
 
@@ -90,7 +97,7 @@ class Row:
     policy: str
     served: Figures
     simulated: Figures
-    simulated_at_pace: Figures
+    as_it_ran: Figures
     pace: float
     unserved: Unserved
     sent_late_p99_ms: float
@@ -101,9 +108,9 @@ class Row:
         return abs(self.served.attainment - self.simulated.attainment)
 
     @property
-    def gap_at_pace(self) -> float:
-        """The same with inference as fast in the simulator as it was in the run."""
-        return abs(self.served.attainment - self.simulated_at_pace.attainment)
+    def gap_as_it_ran(self) -> float:
+        """The same with the simulator's machine as fast at every moment as the real one was."""
+        return abs(self.served.attainment - self.as_it_ran.attainment)
 
 
 def overhead(server: RealServer) -> float:
@@ -152,19 +159,60 @@ def unserved(record: Record, budget: float) -> Unserved:
     )
 
 
-def pace(record: Record, profile: Profile) -> float:
-    """How many times as long as profiled the batches took whose answers are in the record.
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The batches whose answers are in a record, in the order of their beginning, arrays [n].
 
-    The members of a batch name the same sub-net and the same duration, and are answered together.
+    begun: seconds from the start. typical: the profile's p50 of what was run. expected: its mean. seconds:
+    what it took.
     """
+
+    begun: NDArray[np.float64]
+    typical: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    @property
+    def pace(self) -> float:
+        """How many times as long as profiled they took; 1 without any."""
+        return float(self.seconds.sum() / self.expected.sum()) if len(self.seconds) else 1.0
+
+
+def batches(record: Record, profile: Profile) -> Batches:
+    """What was run together: its members name the same sub-net and duration, and are answered together."""
     answered = np.flatnonzero(np.isfinite(record.computed) & (record.subnet != ""))
     order = answered[np.lexsort((record.ended[answered], record.computed[answered], record.subnet[answered]))]
     subnet, seconds, ended = record.subnet[order], record.computed[order], record.ended[order]
     new = (subnet[1:] != subnet[:-1]) | (seconds[1:] != seconds[:-1]) | (np.diff(ended) > TOGETHER)
     first = np.flatnonzero(np.concatenate(([True], new))) if len(order) else order
     sizes = np.diff(np.append(first, len(order)))
-    expected = sum(mean(profile[name], int(size)) for name, size in zip(subnet[first], sizes, strict=True))
-    return float(seconds[first].sum() / expected) if len(first) else 1.0
+    ran = [(profile[name], int(size)) for name, size in zip(subnet[first], sizes, strict=True)]
+    found = Batches(
+        ended[first] - seconds[first],
+        np.array([latency.typical(size) for latency, size in ran]),
+        np.array([mean(latency, size) for latency, size in ran]),
+        seconds[first],
+    )
+    by_time = np.argsort(found.begun, kind="stable")
+    return Batches(*(getattr(found, each.name)[by_time] for each in fields(Batches)))
+
+
+def as_it_ran(scenario: Scenario, record: Record, budget: float, kept: float) -> Scenario:
+    """The scenario on a machine as fast as the record's. kept: seconds of a budget for the way back."""
+    ran = batches(record, scenario.profile)
+    if not len(ran.seconds):
+        return scenario
+    beyond = float(np.nanmedian(record.ended - record.due - record.queued - record.computed))
+    recorded = Recorded(scenario.profile, ran.begun.tolist(), (ran.seconds / ran.typical).tolist())
+    reserve = max(0.0, min(kept, SHARE * budget) - beyond)
+    return replace(scenario, slo=budget - beyond, reserve=reserve, recorded=recorded)
+
+
+def delivery(server: RealServer) -> float:
+    """Seconds that the server keeps of a budget at present for an answer's way back."""
+    with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310 - the server we started
+        found = _DELIVERY.search(answer.read().decode())
+    return float(found[1]) if found else 0.0
 
 
 def simulated(scenario: Scenario) -> Figures:
@@ -209,16 +257,16 @@ def measure(
                 kind,
                 measured(record, server.profile, trace, budget),
                 simulated(replace(scenario, subnet=pinned)),
-                simulated(replace(scenario, subnet=pinned, pace=pace(record, server.profile))),
-                pace(record, server.profile),
+                simulated(as_it_ran(replace(scenario, subnet=pinned), record, budget, delivery(server))),
+                batches(record, server.profile).pace,
                 unserved(record, budget),
                 1e3 * float(np.quantile(np.minimum(record.sent - record.due, trace.seconds), 0.99)),
             )
             rows.append(row)
             print(
                 f"load {load:4.1f} {kind:7} in time {row.served.attainment:.4f} "
-                f"(simulated {row.simulated.attainment:.4f}, at its pace of {row.pace:.2f} "
-                f"{row.simulated_at_pace.attainment:.4f}), goodput {row.served.goodput:7.1f}/s "
+                f"(simulated {row.simulated.attainment:.4f}, as it ran, {row.pace:.2f} times the profile, "
+                f"{row.as_it_ran.attainment:.4f}), goodput {row.served.goodput:7.1f}/s "
                 f"(simulated {row.simulated.goodput:7.1f}), "
                 f"answered late {row.unserved.late:.4f}, sent late p99 {row.sent_late_p99_ms:.1f} ms",
                 flush=True,
@@ -239,8 +287,8 @@ def goals(rows: Sequence[Row]) -> dict[str, Any]:
         "largest gap to the simulator's attainment": {
             kind: max(row.gap for row in rows if row.policy == kind) for kind in (FREE, PINNED)
         },
-        "largest gap at the pace of the run": {
-            kind: max(row.gap_at_pace for row in rows if row.policy == kind) for kind in (FREE, PINNED)
+        "largest gap as it ran": {
+            kind: max(row.gap_as_it_ran for row in rows if row.policy == kind) for kind in (FREE, PINNED)
         },
     }
 
@@ -254,7 +302,7 @@ def draw(rows: Sequence[Row]) -> Figure:
         for kind, colour in ((FREE, "tab:blue"), (PINNED, "tab:red")):
             mine = [row for row in rows if row.policy == kind]
             loads = [row.load for row in mine]
-            for who, style in (("served", "o-"), ("simulated", "x--"), ("simulated_at_pace", "+:")):
+            for who, style in (("served", "o-"), ("simulated", "x--"), ("as_it_ran", "+:")):
                 values = [getattr(getattr(row, who), field) for row in mine]
                 axis.plot(loads, values, style, color=colour, label=f"{kind}, {who.replace('_', ' ')}")
         axis.set(xlabel="load, in capacities of the densest sub-net", ylabel=label)

@@ -130,7 +130,8 @@ class Model:
 class Catalog:
     """Models by name; the first is the one that answers when none is named.
 
-    Owned by the event loop's thread, but for `publish`, which another thread may call.
+    Owned by the event loop's thread, but for `publish`, which another thread may call. delivery: of all
+    models' answers.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -138,7 +139,7 @@ class Catalog:
         self._withdrawn: frozenset[str] = frozenset()
         self._versions: dict[str, int] = {}
         self._users: WeakSet[Users] = WeakSet()
-        self._delivery = Delivery()
+        self.delivery = Delivery()
         self._draining = False
 
     @property
@@ -180,7 +181,7 @@ class Catalog:
         """
         self._versions[name] = version = self._versions.get(name, 0) + 1
         before = self._models.get(name)
-        model = Model(name, str(version), backend, statistics or Statistics(), delivery=self._delivery)
+        model = Model(name, str(version), backend, statistics or Statistics(), delivery=self.delivery)
         self._users.add(model.users)
         self._models[name] = model
         self._withdrawn -= {name}

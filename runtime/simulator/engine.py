@@ -13,7 +13,7 @@ from runtime.dispatch import Dispatch
 from runtime.load import LoadSnapshot
 from runtime.policy import Waiting, WaitingPolicy
 from runtime.simulator.outcome import UNANSWERED, Outcome
-from runtime.simulator.service import ServiceTimes
+from runtime.simulator.service import Recorded, ServiceTimes
 
 if TYPE_CHECKING:
     from runtime.policy import Policy
@@ -28,7 +28,9 @@ class Scenario:
     slo: every request's latency budget, seconds. executors: how many batches run at once.
     capacity: requests that may wait, per executor. seed: of the batches' durations. subnet: the one that
     every request pins. handover: seconds an executor is busy with a batch beyond what the profile says.
-    pace: how many times as long as the profile says batches take.
+    reserve: seconds before its deadline by which a request is to be done, though later ones count. recorded:
+    how fast a real machine was, as times in the trace and how many times the p50 a batch begun from then on
+    took; durations are no longer drawn.
     """
 
     trace: Trace
@@ -39,7 +41,8 @@ class Scenario:
     seed: int = 0
     subnet: str | None = None
     handover: float = 0.0
-    pace: float = 1.0
+    reserve: float = 0.0
+    recorded: Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +64,9 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     queue, admit, give_up, arrivals = dispatch.queue, dispatch.admit, dispatch.give_up, dispatch.arrivals
     candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
     index_of = {name: index for index, name in enumerate(profile.names)}
-    draw, handover, pace = ServiceTimes(profile, scenario.seed).draw, scenario.handover, scenario.pace
-    times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo, 0, -math.inf
+    durations = ServiceTimes(profile, scenario.seed) if scenario.recorded is None else scenario.recorded
+    seconds_of, handover, reserve = durations.seconds, scenario.handover, scenario.reserve
+    times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo - reserve, 0, -math.inf
     waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
     count, alone, busy = len(trace.times), scenario.executors == 1, 0
     answered_by = [UNANSWERED] * count
@@ -94,10 +98,10 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
                 continue
         decision, claimed = dispatch.take(now, load)
         subnet, examples = decision.subnet, len(claimed)
-        seconds, index = pace * draw(subnet, examples) + handover, index_of[subnet]
+        seconds, index = seconds_of(subnet, examples, now) + handover, index_of[subnet]
         end = now + seconds
         for item in claimed:
-            if end <= item.deadline:
+            if end <= item.deadline + reserve:
                 answered_by[item.index] = index
         busy += 1
         batches.append((now, index, examples, seconds))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runtime.profile import Profile, SubnetLatency
 
@@ -27,7 +28,7 @@ class ServiceTimes:
         self._spread = any(subnet.p50 != subnet.p99 for subnet in profile.subnets)
         self._weights = _weights(np.random.default_rng(seed))
 
-    def draw(self, subnet: str, examples: int) -> float:
+    def seconds(self, subnet: str, examples: int, begin: float) -> float:  # noqa: ARG002 - `Recorded` does
         """Seconds for the next batch."""
         latency = self._profile[subnet]
         typical = latency.typical(examples)
@@ -36,6 +37,23 @@ class ServiceTimes:
         slow, slowest = next(self._weights)
         high = latency.high(examples)
         return typical + slow * (high - typical) + slowest * (latency.bound(examples) - high)
+
+
+class Recorded:
+    """Durations as a machine's batches had them at the same moments, over the profile's p50s.
+
+    times: seconds in the trace, ascending, at least one. factors: what batches begun from then on took, over
+    their p50; the first also counts before its time.
+    """
+
+    def __init__(self, profile: Profile, times: Sequence[float], factors: Sequence[float]) -> None:
+        self._profile = profile
+        self._times, self._factors = list(times), list(factors)
+
+    def seconds(self, subnet: str, examples: int, begin: float) -> float:
+        """Seconds for a batch that begins then."""
+        factor = self._factors[max(0, bisect_right(self._times, begin) - 1)]
+        return factor * self._profile[subnet].typical(examples)
 
 
 def mean(latency: SubnetLatency, examples: int) -> float:

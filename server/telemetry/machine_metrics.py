@@ -31,6 +31,11 @@ class MachineMetrics(Collector):
         yield GaugeMetricFamily(
             "downshift_ready", "1: every model answers; 0: loading, stopped or draining", ready
         )
+        yield GaugeMetricFamily(
+            "downshift_delivery_reserve_seconds",
+            "What is kept of a budget for an answer's way back, unless that is more than a tenth of it",
+            self._catalog.delivery.seconds,
+        )
         busy = GaugeMetricFamily(
             "downshift_gpu_utilization_ratio", "Share of the time the GPU was busy", labels=["gpu"]
         )

@@ -19,6 +19,7 @@ def record(*subnets: str) -> Record:
         ended=np.where(answered, due + 0.5, np.inf),
         status=np.where(answered, 200, 0),
         subnet=np.array(subnets),
+        queued=np.zeros(len(due)),
         computed=np.full(len(due), 0.005),
     )
 

@@ -19,6 +19,7 @@ def record(*, late: tuple[float, float]) -> Record:
         ended=due + np.where(slow, 0.2, 0.01),
         status=np.full(len(due), 200),
         subnet=np.where(slow, "", "s90"),
+        queued=np.zeros(len(due)),
         computed=np.full(len(due), 0.005),
     )
 

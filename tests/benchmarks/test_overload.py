@@ -38,6 +38,7 @@ def test_only_good_answers_in_time_count_whoever_gave_them() -> None:
         ended=np.array([0.01, 0.02, 0.2, 0.01]),
         status=np.array([200, 200, 200, 429]),
         subnet=np.array(["s50", "s90", "s90", ""]),
+        queued=np.zeros(4),
         computed=np.full(4, 0.005),
     )
     found = overload.measured(record, two(), trace(0.0, 0.0, 0.0, 0.0, seconds=2.0), 0.1)
@@ -53,6 +54,7 @@ def test_requests_without_an_answer_in_time_were_late_refused_expired_or_lost() 
         ended=np.array([0.01, 0.2, 1.003, 0.1, np.inf]),
         status=np.array([200, 200, 429, 504, 0]),
         subnet=np.full(5, ""),
+        queued=np.full(5, np.nan),
         computed=np.full(5, np.nan),
     )
     found = overload.unserved(record, 0.1)
@@ -61,24 +63,44 @@ def test_requests_without_an_answer_in_time_were_late_refused_expired_or_lost() 
 
 
 def test_the_simulator_is_given_the_servers_policy_which_keeps_a_margin() -> None:
-    found = overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0105))
+    found = overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0102))
     assert found.subnets == {"s50": 0.0, "s90": 1.0}
     assert overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0115)).subnets["s50"] == 1.0
 
 
-def test_the_pace_is_what_batches_took_over_what_the_profile_says() -> None:
+def run_of_three_batches() -> Record:
+    """s50 twice alone and a pair on s90, each twice as long as profiled but the last; one refused."""
     alone, both = two()["s50"].typical(1), two()["s90"].typical(2)
-    record = Record(
-        due=np.zeros(5),
+    return Record(
+        due=np.array([0.0, 0.005, 0.006, 0.5, 0.51]),
         sent=np.zeros(5),
-        ended=np.array([0.01, 0.02, 0.0201, 0.5, np.inf]),
+        ended=np.array([0.022, 0.028, 0.0281, 0.515, 0.52]),
         status=np.array([200, 200, 200, 200, 429]),
         subnet=np.array(["s50", "s90", "s90", "s50", ""]),
-        computed=np.array([2 * alone, 2 * both, 2 * both, 2 * alone, np.nan]),
+        queued=np.array([0.0, 0.017, 0.016, 0.002, np.nan]),
+        computed=np.array([2 * alone, 2 * both, 2 * both, alone, np.nan]),
     )
-    assert overload.pace(record, two()) == pytest.approx(2.0)
-    nobody = Record(*(np.array([]) for _ in range(4)), np.array([], "U1"), np.array([]))
-    assert overload.pace(nobody, two()) == 1.0
+
+
+def test_the_pace_is_what_batches_took_over_what_the_profile_says() -> None:
+    found = overload.batches(run_of_three_batches(), two())
+    assert found.begun.tolist() == pytest.approx([0.002, 0.024, 0.505])
+    assert (found.seconds / found.typical).tolist() == pytest.approx([2.0, 2.0, 1.0])
+    assert found.pace == pytest.approx((0.02 + 0.004 + 0.01) / (0.01 + 0.002 + 0.01))
+    nobody = Record(*(np.array([]) for _ in range(4)), np.array([], "U1"), np.array([]), np.array([]))
+    assert overload.batches(nobody, two()).pace == 1.0
+    scenario = Scenario(trace(0.0), two(), 0.1)
+    assert overload.as_it_ran(scenario, nobody, 0.1, 0.01) is scenario
+
+
+def test_a_run_is_replayed_with_its_own_speed_and_way_back() -> None:
+    scenario = Scenario(trace(0.0, 0.4), two(), 0.099)
+    found = overload.as_it_ran(scenario, run_of_three_batches(), budget=0.1, kept=0.02)
+    assert found.slo == pytest.approx(0.1 - 0.00205), "the median of 2, 2, 2.1 and 3 ms"
+    assert found.reserve == pytest.approx(0.01 - (0.1 - found.slo)), "a tenth of the budget at most"
+    assert found.recorded is not None
+    assert found.recorded.seconds("s50", 1, 0.0) == pytest.approx(0.020)
+    assert found.recorded.seconds("s50", 1, 0.6) == pytest.approx(0.010)
 
 
 def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Path) -> None:
@@ -92,7 +114,7 @@ def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Pat
     assert found["peak goodput"] == 50.0
     assert found["goodput over peak, at each load"] == {"1": 1.0, "9": 0.9}
     gaps = found["largest gap to the simulator's attainment"]
-    assert found["largest gap at the pace of the run"][FREE] == pytest.approx(0.025)
+    assert found["largest gap as it ran"][FREE] == pytest.approx(0.025)
     assert (gaps[FREE], gaps[PINNED]) == (pytest.approx(0.02), pytest.approx(0.03))
     keep(tmp_path / "new", "x", {"found": 1}, overload.draw(rows))
     assert (tmp_path / "new" / "x.png").is_file()

@@ -11,6 +11,7 @@ from runtime.policies.table import build, names
 from runtime.simulator.arrivals import Arrivals
 from runtime.simulator.engine import Scenario, simulate
 from runtime.simulator.outcome import UNANSWERED
+from runtime.simulator.service import Recorded
 from runtime.simulator.synthetic import synthetic_profile
 from runtime.simulator.trace import Trace
 from tests.runtime.simulator.sample import trace, two
@@ -66,8 +67,20 @@ def test_requests_may_all_pin_one_sub_net() -> None:
 def test_a_batch_may_keep_its_executor_busy_beyond_what_the_profile_says() -> None:
     batches = simulate(Scenario(trace(0.0, 0.001), two(), 0.1, handover=0.002), FixedPolicy("s50")).batches
     assert batches[:, 0].tolist() == pytest.approx([0.0, 0.012])
-    slower = Scenario(trace(0.0, 0.001), two(), 0.1, handover=0.002, pace=1.5)
-    assert simulate(slower, FixedPolicy("s50")).batches[:, 0].tolist() == pytest.approx([0.0, 0.017])
+
+
+def test_a_batch_may_take_what_a_real_machines_batches_took_at_that_moment() -> None:
+    recorded = Recorded(two(), [0.001, 0.01, 0.03], [1.5, 2.0, 1.0])
+    slower = Scenario(trace(0.0, 0.001, 0.02, 0.04), two(), 0.1, handover=0.002, recorded=recorded)
+    batches = simulate(slower, FixedPolicy("s50")).batches
+    assert batches[:, 0].tolist() == pytest.approx([0.0, 0.017, 0.039, 0.051])
+
+
+def test_what_is_done_within_the_reserve_counts_but_nothing_aims_at_it() -> None:
+    assert answered(Scenario(trace(0.0), two(), 0.0125, reserve=0.002)) == [S50]
+    assert answered(Scenario(trace(0.0), two(), 0.0115, reserve=0.002)) == [S90]
+    recorded = Recorded(two(), [0.0], [1.15])
+    assert answered(Scenario(trace(0.0), two(), 0.012, reserve=0.001, recorded=recorded)) == [S50]
 
 
 def test_a_policy_that_waits_starts_when_its_head_must_or_its_largest_batch_is_full() -> None:

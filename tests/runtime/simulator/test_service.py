@@ -21,7 +21,7 @@ def with_p95(seconds: float) -> Profile:
 
 def drawn(profile: Profile, count: int = 20_000) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     times = ServiceTimes(profile, 3)
-    return np.array([times.draw("s50", 1) for _ in range(count)])
+    return np.array([times.seconds("s50", 1, 0.0) for _ in range(count)])
 
 
 @pytest.mark.parametrize("high", [1.0, 1.1, 1.9])
