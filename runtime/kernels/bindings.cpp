@@ -106,6 +106,8 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Program& program, const Batch& ba
 
 NB_MODULE(_kernels, module) {
     using namespace downshift;
+    // An interpreter that ends leaves alone what threads and modules still hold: not worth a page on stderr.
+    nb::set_leak_warnings(false);
     module.doc() = "Sparse convolution kernels: describe a Network, compile a Program, run it.";
 
     module.def("isas", [] {

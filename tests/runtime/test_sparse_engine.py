@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -162,3 +164,20 @@ def test_an_instruction_set_that_is_not_there_makes_the_engine_unavailable(
     monkeypatch.setenv("DOWNSHIFT_FORCE_ISA", "sse0")
     with pytest.raises(EngineUnavailable, match="sse0"):
         load_engine("sparse", tmp_path)
+
+
+STILL_HELD = """
+import sys, threading
+from pathlib import Path
+from runtime.sparse_engine import SparseEngine
+from tests.models.tiny_artifact import tiny_artifact
+held = SparseEngine(Path(sys.argv[1])).compile(tiny_artifact(), ["s0"], threads=1)
+held["s0"].stream_bytes
+threading.Thread(target=lambda _: threading.Event().wait(), args=[held], daemon=True).start()
+"""
+
+
+def test_programs_that_are_held_to_the_end_of_the_process_are_no_news(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STILL_HELD, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
