@@ -80,9 +80,9 @@ GOALS = (  # what a row says, which share of the cells is asked for, and the sum
 INTRODUCTION = (
     "Virtual time, the very queue and policies of the server; means over the seeds. Every cell, with what "
     "each policy made of it: `cells-*.csv`. `usual`, `linear` and `batching` are synthetic profiles of five "
-    "sub-nets; `measured` is that of a synthetic ResNet-50 at 128x128 on one core: its sparsest sub-net is "
-    "5.5 times as fast as its densest, so that at the higher loads no policy can serve everybody. Rivals are "
-    "our re-implementations from their papers. Written by `make bench-policies`."
+    "sub-nets, `measured` is the one given with `--profile`. Loads are capacities of the densest sub-net: "
+    "where the sparsest is not that many times as fast, no policy can serve everybody. Rivals are our "
+    "re-implementations from their papers. Written by `make bench-policies`."
 )
 ATTAINED, WITHIN = 0.99, 0.01  # the goals: share of the bound's attainment, accuracy below the bound's
 

@@ -199,14 +199,15 @@ def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) 
         assert scheduler.submit(Request(inputs(2.0))).result(PATIENCE).outputs[0, 0] == 2.0
 
 
-def test_a_policy_that_raises_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_policy_that_raises_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture, inline: bool) -> None:
     class Broken:
         def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
             raise ValueError("broken")
 
     program = FakeProgram(FakeClock())
-    with caplog.at_level(logging.CRITICAL), running(program, policy=Broken()) as scheduler:
-        future = scheduler.submit(Request(inputs(2.0)))
+    with caplog.at_level(logging.CRITICAL), running(program, policy=Broken(), measured=SHORT) as scheduler:
+        future = scheduler.submit(Request(inputs(2.0)), inline=inline)
         with pytest.raises(Draining):
             future.result(PATIENCE)
         assert not scheduler.serving
@@ -256,29 +257,29 @@ def test_nothing_is_run_inline_while_a_job_runs_or_another_waits() -> None:
         assert [future.result(PATIENCE).outputs[0, 0] for future in futures] == [1.0, 2.0]
 
 
+@contextmanager
+def inline_run(scheduler: Scheduler, program: Gated) -> Iterator[None]:
+    """Meanwhile another thread is inside the program with its own request, until the gate is opened."""
+    caller = threading.Thread(target=lambda: scheduler.submit(Request(inputs(1.0)), inline=True))
+    caller.start()
+    assert program.entered.wait(PATIENCE)
+    yield
+    caller.join(PATIENCE)
+
+
 def test_what_comes_while_a_request_is_run_inline_waits_and_is_answered_after_it() -> None:
     program = Gated(FakeClock())
-    with running(program, measured=SHORT) as scheduler:
-        first = threading.Thread(target=lambda: scheduler.submit(Request(inputs(1.0)), inline=True))
-        first.start()
-        assert program.entered.wait(PATIENCE)
+    with running(program, measured=SHORT) as scheduler, inline_run(scheduler, program):
         second = scheduler.submit(Request(inputs(2.0)))
-        closing = threading.Thread(target=scheduler.close, args=(PATIENCE,))
-        closing.start()
         assert not program.batches
         program.gate.set()
         assert second.result(PATIENCE).outputs[0, 0] == 2.0
-        closing.join(PATIENCE)
-        first.join(PATIENCE)
     assert program.batches == [[1.0], [2.0]]
 
 
 def test_closing_waits_for_what_is_run_inline() -> None:
     program = Gated(FakeClock())
-    with running(program, measured=SHORT) as scheduler:
-        caller = threading.Thread(target=lambda: scheduler.submit(Request(inputs(1.0)), inline=True))
-        caller.start()
-        assert program.entered.wait(PATIENCE)
+    with running(program, measured=SHORT) as scheduler, inline_run(scheduler, program):
         closing = threading.Thread(target=scheduler.close, args=(PATIENCE,))
         closing.start()
         closing.join(0.05)
@@ -286,7 +287,6 @@ def test_closing_waits_for_what_is_run_inline() -> None:
         program.gate.set()
         closing.join(PATIENCE)
         assert not closing.is_alive()
-        caller.join(PATIENCE)
 
 
 def test_an_engine_that_fails_inline_fails_that_request_and_nothing_else(
@@ -298,22 +298,6 @@ def test_an_engine_that_fails_inline_fails_that_request_and_nothing_else(
     ):
         assert isinstance(scheduler.submit(Request(inputs(1.0)), inline=True).exception(0), EngineFailed)
         assert scheduler.submit(Request(inputs(2.0)), inline=True).result(0).outputs[0, 0] == 2.0
-
-
-def test_a_policy_that_raises_inline_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
-            raise ValueError("broken")
-
-    program = FakeProgram(FakeClock())
-    with (
-        caplog.at_level(logging.CRITICAL),
-        running(program, policy=Broken(), measured=SHORT) as scheduler,
-    ):
-        with pytest.raises(Draining):
-            scheduler.submit(Request(inputs(2.0)), inline=True).result(PATIENCE)
-        assert not scheduler.serving
-    assert "the scheduler stopped" in caplog.text
 
 
 def test_background_work_goes_on_between_requests_that_are_run_inline() -> None:
