@@ -37,7 +37,8 @@ class Program(Protocol):
     def run(self, batch: Tensor, /) -> Tensor:
         """Logits float32 [n, classes] for float32 [n, C, H, W], any n >= 1; releases the GIL meanwhile.
 
-        The batch is C-contiguous and is not modified; the result is the caller's to keep.
+        The batch is C-contiguous, is not modified, and may be overwritten afterwards; the result is the
+        caller's to keep.
         """
         ...
 

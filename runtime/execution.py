@@ -11,6 +11,7 @@ import numpy as np
 from runtime.errors import EngineFailed, NonFiniteOutput
 from runtime.job import Ending, Job, Ticket, answered, failed
 from runtime.request import Answer
+from runtime.stack import Stack
 
 if TYPE_CHECKING:
     from models.spec import Manifest
@@ -39,6 +40,7 @@ class Executor:
         self._programs = programs
         self._max_batch = max_batch
         self._clock = clock
+        self._stack = Stack()
 
     def adopt(self, programs: Programs, max_batch: int) -> None:
         """Run the next jobs on these programs, at most that many examples at a time."""
@@ -53,7 +55,8 @@ class Executor:
         program = self._programs.get(job.subnet, job.engine)
         begin = self._clock.now()
         try:
-            outputs = _in_chunks(program, _stack(job.tickets), self._max_batch)
+            batch = self._stack.batch([ticket.request.inputs for ticket in job.tickets])
+            outputs = _in_chunks(program, batch, self._max_batch)
         except Exception as error:  # an engine is foreign code: whatever it raises fails this batch only
             seconds = self._clock.now() - begin
             log.exception("engine %s failed on sub-net %s, batch of %d", job.engine, job.subnet, job.examples)
@@ -98,12 +101,6 @@ class Executor:
             late=self._clock.now() > ticket.due,
         )
         return answered(ticket, job, answer)
-
-
-def _stack(tickets: tuple[Ticket, ...]) -> Tensor:
-    """The inputs of all tickets in one C-contiguous batch; a single ticket's are not copied without need."""
-    inputs = [ticket.request.inputs for ticket in tickets]
-    return np.ascontiguousarray(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
 
 
 def _in_chunks(program: Program, batch: Tensor, size: int) -> Tensor:
