@@ -5,15 +5,13 @@
 The server is a process of its own with one inference thread; the load is open-loop, from another core, and
 latency counts from when a request was due. At every load the same arrivals are sent twice: free, so that the
 scheduler chooses, and pinned to the densest sub-net. Then the simulator replays them with the server's own
-profile. It knows nothing of HTTP and of Python, so what they take is measured on the server and given to it
-as parameters: the median of what a request takes on the idle server beyond its inference, by which every
-budget is shorter; and what a batch takes on the saturated server between two inferences.
+profile. It knows nothing of HTTP and of Python, so what they take is measured on the idle and on the
+saturated server, and given to it as parameters.
 
-It replays them once more as fast as the machine was in that run, since client, HTTP and inference share
-caches and memory, and a machine's neighbours come and go: a batch takes as many times its p50 as the server's
-batch at that moment did; a request takes beyond its inference what it took in the run; and as much of a
-budget is kept for its way back as the server kept. What is left apart then is the model of the queue, not of
-the machine.
+It replays them once more as fast as the machine was in that run (`benchmarks.replay`), since client, HTTP
+and inference share caches and memory, and a machine's neighbours come and go. What is left apart then is the
+model of the queue, not of the machine. With --steady the machine is at every moment as fast as its profile
+says (`benchmarks.steady`), and the simulator has nothing to know but that.
 
 Writes overload.json and overload.png.
 """
@@ -25,7 +23,8 @@ import json
 import re
 import sys
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -34,21 +33,19 @@ import numpy as np
 
 from benchmarks.open_loop import OpenLoop
 from benchmarks.real_report import RESULTS, circumstances, keep, panels
-from benchmarks.real_server import NoServer, RealServer, serving
+from benchmarks.real_server import NoServer, RealServer, serving, serving_steadily
+from benchmarks.replay import SATURATION, Costs, as_it_ran, batches, foreseen
 from models.errors import ModelsError
 from runtime.policies import BudgetPolicy
 from runtime.simulator.arrivals import Arrivals
 from runtime.simulator.comparison import capacity
 from runtime.simulator.engine import Scenario, simulate
-from runtime.simulator.service import Recorded, mean
 from runtime.simulator.trace import Trace
-from server.delivery import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from benchmarks.open_loop import Record
     from runtime.profile import Profile
@@ -56,8 +53,7 @@ if TYPE_CHECKING:
 IMAGES = 4
 OK, REFUSED, EXPIRED = 200, 429, 504
 IDLE_REQUESTS, IDLE_GAP = 40, 0.1
-SATURATION, SATURATED_SECONDS = 8.0, 3.0
-TOGETHER = 0.05  # seconds between the answers to members of one batch, at most
+SATURATED_SECONDS = 3.0
 _DELIVERY = re.compile(r"^downshift_delivery_reserve_seconds (\S+)$", re.MULTILINE)
 _COMPUTED = re.compile(r"^downshift_compute_duration_seconds_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
 FREE, PINNED = "free", "pinned"
@@ -113,22 +109,23 @@ class Row:
         return abs(self.served.attainment - self.as_it_ran.attainment)
 
 
-def overhead(server: RealServer) -> float:
-    """Median seconds that a request on the idle server takes beyond its inference."""
+def costs(server: RealServer, budget: float) -> Costs:
+    """Measured on the idle server, then on the saturated one."""
     request = server.request(0, {"X-Latency-Budget-Ms": "5000"})
-    record = OpenLoop(server.url, [request]).drive(np.arange(IDLE_REQUESTS, dtype=np.float64) * IDLE_GAP)
-    return float(np.median(record.ended - record.sent - record.computed))
-
-
-def handover(server: RealServer, budget: float) -> float:
-    """Mean seconds between two inferences while requests always wait."""
+    idle = OpenLoop(server.url, [request]).drive(np.arange(IDLE_REQUESTS, dtype=np.float64) * IDLE_GAP)
     times = Arrivals(SATURATION * capacity(server.profile), SATURATED_SECONDS).times()
     request = server.request(0, {"X-Latency-Budget-Ms": f"{budget * 1e3:g}"})
-    seconds, batches = _computed(server)
+    seconds, count = _computed(server)
     record = OpenLoop(server.url, [request]).drive(times)
-    more_seconds, more_batches = _computed(server)
+    more_seconds, more_count = _computed(server)
     busy = float(record.ended[record.status == OK].max() - record.sent[0])
-    return max(0.0, (busy - (more_seconds - seconds)) / (more_batches - batches))
+    ran = batches(record)
+    return Costs(
+        float(np.median(idle.ended - idle.sent - idle.computed)),
+        max(0.0, (busy - (more_seconds - seconds)) / (more_count - count)),
+        float((ran.seconds - ran.expected(server.profile)).mean()),
+        delivery(server),
+    )
 
 
 def _computed(server: RealServer) -> tuple[float, int]:
@@ -159,55 +156,6 @@ def unserved(record: Record, budget: float) -> Unserved:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """The batches whose answers are in a record, in the order of their beginning, arrays [n].
-
-    begun: seconds from the start. typical: the profile's p50 of what was run. expected: its mean. seconds:
-    what it took.
-    """
-
-    begun: NDArray[np.float64]
-    typical: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    seconds: NDArray[np.float64]
-
-    @property
-    def pace(self) -> float:
-        """How many times as long as profiled they took; 1 without any."""
-        return float(self.seconds.sum() / self.expected.sum()) if len(self.seconds) else 1.0
-
-
-def batches(record: Record, profile: Profile) -> Batches:
-    """What was run together: its members name the same sub-net and duration, and are answered together."""
-    answered = np.flatnonzero(np.isfinite(record.computed) & (record.subnet != ""))
-    order = answered[np.lexsort((record.ended[answered], record.computed[answered], record.subnet[answered]))]
-    subnet, seconds, ended = record.subnet[order], record.computed[order], record.ended[order]
-    new = (subnet[1:] != subnet[:-1]) | (seconds[1:] != seconds[:-1]) | (np.diff(ended) > TOGETHER)
-    first = np.flatnonzero(np.concatenate(([True], new))) if len(order) else order
-    sizes = np.diff(np.append(first, len(order)))
-    ran = [(profile[name], int(size)) for name, size in zip(subnet[first], sizes, strict=True)]
-    found = Batches(
-        ended[first] - seconds[first],
-        np.array([latency.typical(size) for latency, size in ran]),
-        np.array([mean(latency, size) for latency, size in ran]),
-        seconds[first],
-    )
-    by_time = np.argsort(found.begun, kind="stable")
-    return Batches(*(getattr(found, each.name)[by_time] for each in fields(Batches)))
-
-
-def as_it_ran(scenario: Scenario, record: Record, budget: float, kept: float) -> Scenario:
-    """The scenario on a machine as fast as the record's. kept: seconds of a budget for the way back."""
-    ran = batches(record, scenario.profile)
-    if not len(ran.seconds):
-        return scenario
-    beyond = float(np.nanmedian(record.ended - record.due - record.queued - record.computed))
-    recorded = Recorded(scenario.profile, ran.begun.tolist(), (ran.seconds / ran.typical).tolist())
-    reserve = max(0.0, min(kept, SHARE * budget) - beyond)
-    return replace(scenario, slo=budget - beyond, reserve=reserve, recorded=recorded)
-
-
 def delivery(server: RealServer) -> float:
     """Seconds that the server keeps of a budget at present for an answer's way back."""
     with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310 - the server we started
@@ -235,11 +183,11 @@ def _figures(counts: dict[str, int], requests: int, trace: Trace, profile: Profi
 
 
 def measure(
-    server: RealServer, patterns: Sequence[tuple[float, Arrivals]], budget: float, costs: tuple[float, float]
+    server: RealServer, patterns: Sequence[tuple[float, Arrivals]], budget: float, expected: Costs
 ) -> list[Row]:
-    """Two rows for every load and its arrivals, in turn: free and pinned. costs: overhead and handover."""
+    """Two rows for every load and its arrivals, in turn: free and pinned."""
     granted = {"X-Latency-Budget-Ms": f"{budget * 1e3:g}"}
-    densest, (spent, between) = server.profile.names[0], costs
+    densest = server.profile.names[0]
     kinds: dict[str, tuple[dict[str, str], str | None]] = {
         FREE: (granted, None),
         PINNED: ({**granted, "X-Subnet": densest}, densest),
@@ -247,18 +195,19 @@ def measure(
     rows = []
     for load, arrivals in patterns:
         trace = Trace(f"gamma, cv2 {arrivals.cv2:g}", arrivals.times(), arrivals.seconds)
-        scenario = Scenario(trace, server.profile, budget - spent, seed=arrivals.seed, handover=between)
         for kind, (headers, pinned) in kinds.items():
             requests = [server.request(index, headers) for index in range(IMAGES)]
             record = OpenLoop(server.url, requests).drive(trace.times)
+            scenario = Scenario(trace, server.profile, budget, seed=arrivals.seed, subnet=pinned)
+            kept = replace(expected, kept=delivery(server))
             row = Row(
                 load,
                 len(trace.times),
                 kind,
                 measured(record, server.profile, trace, budget),
-                simulated(replace(scenario, subnet=pinned)),
-                simulated(as_it_ran(replace(scenario, subnet=pinned), record, budget, delivery(server))),
-                batches(record, server.profile).pace,
+                simulated(foreseen(scenario, expected, budget)),
+                simulated(as_it_ran(scenario, record, budget, kept)),
+                batches(record).pace(server.profile),
                 unserved(record, budget),
                 1e3 * float(np.quantile(np.minimum(record.sent - record.due, trace.seconds), 0.99)),
             )
@@ -324,18 +273,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=8.0, help="at each load, free and pinned")
     parser.add_argument("--cv2", type=float, default=1.0, help="burstiness: 1 is a Poisson process")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steady", type=float, help="make every batch take so many times its profiled p50")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
+    steady = chosen.steady
+    start = serving if steady is None else partial(serving_steadily, factor=steady)
     try:
-        with serving(chosen.artifact, chosen.cache) as server:
+        with start(chosen.artifact, chosen.cache) as server:
             unit, budget = capacity(server.profile), chosen.budget_ms / 1e3
-            spent, between = overhead(server), handover(server, budget)
-            print(f"overhead {spent * 1e3:.2f} ms a request, {between * 1e3:.2f} ms between two batches")
+            expected = costs(server, budget)
+            print(", ".join(f"{name} {1e3 * value:.2f} ms" for name, value in asdict(expected).items()))
             patterns = [
                 (load, Arrivals(load * unit, chosen.seconds, chosen.cv2, chosen.seed))
                 for load in chosen.loads
             ]
-            rows = measure(server, patterns, budget, (spent, between))
+            rows = measure(server, patterns, budget, expected)
     except (ModelsError, NoServer) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -343,14 +295,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **circumstances("overload", arguments, server),
         "capacity of the densest, 1/s": unit,
         "budget ms": chosen.budget_ms,
-        "overhead ms": 1e3 * spent,
-        "handover ms": 1e3 * between,
+        "costs ms": {name: 1e3 * value for name, value in asdict(expected).items()},
         "cv2": chosen.cv2,
         "seed": chosen.seed,
         **goals(rows),
         "rows": [asdict(row) for row in rows],
     }
-    keep(chosen.out, "overload", document, draw(rows))
+    keep(chosen.out, "overload" if steady is None else "overload_steady", document, draw(rows))
     print(json.dumps(goals(rows), indent=2))
     return 0
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,25 +62,24 @@ class RealServer:
 
 @contextmanager
 def serving(
-    artifact: Path, cache: Path, *, threads: int = 1, cores: set[int] | None = None, **settings: str
+    artifact: Path,
+    cache: Path,
+    *,
+    cores: set[int] | None = None,
+    module: str = "downshift",
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[RealServer]:
-    """A ready server on a free port of the loopback interface, ended by SIGTERM afterwards.
+    """A ready server with one inference thread on a free port of the loopback interface.
 
-    cache: where its profile is kept. cores: those it may use. settings: as in DOWNSHIFT_<NAME>, lower case.
-    Raises `NoServer`.
+    It is ended by SIGTERM afterwards. cache: where its profile is kept. cores: those it may use. module: what
+    is run. environment: of the process, beside ours. Raises `NoServer`.
     """
-    environment = {
-        **os.environ,
-        "DOWNSHIFT_CACHE_DIR": str(cache),
-        **{f"DOWNSHIFT_{name.upper()}": value for name, value in settings.items()},
-    }
-    command = [sys.executable, "-m", "downshift", "serve", str(artifact), "--port", "0"]
+    variables = {**os.environ, **environment, "DOWNSHIFT_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-m", module, "serve", str(artifact), "--port", "0", "--threads", "1"]
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores or mine)  # inherited
     try:
-        process = subprocess.Popen(  # noqa: S603 - ourselves
-            [*command, "--threads", str(threads)], stdout=subprocess.PIPE, text=True, env=environment
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables)  # noqa: S603 - ourselves
     finally:
         os.sched_setaffinity(0, mine)
     with process:
@@ -90,17 +90,37 @@ def serving(
             if url is None:
                 raise NoServer(f"{' '.join(command)} ended with {process.wait()}")
             manifest = artifacts.read(artifact).manifest
-            profile = _profile(cache, manifest.sha256, threads, len(cores or mine))
+            path = kept(cache, manifest.sha256, len(cores or mine))
+            profile = profile_json.loads(path.read_bytes())
             yield RealServer(url, process.pid, artifact.stem, manifest, profile)
         finally:
             process.terminate()
 
 
-def _profile(cache: Path, sha256: str, threads: int, cores: int) -> Profile:
-    """The latest profile kept there of that artifact with these threads on that many cores."""
+@contextmanager
+def serving_steadily(artifact: Path, cache: Path, factor: float) -> Iterator[RealServer]:
+    """The same on a machine as fast at every moment: so many times what the profile in `cache` says.
+
+    Its own profile, measured first, is kept in a folder of the cache. Raises `NoServer`.
+    """
+    sha256, cores = artifacts.read(artifact).manifest.sha256, len(os.sched_getaffinity(0))
+    steady = {"STEADY_PROFILE": str(kept(cache, sha256, cores)), "STEADY_FACTOR": f"{factor:g}"}
+    module, own = "benchmarks.steady", cache / f"steady-{factor:g}"
+    command = [sys.executable, "-m", module, "profile", str(artifact), "--threads", "1"]
+    variables = {**os.environ, **steady, "DOWNSHIFT_CACHE_DIR": str(own)}
+    profiling = subprocess.run(command, stdout=subprocess.DEVNULL, env=variables, check=False)  # noqa: S603 - ourselves
+    if profiling.returncode:
+        raise NoServer(f"{' '.join(command)} ended with {profiling.returncode}")
+    with serving(artifact, own, module=module, environment=steady) as server:
+        yield server
+
+
+def kept(cache: Path, sha256: str, cores: int) -> Path:
+    """The latest profile there of that artifact, one thread and that many cores; raises `NoServer`."""
     files = sorted(cache.glob("profile-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for profile in (profile_json.loads(path.read_bytes()) for path in files):
-        machine = profile.machine
-        if (profile.artifact, machine.threads, machine.cores) == (sha256, threads, cores):
-            return profile
-    raise NoServer(f"it left no profile of {sha256[:12]} in {cache}")
+    for path in files:
+        profile = profile_json.loads(path.read_bytes())
+        if (profile.artifact, profile.machine.threads, profile.machine.cores) == (sha256, 1, cores):
+            return path
+    remedy = f"DOWNSHIFT_CACHE_DIR={cache} downshift profile --threads 1"
+    raise NoServer(f"{cache} has no profile of {sha256[:12]}: measure it with {remedy}")

@@ -9,7 +9,7 @@ from models.errors import UnknownName
 from runtime.errors import EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from runtime.engine import Engine
@@ -26,7 +26,7 @@ ENGINES: Mapping[str, str] = {
 }
 
 # tried when nobody asked for particular ones; those that cannot work here are passed over
-DEFAULT_ENGINES = ("sparse", "onnxruntime")
+DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime")
 
 
 def load_engine(name: str, cache_dir: Path) -> Engine:

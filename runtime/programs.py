@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import UnknownName
-from runtime.engines import DEFAULT_ENGINES, load_engine
+from runtime import engines as registry
 from runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def load_engines(names: Sequence[str] | None, cache_dir: Path) -> Engines:
     """
     skipped: list[str] = []
     loaded: list[Engine] = []
-    for name in names or DEFAULT_ENGINES:
+    for name in names or registry.DEFAULT_ENGINES:
         try:
-            loaded.append(load_engine(name, cache_dir))
+            loaded.append(registry.load_engine(name, cache_dir))
         except EngineUnavailable as reason:
             if names:
                 raise

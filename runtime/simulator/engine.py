@@ -27,10 +27,11 @@ class Scenario:
 
     slo: every request's latency budget, seconds. executors: how many batches run at once.
     capacity: requests that may wait, per executor. seed: of the batches' durations. subnet: the one that
-    every request pins. handover: seconds an executor is busy with a batch beyond what the profile says.
+    every request pins. handover: seconds an executor needs between the end of a batch and the next.
     reserve: seconds before its deadline by which a request is to be done, though later ones count. recorded:
     how fast a real machine was, as times in the trace and how many times the p50 a batch begun from then on
-    took; durations are no longer drawn.
+    took; durations are no longer drawn. delivery: for every request of the trace, seconds that an answer
+    takes from its batch's end to its client; empty for none.
     """
 
     trace: Trace
@@ -43,6 +44,7 @@ class Scenario:
     handover: float = 0.0
     reserve: float = 0.0
     recorded: Recorded | None = None
+    delivery: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +67,12 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
     index_of = {name: index for index, name in enumerate(profile.names)}
     durations = ServiceTimes(profile, scenario.seed) if scenario.recorded is None else scenario.recorded
-    seconds_of, handover, reserve = durations.seconds, scenario.handover, scenario.reserve
+    seconds_of, handover, reserve, delivery = (
+        durations.seconds,
+        scenario.handover,
+        scenario.reserve,
+        scenario.delivery,
+    )
     times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo - reserve, 0, -math.inf
     waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
     count, alone, busy = len(trace.times), scenario.executors == 1, 0
@@ -98,16 +105,16 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
                 continue
         decision, claimed = dispatch.take(now, load)
         subnet, examples = decision.subnet, len(claimed)
-        seconds, index = seconds_of(subnet, examples, now) + handover, index_of[subnet]
+        seconds, index = seconds_of(subnet, examples, now), index_of[subnet]
         end = now + seconds
         for item in claimed:
-            if end <= item.deadline + reserve:
+            if (end + delivery[item.index] if delivery else end) <= item.deadline + reserve:
                 answered_by[item.index] = index
         busy += 1
         batches.append((now, index, examples, seconds))
         expected = now + dispatch.profile[subnet].typical(examples)
         if alone:
-            executors[0] = (end, who, expected, subnet, examples, seconds)
+            executors[0] = (end + handover, who, expected, subnet, examples, seconds)
         else:
-            heapreplace(executors, (end, who, expected, subnet, examples, seconds))
+            heapreplace(executors, (end + handover, who, expected, subnet, examples, seconds))
     return Outcome(trace, profile, np.array(answered_by, np.int16), np.array(batches).reshape(-1, 4))

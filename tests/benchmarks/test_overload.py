@@ -68,41 +68,6 @@ def test_the_simulator_is_given_the_servers_policy_which_keeps_a_margin() -> Non
     assert overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0115)).subnets["s50"] == 1.0
 
 
-def run_of_three_batches() -> Record:
-    """s50 twice alone and a pair on s90, each twice as long as profiled but the last; one refused."""
-    alone, both = two()["s50"].typical(1), two()["s90"].typical(2)
-    return Record(
-        due=np.array([0.0, 0.005, 0.006, 0.5, 0.51]),
-        sent=np.zeros(5),
-        ended=np.array([0.022, 0.028, 0.0281, 0.515, 0.52]),
-        status=np.array([200, 200, 200, 200, 429]),
-        subnet=np.array(["s50", "s90", "s90", "s50", ""]),
-        queued=np.array([0.0, 0.017, 0.016, 0.002, np.nan]),
-        computed=np.array([2 * alone, 2 * both, 2 * both, alone, np.nan]),
-    )
-
-
-def test_the_pace_is_what_batches_took_over_what_the_profile_says() -> None:
-    found = overload.batches(run_of_three_batches(), two())
-    assert found.begun.tolist() == pytest.approx([0.002, 0.024, 0.505])
-    assert (found.seconds / found.typical).tolist() == pytest.approx([2.0, 2.0, 1.0])
-    assert found.pace == pytest.approx((0.02 + 0.004 + 0.01) / (0.01 + 0.002 + 0.01))
-    nobody = Record(*(np.array([]) for _ in range(4)), np.array([], "U1"), np.array([]), np.array([]))
-    assert overload.batches(nobody, two()).pace == 1.0
-    scenario = Scenario(trace(0.0), two(), 0.1)
-    assert overload.as_it_ran(scenario, nobody, 0.1, 0.01) is scenario
-
-
-def test_a_run_is_replayed_with_its_own_speed_and_way_back() -> None:
-    scenario = Scenario(trace(0.0, 0.4), two(), 0.099)
-    found = overload.as_it_ran(scenario, run_of_three_batches(), budget=0.1, kept=0.02)
-    assert found.slo == pytest.approx(0.1 - 0.00205), "the median of 2, 2, 2.1 and 3 ms"
-    assert found.reserve == pytest.approx(0.01 - (0.1 - found.slo)), "a tenth of the budget at most"
-    assert found.recorded is not None
-    assert found.recorded.seconds("s50", 1, 0.0) == pytest.approx(0.020)
-    assert found.recorded.seconds("s50", 1, 0.6) == pytest.approx(0.010)
-
-
 def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap(tmp_path: Path) -> None:
     rows = [
         row(1.0, FREE, 1.0, 50.0, 0.99),

@@ -6,7 +6,6 @@ import pytest
 
 from models.errors import UnknownName
 from runtime import engines
-from runtime import programs as programs_module
 from runtime.errors import EngineUnavailable, UnsupportedModel
 from runtime.programs import Engines, Programs, compile_artifact, load_engines
 from tests.models.tiny_artifact import tiny_artifact
@@ -95,7 +94,7 @@ def test_a_default_engine_that_cannot_work_here_is_skipped_but_one_asked_for_is_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(engines, "ENGINES", {**engines.ENGINES, "absent": "runtime.no_such_engine:Engine"})
-    monkeypatch.setattr(programs_module, "DEFAULT_ENGINES", ("absent", "onnxruntime"))
+    monkeypatch.setattr(engines, "DEFAULT_ENGINES", ("absent", "onnxruntime"))
     found = load_engines(None, tmp_path)
     assert list(found.versions) == ["onnxruntime"]
     assert "engine absent: No module named" in found.skipped[0]

@@ -64,9 +64,10 @@ def test_requests_may_all_pin_one_sub_net() -> None:
     assert answered(Scenario(trace(0.0, 0.0), two(), 0.015)) == [S50, S90]
 
 
-def test_a_batch_may_keep_its_executor_busy_beyond_what_the_profile_says() -> None:
+def test_an_executor_may_need_time_between_two_batches_which_no_answer_waits_for() -> None:
     batches = simulate(Scenario(trace(0.0, 0.001), two(), 0.1, handover=0.002), FixedPolicy("s50")).batches
     assert batches[:, 0].tolist() == pytest.approx([0.0, 0.012])
+    assert answered(Scenario(trace(0.0), two(), 0.011, handover=0.002)) == [S50]
 
 
 def test_a_batch_may_take_what_a_real_machines_batches_took_at_that_moment() -> None:
@@ -81,6 +82,13 @@ def test_what_is_done_within_the_reserve_counts_but_nothing_aims_at_it() -> None
     assert answered(Scenario(trace(0.0), two(), 0.0115, reserve=0.002)) == [S90]
     recorded = Recorded(two(), [0.0], [1.15])
     assert answered(Scenario(trace(0.0), two(), 0.012, reserve=0.001, recorded=recorded)) == [S50]
+
+
+def test_an_answer_counts_when_it_is_with_its_client() -> None:
+    times = trace(0.0, 0.5)
+    assert answered(Scenario(times, two(), 0.012, delivery=(0.0015, 0.0025))) == [S50, UNANSWERED]
+    kept = Scenario(times, two(), 0.012, reserve=0.0025, delivery=(0.0015, 0.0025))
+    assert answered(kept) == [S90, S90], "what is kept for the way back suffices for it"
 
 
 def test_a_policy_that_waits_starts_when_its_head_must_or_its_largest_batch_is_full() -> None:
