@@ -134,7 +134,11 @@ class Dispatch(Generic[W]):
         enough = self.profile.enough
         if enough == 1:
             return 1
-        return min(enough, self.profile.batch_for(self.arrivals.at(now) / self._executors))
+        head = self.queue.head
+        budget = head.deadline - head.arrival
+        pressing = self.queue.examples_before(now + budget, head.priority) / budget
+        rate = max(pressing, self.arrivals.at(now))  # which is slow to learn of a sudden load
+        return min(enough, self.profile.batch_for(rate / self._executors))
 
     def _with_level(self, now: float, load: LoadSnapshot) -> LoadSnapshot:
         delay, most = now - self.queue.head.arrival, len(self.profile.names) - 1

@@ -57,6 +57,11 @@ class SubnetLatency:
         """The largest batch that is run at once; more examples run one such batch after the other."""
         return len(self.p50) - 1
 
+    @cached_property
+    def floor(self) -> float:
+        """The least p50 seconds an example can cost, at any batch size."""
+        return min(self.p50[n] / n for n in range(1, len(self.p50)))
+
     def typical(self, examples: int) -> float:
         """p50 seconds for that many examples."""
         return _in_chunks(self.p50, examples)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from runtime.policy import Decision
@@ -11,11 +13,14 @@ from runtime.policy import Decision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runtime.batching import Batch
     from runtime.load import LoadSnapshot
     from runtime.policy import QueueView, Reason, Waiting
     from runtime.profile import Profile
 
 HORIZON = 4.0  # budgets ahead for which a burst is expected
+AHEAD = 6.0  # times as long as a batch, in which others keep coming that shall be served as accurately
+DEADLINE = attrgetter("deadline")
 EXACT, TOLERANCE = 12, 0.2  # requests looked at exactly, and by how much those behind may be misjudged
 
 
@@ -28,7 +33,9 @@ class BudgetPolicy:
     head gets the most accurate sub-net whose p99 fits its own slack and whose p50 per example fits c:
     p99 for the one promise made now, p50 for the sum, as bad luck is made good at the next decision.
 
-    Beyond the queue it keeps room for a burst: while the batch runs, so many may arrive that they and the
+    Beyond the queue it shares with those that will come, as accuracy grows ever more slowly with time: the
+    sub-net must do for those behind the batch as well, the last of them due a budget after it came
+    (`time_behind`). And it keeps room for a burst: while the batch runs, so many may arrive that they and the
     queue, even at the least time per example, just meet their deadlines (`room_before_a_burst`).
 
     margin: seconds kept for delivering the answer. reserve: standard deviations of arrivals kept room for.
@@ -42,16 +49,23 @@ class BudgetPolicy:
         head = queue.waiting[0]
         slack = head.deadline - queue.now - self.margin
         least = profile.floor / queue.executors
-        share = queue.executors * time_per_example(queue, self.margin, at_least=least)
         budget = head.deadline - head.arrival if head.budgeted else math.inf
-        room = room_before_a_burst(budget, queue.examples, load, least, self.reserve)
+        share = queue.executors * time_per_example(queue, self.margin, at_least=least)
+        pressing = examples_due(queue, queue.now + budget)
+        room = room_before_a_burst(budget, pressing, load, least, self.reserve)
+        rate, executors = load.arrival_rate, queue.executors
         names = head.candidates
         if not head.budgeted:
             names = names[min(load.level, len(names) - 1) :]
         for name in names:
             for batch in reversed(profile.batches(name, head.examples, queue.examples)):
                 if batch.bound <= slack:
-                    if batch.cost <= share and batch.typical - least * batch.size <= room:
+                    if (
+                        batch.cost <= share
+                        and batch.bound - least * batch.size <= room
+                        and time_behind(batch, pressing, rate, profile[name].floor)
+                        <= executors * (budget + AHEAD * batch.typical)
+                    ):
                         return Decision(name, batch.size, _reason(head, name, slack, profile))
                     break
         reason: Reason = "pinned" if head.pinned else "fastest"
@@ -67,7 +81,7 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
 
     Stops looking once the result is below `at_least`, where it makes no difference any more.
     """
-    if queue.examples == len(queue.waiting) and queue.waiting[0].priority == queue.waiting[-1].priority:
+    if _plain(queue):
         return _time_per_request(queue.waiting, queue.now + margin, at_least)
     share = math.inf
     examples = 0
@@ -77,6 +91,25 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
         if share < at_least:
             break
     return share
+
+
+def examples_due(queue: QueueView, deadline: float) -> int:
+    """How many waiting examples are due by then; where budgets are alike, all are within one from now."""
+    waiting = queue.waiting
+    if waiting[-1].deadline <= deadline:
+        return queue.examples
+    if _plain(queue):
+        return bisect_right(waiting, deadline, key=DEADLINE)
+    return sum(each.examples for each in waiting if each.deadline <= deadline)
+
+
+def time_behind(batch: Batch, pressing: int, rate: float, floor: float) -> float:
+    """Seconds until all is done that comes while AHEAD such batches run, by the sub-net of this one.
+
+    pressing: examples that wait, those of the batch among them. rate: more of them a second. floor: seconds
+    for each.
+    """
+    return batch.typical + (pressing - batch.size + rate * AHEAD * batch.typical) * floor
 
 
 def room_before_a_burst(
@@ -98,6 +131,12 @@ def room_before_a_burst(
     if spare > 0.0:
         root = min(root, burst / (2.0 * spare))
     return budget - least * examples + root * (spare * root - burst)
+
+
+def _plain(queue: QueueView) -> bool:
+    """Whether every request is one example, and their deadlines ascend."""
+    waiting = queue.waiting
+    return queue.examples == len(waiting) and waiting[0].priority == waiting[-1].priority
 
 
 def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float) -> float:

@@ -166,6 +166,22 @@ def test_room_is_kept_for_the_burst_that_the_load_makes_likely() -> None:
     assert room_before_a_burst(0.1, 0, flood, 0.001, 3.0) == pytest.approx(0.1 - 0.4), "4 budgets ahead"
 
 
+def test_the_head_takes_no_more_than_those_that_come_meanwhile_can_have_as_well() -> None:
+    """During six batches of s50, 60 ms, nine come: 100 ms of work until 60 ms and a budget have passed."""
+    evenly = LoadSnapshot(arrival_rate=150.0, burstiness=0.0)
+    assert NO_MARGIN.decide(view(due(0.0401)), evenly, profile()).subnet == "s50"
+    assert NO_MARGIN.decide(view(due(0.0399)), evenly, profile()).subnet == "s90"
+
+
+def test_those_with_longer_budgets_do_not_hurry_the_head() -> None:
+    some = LoadSnapshot(arrival_rate=20.0, burstiness=1.0)
+    patient = [due(5.0 + index) for index in range(50)]
+    assert NO_MARGIN.decide(view(due(0.030), *patient), some, profile()).subnet == "s50"
+    assert NO_MARGIN.decide(view(due(0.030), *[due(0.030)] * 10), some, profile()).subnet != "s50"
+    many = [due(5.0, examples=3)] * 20
+    assert NO_MARGIN.decide(view(due(0.030), *many), some, profile()).subnet == "s50"
+
+
 def test_under_a_bursty_load_the_head_leaves_time_for_those_who_will_come() -> None:
     queue = view(due(0.030))
     assert NO_MARGIN.decide(queue, IDLE, profile()).subnet == "s50"

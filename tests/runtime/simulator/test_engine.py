@@ -113,6 +113,15 @@ def test_under_more_load_than_single_answers_can_bear_batches_stay_large() -> No
     assert outcome.summary("downshift").attainment > 0.95
 
 
+def test_a_sudden_load_is_answered_in_batches_before_its_rate_is_known() -> None:
+    """The rate of arrivals is that of the last half second; the queue knows at once."""
+    subnets = (("s50", 0.5, 0.9, 0.010), ("s90", 0.9, 0.8, 0.001))
+    profile = synthetic_profile(subnets, batch_sizes=(1, 2, 4, 8, 16), fixed=0.8)
+    calm, sudden = np.arange(100) / 100.0, 1.0 + Arrivals(rate=4000.0, seconds=0.1).times()
+    outcome = simulate(Scenario(trace(*calm, *sudden), profile, 0.012), build("downshift", profile, 0.012))
+    assert (outcome.answered_by[len(calm) :] != UNANSWERED).mean() > 0.8, "0.42 by the rate alone"
+
+
 times = st.lists(st.floats(0.0, 0.2), min_size=1, max_size=30).map(sorted)
 
 
