@@ -34,7 +34,7 @@ import numpy as np
 from benchmarks.open_loop import OpenLoop
 from benchmarks.real_report import RESULTS, circumstances, keep, panels
 from benchmarks.real_server import NoServer, RealServer, serving, serving_steadily
-from benchmarks.replay import SATURATION, Costs, as_it_ran, batches, foreseen
+from benchmarks.replay import Costs, as_it_ran, batches, foreseen
 from models.errors import ModelsError
 from runtime.policies import BudgetPolicy
 from runtime.simulator.arrivals import Arrivals
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 IMAGES = 4
 OK, REFUSED, EXPIRED = 200, 429, 504
 IDLE_REQUESTS, IDLE_GAP = 40, 0.1
-SATURATED_SECONDS = 3.0
+SATURATION, SATURATED_SECONDS = 8.0, 3.0  # capacities of the densest sub-net
 _DELIVERY = re.compile(r"^downshift_delivery_reserve_seconds (\S+)$", re.MULTILINE)
 _COMPUTED = re.compile(r"^downshift_compute_duration_seconds_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
 FREE, PINNED = "free", "pinned"
@@ -119,11 +119,9 @@ def costs(server: RealServer, budget: float) -> Costs:
     record = OpenLoop(server.url, [request]).drive(times)
     more_seconds, more_count = _computed(server)
     busy = float(record.ended[record.status == OK].max() - record.sent[0])
-    ran = batches(record)
     return Costs(
         float(np.median(idle.ended - idle.sent - idle.computed)),
         max(0.0, (busy - (more_seconds - seconds)) / (more_count - count)),
-        float((ran.seconds - ran.expected(server.profile)).mean()),
         delivery(server),
     )
 

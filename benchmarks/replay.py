@@ -1,9 +1,10 @@
 """What the simulator must know of a real server to foresee a run, or to replay one.
 
-Foreseen is a run from what serving costs beyond the profiled inference, measured before it. Replayed, a batch
-takes what batches of its kind took in that run, times how much slower than those the server's batch of that
-moment was; a request takes beyond its inference what it took in the run, half of the median on its way in and
-all else on its way back; and as much of a budget is kept for that as the server kept.
+Foreseen is a run from the profile and from what serving costs beyond inference, measured before it.
+Replayed, a batch takes what batches of its kind took in that run, times how much slower than those the
+server's batch of that moment was; a request takes beyond its inference what it took in the run, half of the
+median on its way in and all else on its way back; and as much of a budget is kept for that as the server
+kept.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.simulator.comparison import capacity
 from runtime.simulator.service import Recorded, mean
 from server.delivery import SHARE
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from runtime.profile import Measurement, Profile
     from runtime.simulator.engine import Scenario
 
-SATURATION = 8.0  # load, in capacities of the densest sub-net, at which what a batch costs is measured
 INWARD = 0.5  # share of the median of what HTTP takes that passes before a request is queued
 TOGETHER = 0.05  # seconds between the answers to members of one batch, at most
 FEWEST = 3  # batches of a kind from which on their median counts
@@ -36,13 +35,11 @@ class Costs:
     """What serving costs beyond the inference that was profiled, in seconds.
 
     request: the median of what a request on the idle server takes on its ways in and back. handover: the mean
-    between two inferences on the saturated server. slower: by how much its inferences took longer than
-    profiled, on average. kept: of a budget for the way back, at present.
+    between two inferences on the saturated server. kept: of a budget for the way back, at present.
     """
 
     request: float
     handover: float
-    slower: float
     kept: float
 
 
@@ -85,12 +82,10 @@ def batches(record: Record) -> Batches:
 
 
 def foreseen(scenario: Scenario, expected: Costs, budget: float) -> Scenario:
-    """The scenario on the server whose costs those are; HTTP slows inferences down as often as it is used."""
+    """The scenario on the server whose costs those are, and whose machine is as fast as its profile."""
     inward = INWARD * expected.request
     back = np.full(len(scenario.trace.times), expected.request - inward)
-    rate = len(scenario.trace.times) / scenario.trace.seconds
-    slower = expected.slower * rate / (SATURATION * capacity(scenario.profile))
-    return _served(scenario, inward, back, budget, replace(expected, slower=slower))
+    return _served(scenario, inward, back, budget, expected)
 
 
 def as_it_ran(scenario: Scenario, record: Record, budget: float, expected: Costs) -> Scenario:
@@ -103,7 +98,7 @@ def as_it_ran(scenario: Scenario, record: Record, budget: float, expected: Costs
     back = np.maximum(0.0, _as_before(beyond) - inward)
     usual = observed(scenario.profile, ran)
     recorded = Recorded(usual, ran.begun.tolist(), (ran.seconds / ran.typical(usual)).tolist())
-    return replace(_served(scenario, inward, back, budget, replace(expected, slower=0.0)), recorded=recorded)
+    return replace(_served(scenario, inward, back, budget, expected), recorded=recorded)
 
 
 def observed(profile: Profile, ran: Batches) -> Profile:
@@ -129,7 +124,7 @@ def _served(
         trace=replace(scenario.trace, times=scenario.trace.times + inward),
         slo=budget - inward,
         reserve=min(expected.kept, SHARE * budget),
-        handover=max(0.0, expected.handover + expected.slower),
+        handover=expected.handover,
         delivery=tuple(back.tolist()),
     )
 
