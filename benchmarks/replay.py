@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.simulator.engine import Scenario
 
 INWARD = 0.5  # share of the median of what HTTP takes that passes before a request is queued
-TOGETHER = 0.05  # seconds between the answers to members of one batch, at most
+TOGETHER = 0.05  # seconds between the answers to members of one batch, at most, and half of what it took
 FEWEST = 3  # batches of a kind from which on their median counts
 
 
@@ -72,7 +72,11 @@ def batches(record: Record) -> Batches:
     answered = np.flatnonzero(np.isfinite(record.computed) & (record.subnet != ""))
     order = answered[np.lexsort((record.ended[answered], record.computed[answered], record.subnet[answered]))]
     subnet, seconds, ended = record.subnet[order], record.computed[order], record.ended[order]
-    new = (subnet[1:] != subnet[:-1]) | (seconds[1:] != seconds[:-1]) | (np.diff(ended) > TOGETHER)
+    new = (
+        (subnet[1:] != subnet[:-1])
+        | (seconds[1:] != seconds[:-1])
+        | (np.diff(ended) > np.minimum(TOGETHER, seconds[1:] / 2))
+    )
     first = np.flatnonzero(np.concatenate(([True], new))) if len(order) else order
     sizes = np.diff(np.append(first, len(order)))
     begun = ended[first] - seconds[first]

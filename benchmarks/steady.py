@@ -85,10 +85,11 @@ class SteadyEngine:
 def engine(_cache_dir: Path) -> SteadyEngine:
     """The engine that the environment describes; its programs are tuned as those of that profile were."""
     try:
-        profile, factor = Path(os.environ["STEADY_PROFILE"]), float(os.environ["STEADY_FACTOR"])
-    except (KeyError, ValueError) as error:
+        path, factor = Path(os.environ["STEADY_PROFILE"]), float(os.environ["STEADY_FACTOR"])
+        profile = profile_json.loads(path.read_bytes())
+    except (KeyError, ValueError, OSError) as error:
         raise EngineUnavailable(f"engine {NAME}: set STEADY_PROFILE and STEADY_FACTOR ({error})") from None
-    return SteadyEngine(cpu(profile.parent), profile_json.loads(profile.read_bytes()), factor)
+    return SteadyEngine(cpu(path.parent), profile, factor)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from runtime.correction import Correction
 from runtime.errors import DeadlineImpossible, Overloaded, QueueFull
 from runtime.level import LoadLevel, Thresholds
-from runtime.policy import LearningPolicy, Waiting
+from runtime.policy import ALIKE, LearningPolicy, Waiting
 from runtime.queue import EdfQueue
 from runtime.rate import ArrivalRate
 
@@ -88,22 +88,25 @@ class Dispatch(Generic[W]):
     def give_up(self, now: float) -> list[W]:
         """Take the items whose deadline nothing can meet any more from the head of the queue.
 
-        Where requests arrive faster than they could be answered one by one, those go as well whose slack is
-        too short for a batch of the size that this takes: serving each of them alone, at the cost of a whole
-        batch, would leave everyone behind them with as little slack, for as long as the load lasts (Nexus,
-        Shen et al., SOSP 2019, drops early for the same reason).
+        Where requests arrive faster than they could be answered one by one, as their rate or the queue
+        tells, those go as well whose slack is too short for a batch of the size that this takes: serving
+        each of them alone, at the cost of a whole batch, would leave everyone behind them with as little
+        slack, for as long as the load lasts (Nexus, Shen et al., SOSP 2019, drops early for the same
+        reason).
         """
         queue, profile, hopeless = self.queue, self.profile, []
-        together = 0
+        together, judged = 0, 0.0  # the batch size for requests of about that budget, before any went
         while queue:
             head = queue.head
             left = head.deadline - now
             if profile.soonest(head.candidates, head.examples) <= left:
-                together = together or self._batch_for_the_rate(now)
+                budget = head.deadline - head.arrival
+                if not judged / ALIKE <= budget <= judged * ALIKE:
+                    together, judged = self._batch_for_the_rate(now), budget
                 if together == 1 or queue.examples <= together:
                     break
                 needed = profile.soonest(head.candidates, together)
-                if not left < needed <= FAIR * (head.deadline - head.arrival):
+                if not left < needed <= FAIR * budget:
                     break
             queue.remove(head)
             hopeless.append(head)
@@ -136,7 +139,7 @@ class Dispatch(Generic[W]):
             return 1
         head = self.queue.head
         budget = head.deadline - head.arrival
-        pressing = self.queue.examples_before(now + budget, head.priority) / budget
+        pressing = self.queue.examples_before(now + ALIKE * budget, head.priority) / budget
         rate = max(pressing, self.arrivals.at(now))  # which is slow to learn of a sudden load
         return min(enough, self.profile.batch_for(rate / self._executors))
 

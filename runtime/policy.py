@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from runtime.load import LoadSnapshot
     from runtime.profile import Profile
 
+ALIKE = 1.5
+"""Requests due within so many times the head's budget count as like it. Part of a budget has passed before a
+request is queued, and not the same part of each; those that have much longer do not hurry the head."""
+
 # why a sub-net was chosen: the best there is; the head's slack, or the rest of the queue, allowed no better;
 # nothing fits, so the fastest; the client or the operator named it
 Reason = Literal["accurate", "slack", "queue", "fastest", "pinned", "fixed"]

@@ -35,7 +35,7 @@ class Stack:
             self._room = np.empty((examples, *shape), np.float32)
         room, begin = self._room.data.cast("B"), 0
         for each in inputs:
-            part = np.ascontiguousarray(each).data.cast("B")
+            part = np.ascontiguousarray(each, np.float32).data.cast("B")
             room[begin : begin + len(part)] = part
             begin += len(part)
         return self._room[:examples]

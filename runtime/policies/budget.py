@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from runtime.policy import Decision
+from runtime.policy import ALIKE, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ class BudgetPolicy:
     With the queue in order of deadline, slacks s_1 <= s_2 <= ... and n_j examples up to and including
     request j, each example may take c = min_j (s_j - margin) / n_j without endangering any later one. The
     head gets the most accurate sub-net whose p99 fits its own slack and whose p50 per example fits c:
-    p99 for the one promise made now, p50 for the sum, as bad luck is made good at the next decision.
+    p99 for what is begun now, p50 for the sum, as bad luck is made good at the next decision.
 
     Beyond the queue it shares with those that will come, as accuracy grows ever more slowly with time: the
     sub-net must do for those behind the batch as well, the last of them due a budget after it came
@@ -51,7 +51,7 @@ class BudgetPolicy:
         least = profile.floor / queue.executors
         budget = head.deadline - head.arrival if head.budgeted else math.inf
         share = queue.executors * time_per_example(queue, self.margin, at_least=least)
-        pressing = examples_due(queue, queue.now + budget)
+        pressing = examples_due(queue, queue.now + ALIKE * budget)
         room = room_before_a_burst(budget, pressing, load, least, self.reserve)
         rate, executors = load.arrival_rate, queue.executors
         names = head.candidates
@@ -62,7 +62,7 @@ class BudgetPolicy:
                 if batch.bound <= slack:
                     if (
                         batch.cost <= share
-                        and batch.bound - least * batch.size <= room
+                        and batch.bound - least * min(batch.size, pressing) <= room
                         and time_behind(batch, pressing, rate, profile[name].floor)
                         <= executors * (budget + AHEAD * batch.typical)
                     ):
@@ -81,7 +81,7 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
 
     Stops looking once the result is below `at_least`, where it makes no difference any more.
     """
-    if _plain(queue):
+    if queue.examples == len(queue.waiting) and queue.waiting[0].priority == queue.waiting[-1].priority:
         return _time_per_request(queue.waiting, queue.now + margin, at_least)
     share = math.inf
     examples = 0
@@ -94,13 +94,16 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
 
 
 def examples_due(queue: QueueView, deadline: float) -> int:
-    """How many waiting examples are due by then; where budgets are alike, all are within one from now."""
+    """How many waiting examples are due by then: all of them, where budgets are alike."""
     waiting = queue.waiting
+    if waiting[0].priority != waiting[-1].priority:
+        return sum(each.examples for each in waiting if each.deadline <= deadline)
     if waiting[-1].deadline <= deadline:
         return queue.examples
-    if _plain(queue):
-        return bisect_right(waiting, deadline, key=DEADLINE)
-    return sum(each.examples for each in waiting if each.deadline <= deadline)
+    due = bisect_right(waiting, deadline, key=DEADLINE)
+    if queue.examples == len(waiting):
+        return due
+    return sum(each.examples for each in waiting[:due])
 
 
 def time_behind(batch: Batch, pressing: int, rate: float, floor: float) -> float:
@@ -109,7 +112,7 @@ def time_behind(batch: Batch, pressing: int, rate: float, floor: float) -> float
     pressing: examples that wait, those of the batch among them. rate: more of them a second. floor: seconds
     for each.
     """
-    return batch.typical + (pressing - batch.size + rate * AHEAD * batch.typical) * floor
+    return batch.typical + (max(0, pressing - batch.size) + rate * AHEAD * batch.typical) * floor
 
 
 def room_before_a_burst(
@@ -131,12 +134,6 @@ def room_before_a_burst(
     if spare > 0.0:
         root = min(root, burst / (2.0 * spare))
     return budget - least * examples + root * (spare * root - burst)
-
-
-def _plain(queue: QueueView) -> bool:
-    """Whether every request is one example, and their deadlines ascend."""
-    waiting = queue.waiting
-    return queue.examples == len(waiting) and waiting[0].priority == waiting[-1].priority
 
 
 def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float) -> float:

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.batching import Batch
 from runtime.load import LoadSnapshot
-from runtime.policies.budget import EXACT, TOLERANCE, BudgetPolicy, room_before_a_burst, time_per_example
+from runtime.policies.budget import (
+    AHEAD,
+    EXACT,
+    TOLERANCE,
+    BudgetPolicy,
+    examples_due,
+    room_before_a_burst,
+    time_behind,
+    time_per_example,
+)
 from runtime.policy import Decision, QueueView, Waiting
 from tests.runtime.doubles import SECONDS, profile
 
@@ -177,9 +187,23 @@ def test_those_with_longer_budgets_do_not_hurry_the_head() -> None:
     some = LoadSnapshot(arrival_rate=20.0, burstiness=1.0)
     patient = [due(5.0 + index) for index in range(50)]
     assert NO_MARGIN.decide(view(due(0.030), *patient), some, profile()).subnet == "s50"
-    assert NO_MARGIN.decide(view(due(0.030), *[due(0.030)] * 10), some, profile()).subnet != "s50"
     many = [due(5.0, examples=3)] * 20
     assert NO_MARGIN.decide(view(due(0.030), *many), some, profile()).subnet == "s50"
+
+
+def test_those_that_are_due_are_counted_whatever_their_priority_and_size() -> None:
+    assert examples_due(view(due(0.1), due(0.2), due(0.3)), 0.3) == 3
+    assert examples_due(view(due(0.1), due(0.2), due(0.3)), 0.2) == 2
+    assert examples_due(view(due(0.1, examples=4), due(0.2), due(0.3)), 0.2) == 5
+    first = Waiting(0.0, 5.0, 1, NAMES, priority=1)
+    assert examples_due(view(first, due(0.2, examples=2)), 0.2) == 2, "the last need not be the latest"
+
+
+def test_behind_a_batch_there_is_no_less_than_what_will_come() -> None:
+    batch = Batch("s50", 4, 0.040, 0.040)
+    coming = 100.0 * AHEAD * 0.040
+    assert time_behind(batch, 6, 100.0, 0.001) == pytest.approx(0.040 + (2 + coming) * 0.001)
+    assert time_behind(batch, 1, 100.0, 0.001) == pytest.approx(0.040 + coming * 0.001), "three can wait"
 
 
 def test_under_a_bursty_load_the_head_leaves_time_for_those_who_will_come() -> None:
