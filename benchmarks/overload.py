@@ -13,7 +13,7 @@ and inference share caches and memory, and a machine's neighbours come and go. W
 model of the queue, not of the machine. With --steady the machine is at every moment as fast as its profile
 says (`benchmarks.steady`), and the simulator has nothing to know but that.
 
-Writes overload.json and overload.png.
+Writes overload.json and overload.png, or overload_steady.json and .png.
 """
 
 from __future__ import annotations

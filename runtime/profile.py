@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runtime.machine import Machine
 
 
-ENOUGH = 0.95  # share of the largest throughput; 0.9 lost 6 % of what an overloaded CPU could answer
+ENOUGH = 0.95  # share of the largest throughput; with 0.9 an overloaded CPU stays at batches too small
 
 
 @dataclass(frozen=True)

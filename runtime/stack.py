@@ -16,7 +16,7 @@ class Stack:
     """Copies inputs into memory of its own, which the next batch overwrites.
 
     numpy would give up the GIL for every input that it copies, and wait each time until an event loop that is
-    at work lets it have it back: while requests keep coming, that took twenty times as long as the copying,
+    at work lets it have it back: while requests keep coming, that took ten times as long as the copying,
     and a twentieth of what a batch took. A memoryview copies without.
     """
 
