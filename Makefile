@@ -8,7 +8,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
-MODEL ?= models/zoo/cifar10-resnet20.onnx
+MODEL ?= downshift/models/zoo/cifar10-resnet20.onnx
 JOBS ?= 2
 RACES ?=
 TRACES ?= data/traces/azure_llm_2023
@@ -18,7 +18,7 @@ debian := prometheus
 benches := policy_decision training_step
 rivals := $(patsubst %,$(VENV)/.servers/%/.installed,litserve mlserver bentoml ray mosec starlette)
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
-sources := pyproject.toml $(wildcard runtime/kernels/*)
+sources := pyproject.toml $(wildcard downshift/runtime/kernels/*)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,16 +39,16 @@ bench: $(VENV)/.everything ## measure what takes minutes: a decision, a training
 	@for bench in $(benches); do echo "== $$bench"; $(bin)/python -m benchmarks.$$bench; done
 
 bench-policies: $(VENV)/.everything ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
-	@nice -n 19 $(bin)/python -m benchmarks.policies --traces $(TRACES)
+	@nice -n 19 $(bin)/python -m benchmarks.scheduling.policies --traces $(TRACES)
 
 bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
 	@$(install) --editable '.[openvino]'
-	@$(bin)/python -m benchmarks.matrix --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)"
-	@for masks in uniform erk; do $(bin)/python -m benchmarks.switching cifar-resnet18 --threads 2 --masks $$masks; done
+	@$(bin)/python -m benchmarks.engines.matrix --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)"
+	@for masks in uniform erk; do $(bin)/python -m benchmarks.engines.switching cifar-resnet18 --threads 2 --masks $$masks; done
 
 bench-server: $(VENV)/.everything $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
-	@for network in $(SERVED); do $(bin)/python -m benchmarks.server_overhead $$network; \
-	  $(bin)/python -m benchmarks.server_throughput $$network --environments $(VENV)/.servers; done
+	@for network in $(SERVED); do $(bin)/python -m benchmarks.server.overhead $$network; \
+	  $(bin)/python -m benchmarks.server.throughput $$network --environments $(VENV)/.servers; done
 
 clients: $(VENV)/.clients/.complete ## install the V2 clients that tests run, each into an environment of its own
 
@@ -71,7 +71,7 @@ $(VENV)/.deepsparse: | $(VENV)/bin/python
 	@$(PYTHON) -m venv $@
 	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'deepsparse==1.8.0' 'numpy<2'
 
-$(VENV)/.servers/%/.installed: benchmarks/servers/%.txt | $(VENV)/bin/python
+$(VENV)/.servers/%/.installed: benchmarks/server/stacks/%.txt | $(VENV)/bin/python
 	@echo "Installing $* into an environment of its own (once) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<

@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
-from models import artifact as artifacts
+from downshift.models import artifact as artifacts
 from tests.models.tiny_artifact import tiny_artifact
 
 ROOT = Path(__file__).parent.parent
@@ -127,16 +127,16 @@ class TestWheel:
     def test_it_holds_every_module_of_every_package(self, names: set[str]) -> None:
         packages = PYPROJECT["tool"]["scikit-build"]["wheel"]["packages"]
         modules = {str(path.relative_to(ROOT)) for name in packages for path in (ROOT / name).rglob("*.py")}
-        assert modules | {"downshift.py"} <= names
+        assert modules | {"downshift/cli/main.py"} <= names
 
     def test_it_holds_the_recipes_the_page_and_the_bundled_networks(self, names: set[str]) -> None:
         data = [
-            *ROOT.glob("trainer/recipes/*.toml"),
-            *ROOT.glob("server/page/static/*"),
-            *ROOT.glob("models/zoo/*"),
+            *ROOT.glob("downshift/trainer/recipes/*.toml"),
+            *ROOT.glob("downshift/server/page/static/*"),
+            *ROOT.glob("downshift/models/zoo/*"),
         ]
         assert {str(path.relative_to(ROOT)) for path in data if path.is_file()} <= names
-        assert "trainer/recipes/digits.toml" in names
+        assert "downshift/trainer/recipes/digits.toml" in names
 
     def test_it_leaves_tests_and_benchmarks_behind(self, names: set[str]) -> None:
         assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]

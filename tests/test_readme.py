@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models import artifact as artifacts
-from models.encode import encode
+from downshift.models import artifact as artifacts
+from downshift.models.encode import encode
 from tests.models.tiny_artifact import tiny_artifact, tiny_manifest, tiny_masks, tiny_model, tiny_norms
 
 if TYPE_CHECKING:

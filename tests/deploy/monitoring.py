@@ -18,12 +18,12 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.gpu import Gpu
-from server.app import create_app
-from server.catalog import Catalog
-from server.serve import listen
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.runtime.gpu import Gpu
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.serve import listen
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, Load, ScriptedBackend
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ PROMETHEUS = DEPLOY / "prometheus"
 RULES = ("targets.yml", "recording.yml", "alerts.yml")
 _SERVER = """
 import sys
-from server.serve import run
+from downshift.server.serve import run
 run(sys.argv[1], port=int(sys.argv[3]), threads=1, cache_dir=sys.argv[2], drain_seconds=5)
 """
 _NAME = re.compile(r"(?<![\w:])(?:[a-z_]+:)?(?:downshift|nv)_[a-z0-9_:]+|(?<![\w:])[a-z_]+:[a-z_][a-z0-9_:]*")

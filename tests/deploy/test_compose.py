@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.settings import Settings
+from downshift.server.settings import Settings
 from tests.deploy.monitoring import DEPLOY, PROMETHEUS, documents
 
 FILE = DEPLOY / "compose.yaml"

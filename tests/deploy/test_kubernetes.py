@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.connection.probe import Probe
-from server.settings import Settings
+from downshift.server.connection.probe import Probe
+from downshift.server.settings import Settings
 from tests.deploy.monitoring import DEPLOY, documents, known, named
 from tests.server.doubles import serving
 
@@ -143,7 +143,7 @@ def test_replicas_follow_metrics_that_exist() -> None:
 
 @pytest.mark.parametrize("kind", sorted(CONTAINERS))
 def test_the_image_runs_commands_that_exist(kind: str) -> None:
-    from downshift import app
+    from downshift.cli.main import app
 
     command, *_ = CONTAINERS[kind]["args"]
     assert command in {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from models.artifact import write
+from downshift.models.artifact import write
 from tests.deploy.monitoring import (
     DEPLOY,
     PROMETHEUS,
@@ -31,7 +31,7 @@ from tests.models.tiny_artifact import tiny_artifact
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.artifact import Artifact
+    from downshift.models.artifact import Artifact
     from tests.deploy.monitoring import RealPrometheus
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "downshift.json").read_text())

@@ -8,8 +8,8 @@ import shlex
 
 import pytest
 
-from server.settings import Settings
-from server.telemetry.access_log import line
+from downshift.server.settings import Settings
+from downshift.server.telemetry.access_log import line
 from tests.deploy.monitoring import DEPLOY, ROOT, exposed, known, named
 from tests.server.telemetry.test_access_log import trail
 from tests.server.telemetry.test_metrics import SPECIFIED
@@ -50,7 +50,7 @@ def test_every_setting_that_is_named_exists() -> None:
 def test_the_options_exist() -> None:
     from typer.main import get_command
 
-    from downshift import app
+    from downshift.cli.main import app
 
     options = {option for each in get_command(app).commands["serve"].params for option in each.opts}
     named_options = set(re.findall(r"`(--[a-z-]+)", TEXT))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.artifact import MANIFEST_KEY, pack, read, unpack, write
-from models.encode import encode
-from models.errors import ArtifactError, UnknownName
-from models.manifest_json import loads
+from downshift.models.artifact import MANIFEST_KEY, pack, read, unpack, write
+from downshift.models.encode import encode
+from downshift.models.errors import ArtifactError, UnknownName
+from downshift.models.manifest_json import loads
 from tests.models.tiny_artifact import (
     LAYERS,
     tiny_artifact,
@@ -28,8 +28,8 @@ from tests.models.tiny_artifact import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.artifact import Artifact
-    from models.spec import MaskEncoding
+    from downshift.models.artifact import Artifact
+    from downshift.models.spec import MaskEncoding
 
 
 def golden_artifact(encoding: MaskEncoding) -> Artifact:

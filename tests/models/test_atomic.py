@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.atomic import write_atomically
+from downshift.models.atomic import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from models.artifact import pack
-from models.encode import encode
-from models.errors import ArtifactError, SpecError
-from models.shared_weight import Bitmaps, Levels
+from downshift.models.artifact import pack
+from downshift.models.encode import encode
+from downshift.models.errors import ArtifactError, SpecError
+from downshift.models.shared_weight import Bitmaps, Levels
 from tests.models.tiny_artifact import tiny_manifest, tiny_masks, tiny_model, tiny_norms
 
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from models import manifest_json, plain_onnx
-from models.artifact import pack, read, unpack
-from models.errors import ArtifactError
-from models.seal import seal
+from downshift.models import manifest_json, plain_onnx
+from downshift.models.artifact import pack, read, unpack
+from downshift.models.errors import ArtifactError
+from downshift.models.seal import seal
 from tests.models.tiny_artifact import tiny_artifact, tiny_model
 
 if TYPE_CHECKING:

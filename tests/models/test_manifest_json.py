@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import ArtifactError, SpecError
-from models.manifest_json import dumps, from_dict, loads, to_dict
-from models.pattern import Block, Channel, NByM, Unstructured
-from models.spec import InputSpec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
+from downshift.models.errors import ArtifactError, SpecError
+from downshift.models.manifest_json import dumps, from_dict, loads, to_dict
+from downshift.models.pattern import Block, Channel, NByM, Unstructured
+from downshift.models.spec import InputSpec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
 
 MANIFEST = Manifest(
     network="net",

@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from models.artifact import pack, read, write
-from models.errors import ArtifactError, UnknownName
-from models.materialize import materialize
+from downshift.models.artifact import pack, read, write
+from downshift.models.errors import ArtifactError, UnknownName
+from downshift.models.materialize import materialize
 from tests.models.tiny_artifact import (
     CHANNELS,
     EPSILON,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.spec import MaskEncoding
+    from downshift.models.spec import MaskEncoding
 
 IMAGES = np.random.default_rng(5).standard_normal((4, CHANNELS, SIDE, SIDE)).astype(np.float32)
 

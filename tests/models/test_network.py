@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.errors import SpecError, UnknownName
-from models.network import build, find, names
+from downshift.models.errors import SpecError, UnknownName
+from downshift.models.network import build, find, names
 
 # Published figures, 10 classes: He et al. 2016 table 6 (0.27, 0.46, 0.85 M with option A, exactly
 # 269,722 and so on with BatchNorm's affine parameters); a projection adds 2,560 weights and 192 affine.

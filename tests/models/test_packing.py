@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import SpecError
-from models.packing import bits_for, pack, packed_size, unpack
+from downshift.models.errors import SpecError
+from downshift.models.packing import bits_for, pack, packed_size, unpack
 
 
 @pytest.mark.parametrize(

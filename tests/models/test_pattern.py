@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import SpecError
-from models.pattern import Block, Channel, NByM, Pattern, Unstructured, parse_pattern
+from downshift.models.errors import SpecError
+from downshift.models.pattern import Block, Channel, NByM, Pattern, Unstructured, parse_pattern
 
 
 @pytest.mark.parametrize(

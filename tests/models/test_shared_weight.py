@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.errors import SpecError
-from models.shared_weight import Bitmaps, Levels, SharedWeight
+from downshift.models.errors import SpecError
+from downshift.models.shared_weight import Bitmaps, Levels, SharedWeight
 
 NESTED = np.array([[[1, 1], [1, 0]], [[1, 0], [1, 0]], [[0, 0], [1, 0]]], np.bool_)
 

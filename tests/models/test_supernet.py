@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.errors import SpecError, UnknownName
-from models.network import build
-from models.supernet import LayerRule, Supernet, masked_layer_names
+from downshift.models.errors import SpecError, UnknownName
+from downshift.models.network import build
+from downshift.models.supernet import LayerRule, Supernet, masked_layer_names
 
 
 class Small(nn.Module):

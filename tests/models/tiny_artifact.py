@@ -9,15 +9,15 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from models.encode import encode
-from models.pattern import Unstructured
-from models.spec import InputSpec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
+from downshift.models.encode import encode
+from downshift.models.pattern import Unstructured
+from downshift.models.spec import InputSpec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.artifact import Artifact
-    from models.spec import MaskEncoding
+    from downshift.models.artifact import Artifact
+    from downshift.models.spec import MaskEncoding
 
 CHANNELS, SIDE, CLASSES, WIDTH = 3, 5, 3, 4
 LAYERS = (LayerSpec("conv.weight", (WIDTH, CHANNELS, 3, 3)), LayerSpec("fc.weight", (CLASSES, WIDTH)))

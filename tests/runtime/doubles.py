@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.pattern import Unstructured
-from models.spec import InputSpec, Manifest, SubnetSpec
-from runtime.machine import Machine
-from runtime.profile import Measurement, Profile
+from downshift.models.pattern import Unstructured
+from downshift.models.spec import InputSpec, Manifest, SubnetSpec
+from downshift.runtime.machine import Machine
+from downshift.runtime.profiling.profile import Measurement, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from models.artifact import Artifact
-    from runtime.errors import UnsupportedModel
-    from runtime.observer import Batch, Settled
-    from runtime.request import Request, Tensor
+    from downshift.models.artifact import Artifact
+    from downshift.runtime.errors import UnsupportedModel
+    from downshift.runtime.request import Request, Tensor
+    from downshift.runtime.scheduling.observer import Batch, Settled
 
 ENGINE = "fake"
 CLASSES = 2

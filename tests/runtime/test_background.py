@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.background import NICENESS, aside, finish
+from downshift.runtime.background import NICENESS, aside, finish
 
 if TYPE_CHECKING:
-    from runtime.background import Work
+    from downshift.runtime.background import Work
 
 
 def test_the_result_is_what_the_work_returns() -> None:

@@ -13,17 +13,17 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models import artifact as artifacts
-from models.errors import ArtifactError
-from models.materialize import materialize
-from runtime.deployment import Deployment
-from runtime.engine import Tunable
-from runtime.errors import DeadlineImpossible, Draining
-from runtime.observer import Outcome
-from runtime.policies import FixedPolicy
-from runtime.preparation import Setup, Tune, prepare
-from runtime.profiler import Effort
-from runtime.request import Request
+from downshift.models import artifact as artifacts
+from downshift.models.errors import ArtifactError
+from downshift.models.materialize import materialize
+from downshift.runtime.deployment import Deployment
+from downshift.runtime.engines.engine import Tunable
+from downshift.runtime.errors import DeadlineImpossible, Draining
+from downshift.runtime.preparation import Setup, Tune, prepare
+from downshift.runtime.profiling.profiler import Effort
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.fixed import FixedPolicy
+from downshift.runtime.scheduling.observer import Outcome
 from tests.models.tiny_artifact import tiny_artifact
 from tests.runtime.doubles import Recorder
 
@@ -152,7 +152,8 @@ def test_a_damaged_artifact_is_refused(model: Path, setup: Setup) -> None:
 
 def test_serving_imports_neither_torch_nor_a_web_stack() -> None:
     script = (
-        "import sys, runtime.deployment, runtime.preparation, runtime.onnx_engine, runtime.profile_json\n"
+        "import sys, downshift.runtime.deployment, downshift.runtime.preparation\n"
+        "import downshift.runtime.engines.onnxruntime, downshift.runtime.profiling.profile_json\n"
         "unwanted = ('torch', 'torchvision', 'fastapi', 'pydantic', 'prometheus_client')\n"
         "print([module for module in unwanted if module in sys.modules])"
     )

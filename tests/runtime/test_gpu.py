@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pynvml
 
-from runtime.gpu import Gpu, GpuMonitor
+from downshift.runtime.gpu import Gpu, GpuMonitor
 
 if TYPE_CHECKING:
     import pytest

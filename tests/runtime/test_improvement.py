@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.background import finish
-from runtime.engine import Fit, Run, unchecked
-from runtime.errors import SelfCheckFailed
-from runtime.improvement import Improvement
-from runtime.profile_cache import ProfileCache
-from runtime.profiler import Effort
-from runtime.programs import Programs
+from downshift.runtime.background import finish
+from downshift.runtime.engines.engine import Fit, Run, unchecked
+from downshift.runtime.engines.programs import Programs
+from downshift.runtime.errors import SelfCheckFailed
+from downshift.runtime.improvement import Improvement
+from downshift.runtime.profiling.profile_cache import ProfileCache
+from downshift.runtime.profiling.profiler import Effort
 from tests.runtime.doubles import FakeClock, FakeProgram, inputs, manifest
-from tests.runtime.test_tuning import Adjustable
+from tests.runtime.profiling.test_tuning import Adjustable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runtime.background import Work
-    from runtime.profile import Profile
+    from downshift.runtime.background import Work
+    from downshift.runtime.profiling.profile import Profile
 
 EFFORT = Effort(batch_sizes=(1, 2), seconds=1.0, min_runs=2, max_runs=2, tune_seconds=3.0)
 

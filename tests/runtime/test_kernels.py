@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import _kernels
-from runtime.errors import UnsupportedModel
-from runtime.lowering.graph import (
+from downshift.runtime import _kernels
+from downshift.runtime.engines.sparse_network import network
+from downshift.runtime.errors import UnsupportedModel
+from downshift.runtime.lowering.graph import (
     Activation,
     Add,
     AveragePool,
@@ -32,9 +33,8 @@ from runtime.lowering.graph import (
     Slice,
     Stride,
 )
-from runtime.lowering.lower import lower
-from runtime.lowering.reference import run as oracle
-from runtime.sparse_network import network
+from downshift.runtime.lowering.lower import lower
+from downshift.runtime.lowering.reference import run as oracle
 from tests.runtime.random_onnx import small_networks
 from tests.runtime.small_onnx import normal
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from runtime import machine
-from runtime.machine import MOST_THREADS, default_threads, this_machine, usable_cores
+from downshift.runtime import machine
+from downshift.runtime.machine import MOST_THREADS, default_threads, this_machine, usable_cores
 
 if TYPE_CHECKING:
     import pytest

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import psutil
-from runtime.memory import release
+from downshift.runtime.memory import release
 resident = lambda: psutil.Process().memory_info().rss >> 20
 pieces = [bytes([1]) * 60_000 for _ in range(2000)]
 pieces[:-1] = []  # the last keeps the heap from shrinking by itself

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from server.errors import ServerFault
-from server.images.image import read_image
+from downshift.server.errors import ServerFault
+from downshift.server.images.image import read_image
 from tests.server.pictures import chunk, encoded, png, png_header
 
 if TYPE_CHECKING:

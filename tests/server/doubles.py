@@ -12,21 +12,21 @@ import httpx2
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from models.pattern import Unstructured
-from models.spec import InputSpec, Manifest, SubnetSpec
-from runtime.machine import Machine
-from runtime.profile import Measurement, Profile
-from runtime.request import Answer, Request
-from server.app import create_app
-from server.catalog import Catalog
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.models.pattern import Unstructured
+from downshift.models.spec import InputSpec, Manifest, SubnetSpec
+from downshift.runtime.machine import Machine
+from downshift.runtime.profiling.profile import Measurement, Profile
+from downshift.runtime.request import Answer, Request
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from runtime.gpu import Gpu
-    from server.telemetry.trail import Trails
+    from downshift.runtime.gpu import Gpu
+    from downshift.server.telemetry.request_log import Trails
 
 MODEL = "pets"
 LABELS = ("cat", "dog", "bird")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 from prometheus_client import CollectorRegistry
 
-from server.app import create_app
-from server.catalog import Catalog
-from server.serve import Server, listen
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.serve import Server, listen
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, MODEL, ScriptedBackend, tensor
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from models.errors import UnknownName
-from runtime.errors import (
+from downshift.models.errors import UnknownName
+from downshift.runtime.errors import (
     AccuracyUnavailable,
     DeadlineExpired,
     DeadlineImpossible,

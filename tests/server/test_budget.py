@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.budget import LABELS, SOURCES, Budget, read_budget
-from server.errors import BadInput
+from downshift.server.budget import LABELS, SOURCES, Budget, read_budget
+from downshift.server.errors import BadInput
 
 MAXIMUM = 60.0
 

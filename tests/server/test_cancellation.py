@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import httpx2
 import numpy as np
 
-from runtime.deployment import Deployment
-from runtime.preparation import Prepared
-from runtime.programs import Programs
+from downshift.runtime.deployment import Deployment
+from downshift.runtime.engines.programs import Programs
+from downshift.runtime.preparation import Prepared
 from tests.server.doubles import ENGINE, PIXELS, manifest, profile, tensor
 from tests.server.listening import listening, post, status, wait_for
 
 if TYPE_CHECKING:
-    from runtime.request import Tensor
+    from downshift.runtime.request import Tensor
 
 CLIENTS = 500
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from runtime.errors import Draining
-from server.catalog import Catalog
-from server.errors import NotReady, UnknownModel
-from server.statistics import Statistics
+from downshift.runtime.errors import Draining
+from downshift.server.catalog import Catalog
+from downshift.server.errors import NotReady, UnknownModel
+from downshift.server.statistics import Statistics
 from tests.server.doubles import ScriptedBackend
 
 

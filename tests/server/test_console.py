@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.improvement import Improvement
-from runtime.preparation import Prepared
-from runtime.profile_cache import ProfileCache
-from runtime.profiler import Effort
-from runtime.programs import Programs
-from runtime.self_check import Reference
-from server.console import improved_text, progress_bar, ready_text, subnets_text
+from downshift.runtime.engines.programs import Programs
+from downshift.runtime.improvement import Improvement
+from downshift.runtime.preparation import Prepared
+from downshift.runtime.profiling.profile_cache import ProfileCache
+from downshift.runtime.profiling.profiler import Effort
+from downshift.runtime.profiling.self_check import Reference
+from downshift.server.console import improved_text, progress_bar, ready_text, subnets_text
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import manifest, profile
 

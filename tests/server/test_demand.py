@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from server.budget import Budget
-from server.demand import Demand, read_demand
-from server.errors import BadInput
+from downshift.server.budget import Budget
+from downshift.server.demand import Demand, read_demand
+from downshift.server.errors import BadInput
 
 
 def test_a_request_without_demands_gets_the_maximum_budget_and_any_sub_net() -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from benchmarks.server_process import START, ServerProcess
-from models.artifact import write
-from models.materialize import materialize
+from benchmarks.harness.process import START, ServerProcess
+from downshift.models.artifact import write
+from downshift.models.materialize import materialize
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.listening import wait_for
 
@@ -96,7 +96,7 @@ def test_killed_in_the_middle_and_started_again_it_answers_as_before(
 
 
 DYING = """
-from runtime.core import Core
+from downshift.runtime.scheduling.core import Core
 take = Core.take
 def dying(self, load):
     if any(ticket.request.inputs.flat[0] == 7.0 for ticket in self.queue):
@@ -121,7 +121,7 @@ def test_when_the_execution_thread_dies_everybody_is_told(tmp_path: Path, expect
 
 
 NAN = """
-from runtime import execution
+from downshift.runtime.scheduling import execution
 in_chunks = execution._in_chunks
 def spoiled(program, batch, size):
     outputs = in_chunks(program, batch, size)

@@ -7,8 +7,8 @@ import numpy as np
 import orjson
 import pytest
 
-from runtime.errors import DeadlineExpired
-from runtime.request import Answer
+from downshift.runtime.errors import DeadlineExpired
+from downshift.runtime.request import Answer
 from tests.server.doubles import ScriptedBackend, serving, tensor, until
 
 if TYPE_CHECKING:

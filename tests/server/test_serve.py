@@ -21,14 +21,24 @@ import onnxruntime
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.artifact import write
-from models.materialize import materialize
-from server.app import create_app
-from server.catalog import Catalog
-from server.errors import BadSetting
-from server.serve import SWITCH_SECONDS, Loader, Server, expose, listen, run, sample_picture, sinks, url
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.models.artifact import write
+from downshift.models.materialize import materialize
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.errors import BadSetting
+from downshift.server.serve import (
+    SWITCH_SECONDS,
+    Loader,
+    Server,
+    expose,
+    listen,
+    run,
+    sample_picture,
+    sinks,
+    url,
+)
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
 from tests.server.pictures import encoded, noise, picture
@@ -206,7 +216,9 @@ def test_the_settings_say_where_requests_are_written(tmp_path: Path, monkeypatch
     [log] = sinks(Settings(access_log=str(tmp_path / "log")))
     assert str(log) == f"the access log {tmp_path / 'log'}"
     log.close()
-    monkeypatch.setitem(sys.modules, "server.telemetry.spans", None)  # as where the extra is not installed
+    monkeypatch.setitem(
+        sys.modules, "downshift.server.telemetry.spans", None
+    )  # as where the extra is not installed
     with pytest.raises(BadSetting, match=r"OpenTelemetry is not installed .*downshift\[otel\]"):
         sinks(Settings(otel=True))
 
@@ -226,7 +238,7 @@ def test_the_sample_is_the_picture_beside_the_artifact(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from server.serve import run
+from downshift.server.serve import run
 run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5, access_log=sys.argv[2] + ".log")
 loaded = {"torch", "torchvision"} & set(sys.modules)
 print("torch-free" if not loaded else loaded)
@@ -310,7 +322,7 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
 
 SEVERAL = """
 import sys
-from server.serve import run
+from downshift.server.serve import run
 run(*sys.argv[2:], port=0, threads=1, cache_dir=sys.argv[1], admin_keys="the-admins-key", drain_seconds=5)
 """
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.core import Limits
-from runtime.level import Thresholds
-from server.connection.protocol import Patience
-from server.errors import BadSetting
-from server.settings import read_settings
+from downshift.runtime.scheduling.core import Limits
+from downshift.runtime.scheduling.level import Thresholds
+from downshift.server.connection.protocol import Patience
+from downshift.server.errors import BadSetting
+from downshift.server.settings import read_settings
 
 
 def test_defaults_listen_on_loopback_only() -> None:

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from runtime.errors import (
+from downshift.runtime.errors import (
     DeadlineExpired,
     DeadlineImpossible,
     EngineFailed,
@@ -13,10 +13,10 @@ from runtime.errors import (
     QueueFull,
     RuntimeFault,
 )
-from runtime.observer import Batch, Outcome, Settled
-from runtime.request import Request
-from server.errors import BadInput, ClientGone, DecodersBusy
-from server.statistics import Duration, Reason, Statistics, model_stats
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.observer import Batch, Outcome, Settled
+from downshift.server.errors import BadInput, ClientGone, DecodersBusy
+from downshift.server.statistics import Duration, Reason, Statistics, model_stats
 
 REQUEST = Request(np.zeros((2, 3, 2, 2), np.float32))
 NOW = 1_700_000_000.25

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models.networks.resnet_cifar import BasicBlock, CifarResNet
-from models.supernet import Supernet
-from trainer.recipe import Recipe, parse
+from downshift.models.networks.resnet_cifar import BasicBlock, CifarResNet
+from downshift.models.supernet import Supernet
+from downshift.trainer.recipe import Recipe, parse
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from models.supernet import Encoding, LayerRule
+    from downshift.models.supernet import Encoding, LayerRule
 
 CLASSES = 4
 CHANNELS = 3

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save as serialise
 
-from trainer.checkpoint import Checkpoint, load, save
-from trainer.errors import CheckpointError
+from downshift.trainer.checkpoint import Checkpoint, load, save
+from downshift.trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
     from pathlib import Path

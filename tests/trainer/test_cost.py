@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainer.cost import weight_uses
+from downshift.trainer.cost import weight_uses
 
 
 class Branches(nn.Module):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from downshift.trainer.evaluation import accuracy, recalibrate
 from tests.trainer.small import CHANNELS, SIDE, noise, small_supernet
-from trainer.evaluation import accuracy, recalibrate
 
 
 class Echo(nn.Module):

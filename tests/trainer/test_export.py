@@ -11,19 +11,19 @@ import onnxruntime
 import pytest
 import torch
 
-from models import artifact
-from models.errors import ArtifactError
-from models.materialize import materialize
-from models.network import build
-from models.networks.resnet_cifar import Bottleneck, CifarResNet
-from models.networks.wide_resnet import WideResNet
-from models.pattern import Block, NByM
-from models.spec import InputSpec
-from models.supernet import LayerRule, Supernet
+from downshift.models import artifact
+from downshift.models.errors import ArtifactError
+from downshift.models.materialize import materialize
+from downshift.models.network import build
+from downshift.models.networks.resnet_cifar import Bottleneck, CifarResNet
+from downshift.models.networks.wide_resnet import WideResNet
+from downshift.models.pattern import Block, NByM
+from downshift.models.spec import InputSpec
+from downshift.models.supernet import LayerRule, Supernet
+from downshift.trainer.export import export
+from downshift.trainer.masks.blocks import block_sums, spread
+from downshift.trainer.masks.pruning import keep_nested, n_by_m
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_network, small_recipe
-from trainer.blocks import block_sums, spread
-from trainer.export import export
-from trainer.pruning import keep_nested, n_by_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from models.artifact import Artifact
-    from models.supernet import Encoding
-    from trainer.recipe import Recipe
+    from downshift.models.artifact import Artifact
+    from downshift.models.supernet import Encoding
+    from downshift.trainer.recipe import Recipe
 
 LABELS = ("a", "b", "c", "d")
 IMAGE = InputSpec("image", CHANNELS, SIDE, SIDE, (0.5,) * 3, (0.25,) * 3)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn import functional
 
+from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_network, small_supernet
-from trainer.optimizer import MaskedSGD, ParameterGroups
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from models.supernet import Supernet
+    from downshift.models.supernet import Supernet
 
 
 def backward(supernet: Supernet, seed: int = 0) -> None:

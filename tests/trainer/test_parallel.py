@@ -10,20 +10,20 @@ from pathlib import Path
 
 import torch
 
-from models import artifact
+from downshift.models import artifact
+from downshift.trainer import checkpoint, recipe_toml
+from downshift.trainer.parallel import Workers
+from downshift.trainer.run import CHECKPOINT
 from tests.trainer.small import small_recipe
-from trainer import checkpoint, recipe_toml
-from trainer.parallel import Workers
-from trainer.run import CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import hashlib, json, os, sys
 from pathlib import Path
 import torch
-from trainer import recipe
-from trainer.parallel import Workers
-from trainer.train import train
+from downshift.trainer import recipe
+from downshift.trainer.parallel import Workers
+from downshift.trainer.train import train
 
 file, folder, facts = map(Path, sys.argv[1:])
 cpu = torch.device("cpu")

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from trainer.progress import ProgressBar
+from downshift.trainer.progress import ProgressBar
 
 
 def test_without_a_terminal_every_evaluation_is_one_plain_line() -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models.network import find
-from models.pattern import Block, NByM, Unstructured
+from downshift.models.network import find
+from downshift.models.pattern import Block, NByM, Unstructured
+from downshift.trainer.errors import RecipeError
+from downshift.trainer.masks.masking import MaskPlan
+from downshift.trainer.recipe import bundled, load, sparsity_name
 from tests.trainer.small import small_recipe
-from trainer.errors import RecipeError
-from trainer.masking import MaskPlan
-from trainer.recipe import bundled, load, sparsity_name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downshift.trainer import recipe, recipe_toml
 from tests.trainer.small import small_recipe
-from trainer import recipe, recipe_toml
 
 
 @pytest.mark.parametrize("name", recipe.bundled())

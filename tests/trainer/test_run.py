@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from downshift.trainer import checkpoint as checkpoints
+from downshift.trainer.data.dataset import Dataset, Split
+from downshift.trainer.data.training_data import InMemory
+from downshift.trainer.errors import CheckpointError, RecipeError
+from downshift.trainer.parallel import Workers
+from downshift.trainer.progress import Silence
+from downshift.trainer.report import journal as journals
+from downshift.trainer.report.journal import Journal
+from downshift.trainer.run import CHECKPOINT, Run
 from tests.trainer.small import small_recipe
-from trainer import checkpoint as checkpoints
-from trainer import journal as journals
-from trainer.dataset import Dataset, Split
-from trainer.errors import CheckpointError, RecipeError
-from trainer.journal import Journal
-from trainer.parallel import Workers
-from trainer.progress import Silence
-from trainer.run import CHECKPOINT, Run
-from trainer.training_data import InMemory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainer.recipe import Recipe
+    from downshift.trainer.recipe import Recipe
 
 CPU = torch.device("cpu")
 THREE = {"sparsities": [0.5, 0.8, 0.9]}

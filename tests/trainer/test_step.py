@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from downshift.trainer.correction import inner_product
+from downshift.trainer.masks.masking import Masking, MaskPlan
+from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
+from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_recipe, small_supernet
-from trainer.correction import inner_product
-from trainer.masking import Masking, MaskPlan
-from trainer.optimizer import MaskedSGD, ParameterGroups
-from trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.supernet import Supernet
+    from downshift.models.supernet import Supernet
 
 LR = 0.1
 SYNCHRONISING = {"aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero"}

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import artifact
+from downshift.models import artifact
+from downshift.trainer import checkpoint, recipe, recipe_toml
+from downshift.trainer.errors import CheckpointError, RecipeError, TrainerError
+from downshift.trainer.report import journal
+from downshift.trainer.run import CHECKPOINT
+from downshift.trainer.train import choose_device, train
 from tests.trainer.small import small_recipe
-from trainer import checkpoint, journal, recipe, recipe_toml
-from trainer.errors import CheckpointError, RecipeError, TrainerError
-from trainer.run import CHECKPOINT
-from trainer.train import choose_device, train
 
 ROOT = Path(__file__).parents[2]
 RECIPE = small_recipe(
@@ -31,8 +32,8 @@ STEPS = 60
 PROGRAM = """
 import sys
 from pathlib import Path
-from trainer import recipe
-from trainer.train import train
+from downshift.trainer import recipe
+from downshift.trainer.train import train
 
 file, folder = map(Path, sys.argv[1:])
 train(recipe.load(str(file)), folder, data_dir=folder, device="cpu")

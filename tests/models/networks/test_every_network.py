@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.network import build, names
+from downshift.models.network import build, names
 
 OURS = [name for name in names() if not name.startswith("torchvision/")]
 TORCHVISION = ["torchvision/resnet18", "torchvision/mobilenet_v2"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.networks.initialisation import he_initialise, scaled
+from downshift.models.networks.initialisation import he_initialise, scaled
 
 
 @pytest.mark.parametrize(

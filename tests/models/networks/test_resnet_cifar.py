@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.networks.resnet_cifar import BasicBlock, Bottleneck, Padding, make_shortcut
+from downshift.models.networks.resnet_cifar import BasicBlock, Bottleneck, Padding, make_shortcut
 
 
 def test_padding_takes_every_second_pixel_and_centres_the_channels() -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.errors import SpecError
-from models.networks.torchvision_network import architectures, input_size, make
+from downshift.models.errors import SpecError
+from downshift.models.networks.torchvision_network import architectures, input_size, make
 
 
 def test_classification_networks_are_listed_and_others_are_not() -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from models.networks.wide_resnet import PreActivationBlock, WideResNet
+from downshift.models.networks.wide_resnet import PreActivationBlock, WideResNet
 
 
 def test_the_identity_shortcut_carries_the_raw_input_negative_values_included() -> None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.simulator.synthetic import synthetic_profile
-from runtime.simulator.trace import Trace
+from downshift.runtime.simulator.synthetic import synthetic_profile
+from downshift.runtime.simulator.trace import Trace
 
 if TYPE_CHECKING:
-    from runtime.profile import Profile
+    from downshift.runtime.profiling.profile import Profile
 
 
 def two(fixed: float = 0.0, tail: float = 1.0) -> Profile:

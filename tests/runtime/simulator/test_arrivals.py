@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.errors import TraceError
-from runtime.simulator.arrivals import Arrivals, parse
+from downshift.runtime.errors import TraceError
+from downshift.runtime.simulator.arrivals import Arrivals, parse
 
 
 def test_constant_arrivals_are_evenly_spaced() -> None:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.errors import UnknownName
-from runtime.errors import TraceError
-from runtime.policies.table import names
-from runtime.simulator.comparison import capacity, loads, policy_names, sweep, trace
-from runtime.simulator.engine import Scenario
+from downshift.models.errors import UnknownName
+from downshift.runtime.errors import TraceError
+from downshift.runtime.simulator.comparison import capacity, loads, policy_names, sweep, trace
+from downshift.runtime.simulator.engine import Scenario
+from downshift.runtime.simulator.policies.table import names
 from tests.runtime.simulator.sample import trace as by_hand
 from tests.runtime.simulator.sample import two
 

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.policies.fixed import FixedPolicy
-from runtime.policies.proteus import Proteus
-from runtime.policies.table import build, names
-from runtime.simulator.arrivals import Arrivals
-from runtime.simulator.engine import Scenario, simulate
-from runtime.simulator.outcome import UNANSWERED
-from runtime.simulator.service import Recorded
-from runtime.simulator.synthetic import synthetic_profile
-from runtime.simulator.trace import Trace
+from downshift.runtime.scheduling.fixed import FixedPolicy
+from downshift.runtime.simulator.arrivals import Arrivals
+from downshift.runtime.simulator.engine import Scenario, simulate
+from downshift.runtime.simulator.outcome import UNANSWERED
+from downshift.runtime.simulator.policies.proteus import Proteus
+from downshift.runtime.simulator.policies.table import build, names
+from downshift.runtime.simulator.service import Recorded
+from downshift.runtime.simulator.synthetic import synthetic_profile
+from downshift.runtime.simulator.trace import Trace
 from tests.runtime.simulator.sample import trace, two
 
 S50, S90 = 0, 1

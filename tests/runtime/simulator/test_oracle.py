@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.policies.table import build
-from runtime.simulator.engine import Scenario, simulate
-from runtime.simulator.oracle import frontier, oracle, time_per_request
+from downshift.runtime.simulator.engine import Scenario, simulate
+from downshift.runtime.simulator.oracle import frontier, oracle, time_per_request
+from downshift.runtime.simulator.policies.table import build
 from tests.runtime.simulator.sample import trace, two
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.simulator.outcome import UNANSWERED, Outcome
+from downshift.runtime.simulator.outcome import UNANSWERED, Outcome
 from tests.runtime.simulator.sample import trace, two
 
 NONE = np.empty((0, 4))

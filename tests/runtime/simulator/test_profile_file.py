@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime import profile_json
-from runtime.errors import ProfileError
-from runtime.machine import this_machine
-from runtime.simulator.profile_file import read
+from downshift.runtime.errors import ProfileError
+from downshift.runtime.machine import this_machine
+from downshift.runtime.profiling import profile_json
+from downshift.runtime.simulator.profile_file import read
 from tests.runtime.doubles import profile
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.simulator.comparison import sweep
-from runtime.simulator.engine import Scenario
-from runtime.simulator.outcome import UNANSWERED, Outcome
-from runtime.simulator.report import rows, timeline, write
+from downshift.runtime.simulator.comparison import sweep
+from downshift.runtime.simulator.engine import Scenario
+from downshift.runtime.simulator.outcome import UNANSWERED, Outcome
+from downshift.runtime.simulator.report import rows, timeline, write
 from tests.runtime.simulator.sample import trace, two
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.simulator.service import ServiceTimes, mean
-from runtime.simulator.synthetic import synthetic_profile
+from downshift.runtime.simulator.service import ServiceTimes, mean
+from downshift.runtime.simulator.synthetic import synthetic_profile
 
 if TYPE_CHECKING:
-    from runtime.profile import Profile
+    from downshift.runtime.profiling.profile import Profile
 
 LINE = synthetic_profile([("s50", 0.5, 0.9, 0.010)], batch_sizes=(1, 2), tail=2.0)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.simulator.taut_string import taut_string
+from downshift.runtime.simulator.taut_string import taut_string
 
 
 def test_a_wide_tube_leaves_the_string_straight() -> None:

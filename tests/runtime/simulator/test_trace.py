@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from runtime.errors import TraceError
+from downshift.runtime.errors import TraceError
 from tests.runtime.simulator.sample import trace
 
 

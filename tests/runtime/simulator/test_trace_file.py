@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.errors import TraceError
-from runtime.simulator.trace_file import read
+from downshift.runtime.errors import TraceError
+from downshift.runtime.simulator.trace_file import read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.materialize import materialize
+from downshift.models.materialize import materialize
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.clients.served import served
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models.artifact import write
+from downshift.models.artifact import write
 from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MODEL = "tiny"
 ADMIN_KEY = "the-key-of-whoever-runs-this-test"
 _SERVER = """
 import sys
-from server.serve import run
+from downshift.server.serve import run
 run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5)
 """
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.connection.compression import (
+from downshift.server.connection.compression import (
     DEFLATE,
     GZIP,
     IDENTITY,
@@ -19,7 +19,7 @@ from server.connection.compression import (
     inflate,
     read_encoding,
 )
-from server.errors import BadInput, BodyTooLarge, UnsupportedMedia
+from downshift.server.errors import BadInput, BodyTooLarge, UnsupportedMedia
 
 packed = partial(gzip.compress, mtime=0)  # the same bytes, and test names, whenever it is collected
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.connection.keys import Keys, read_keys, sent_keys
-from server.errors import BadSetting
+from downshift.server.connection.keys import Keys, read_keys, sent_keys
+from downshift.server.errors import BadSetting
 
 if TYPE_CHECKING:
     from pathlib import Path

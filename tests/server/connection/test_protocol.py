@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.connection.protocol import PIPELINED
+from downshift.server.connection.protocol import PIPELINED
 from tests.server.doubles import ScriptedBackend
 from tests.server.listening import BODY, Listening, get, listening, post, read_all, status, wait_for
 

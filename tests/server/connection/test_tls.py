@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from server.errors import BadSetting
-from server.serve import listen, run, url
+from downshift.server.errors import BadSetting
+from downshift.server.serve import listen, run, url
 from tests.server.doubles import tensor
 from tests.server.listening import INFER, listening
 

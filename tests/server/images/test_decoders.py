@@ -5,9 +5,9 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from runtime.errors import DeadlineExpired
-from server.errors import DecodersBusy
-from server.images.decoders import Decoders
+from downshift.runtime.errors import DeadlineExpired
+from downshift.server.errors import DecodersBusy
+from downshift.server.images.decoders import Decoders
 
 
 class Gate:

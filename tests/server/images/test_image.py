@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.spec import InputSpec
-from server.errors import BrokenImage, ImageFault, ImageTooLarge, NotAnImage, UnsupportedMedia
-from server.images.image import preprocess, read_image, read_input
-from server.images.jpeg import MAX_EXIF
+from downshift.models.spec import InputSpec
+from downshift.server.errors import BrokenImage, ImageFault, ImageTooLarge, NotAnImage, UnsupportedMedia
+from downshift.server.images.image import preprocess, read_image, read_input
+from downshift.server.images.jpeg import MAX_EXIF
 from tests.server.pictures import chunk, encoded, noise, picture, png, png_header
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.spec import Interpolation
+    from downshift.models.spec import Interpolation
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 1.0)
 COLOUR = InputSpec("image", 3, 4, 6, MEAN, STD)
@@ -395,7 +395,7 @@ def test_damaged_files_give_a_picture_or_our_own_error(
 WARMED = """
 import sys
 from pathlib import Path
-from server.images.image import read_image, warm_up
+from downshift.server.images.image import read_image, warm_up
 warm_up()
 known = set(sys.modules)
 for file in Path(sys.argv[1]).iterdir():

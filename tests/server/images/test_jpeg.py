@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from server.errors import BrokenImage
-from server.images.image import read_image
-from server.images.jpeg import MAX_EXIF, MAX_SCANS, check_jpeg
+from downshift.server.errors import BrokenImage
+from downshift.server.images.image import read_image
+from downshift.server.images.jpeg import MAX_EXIF, MAX_SCANS, check_jpeg
 from tests.server.pictures import encoded, noise, picture
 
 

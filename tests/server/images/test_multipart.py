@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import BadInput
-from server.images.multipart import image_part
+from downshift.server.errors import BadInput
+from downshift.server.images.multipart import image_part
 
 TYPE = "multipart/form-data; boundary=XX"
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.images import predict
-from server.images.decoders import THREADS
-from server.images.predict import read_top_k, softmax, top_labels
+from downshift.server.images import predict
+from downshift.server.images.decoders import THREADS
+from downshift.server.images.predict import read_top_k, softmax, top_labels
 from tests.server.doubles import ScriptedBackend, serving, until
 from tests.server.pictures import encoded, noise, picture
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import BrokenImage, ImageFault, ImageTooLarge, UnsupportedMedia
-from server.images.tiff import MAX_ENTRIES, MAX_VALUES, check_tiff
+from downshift.server.errors import BrokenImage, ImageFault, ImageTooLarge, UnsupportedMedia
+from downshift.server.images.tiff import MAX_ENTRIES, MAX_VALUES, check_tiff
 
 SHORT, LONG, LONG8, UNDEFINED, FLOAT = 3, 4, 16, 7, 11
 WIDTH, COMPRESSION, STRIPS, TILE_WIDTH, TILE_LENGTH, EXIF = 256, 259, 273, 322, 323, 34665

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import BadInput
-from server.images.upload import picture_file
+from downshift.server.errors import BadInput
+from downshift.server.images.upload import picture_file
 
 DATA = b"\x00\xff picture"
 TEXT = base64.b64encode(DATA).decode()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runtime.observer import Outcome, Settled
-from server.app import create_app
-from server.catalog import Catalog
-from server.serve import Server, listen, url
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.runtime.scheduling.observer import Outcome, Settled
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.serve import Server, listen, url
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, ScriptedBackend
 from tests.server.pictures import encoded, noise, picture
 from tests.server.test_serve import wait_for
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from selenium.webdriver import Chrome
 
-    from runtime.observer import Observer
-    from runtime.request import Answer, Request
+    from downshift.runtime.request import Answer, Request
+    from downshift.runtime.scheduling.observer import Observer
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytest.importorskip("selenium", reason="selenium is not installed: pip install -e '.[dev]'")

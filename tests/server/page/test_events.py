@@ -8,14 +8,14 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from runtime.observer import Outcome, Settled
-from runtime.request import Request
-from server.catalog import Catalog
-from server.errors import TooManyStreams
-from server.page.events import EventStream, Feed
-from server.settings import Settings
-from server.telemetry.history import History
-from server.telemetry.metrics import Metrics
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.observer import Outcome, Settled
+from downshift.server.catalog import Catalog
+from downshift.server.errors import TooManyStreams
+from downshift.server.page.events import EventStream, Feed
+from downshift.server.settings import Settings
+from downshift.server.telemetry.history import History
+from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import MODEL, ScriptedBackend, serving, until
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def test_no_more_streams_than_may_be() -> None:
 
 
 async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.page.events.PATIENCE", 0.0)
+    monkeypatch.setattr("downshift.server.page.events.PATIENCE", 0.0)
     room = Room()
 
     async def stuck() -> None:
@@ -126,7 +126,7 @@ async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.Monke
 async def test_a_stream_ends_after_its_longest_time_so_that_the_lost_end_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.page.events.LONGEST", 2)
+    monkeypatch.setattr("downshift.server.page.events.LONGEST", 2)
     room = Room()
     browser = Browser(room.feed)
     await until(lambda: browser.events)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from server.page import page
+from downshift.server.page import page
 from tests.server.doubles import serving
 
 ASSETS = tuple(sorted(path.name for path in page.FOLDER.iterdir() if path.name != "index.html"))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from models import artifact
-from server.catalog import Catalog
-from server.repository.loading import DeploymentLoad
-from server.repository.repository import Repository
-from server.repository.source import Source
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.models import artifact
+from downshift.server.catalog import Catalog
+from downshift.server.repository.loading import DeploymentLoad
+from downshift.server.repository.repository import Repository
+from downshift.server.repository.source import Source
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import until
 

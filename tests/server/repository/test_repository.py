@@ -12,23 +12,23 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.errors import ArtifactError
-from runtime.errors import Draining
-from server.app import create_app
-from server.catalog import Catalog
-from server.errors import BadInput, LoadFailed, UnknownModel
-from server.repository.loading import Loaded
-from server.repository.repository import Entry, Repository
-from server.repository.source import Folder, Source
-from server.settings import Settings
-from server.telemetry.metrics import Metrics
+from downshift.models.errors import ArtifactError
+from downshift.runtime.errors import Draining
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.errors import BadInput, LoadFailed, UnknownModel
+from downshift.server.repository.loading import Loaded
+from downshift.server.repository.repository import Entry, Repository
+from downshift.server.repository.source import Folder, Source
+from downshift.server.settings import Settings
+from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, MODEL, ScriptedBackend, manifest, tensor, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from runtime.profiler import Progress
+    from downshift.runtime.profiling.profiler import Progress
 
 KEY = "the-admins-key"
 ADMIN = {"Authorization": f"Bearer {KEY}"}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import BadInput, BadSetting
-from server.repository.source import Folder, Source, read_sources
+from downshift.server.errors import BadInput, BadSetting
+from downshift.server.repository.source import Folder, Source, read_sources
 
 
 def test_a_model_is_called_like_its_file_or_as_it_is_named() -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from server.errors import BadSetting
-from server.telemetry.access_log import LONGEST, AccessLog, line
-from server.telemetry.identity import Identity, Trace
-from server.telemetry.trail import Trail, Trails
+from downshift.server.errors import BadSetting
+from downshift.server.telemetry.access_log import LONGEST, AccessLog, line
+from downshift.server.telemetry.identity import Identity, Trace
+from downshift.server.telemetry.request_log import Trail, Trails
 from tests.server.doubles import ScriptedBackend, serving, tensor
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from server.telemetry.exposition import OPENMETRICS, PLAIN, SHARE, Exposition, choose
+from downshift.server.telemetry.exposition import OPENMETRICS, PLAIN, SHARE, Exposition, choose
 from tests.server.doubles import serving, tensor
 
 if TYPE_CHECKING:

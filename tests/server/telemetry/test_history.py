@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from runtime.errors import (
+from downshift.runtime.errors import (
     DeadlineExpired,
     DeadlineImpossible,
     Draining,
@@ -15,10 +15,10 @@ from runtime.errors import (
     InvalidRequest,
     QueueFull,
 )
-from runtime.gpu import Gpu
-from runtime.observer import Outcome, Settled
-from runtime.request import Request
-from server.telemetry.history import History, Sample
+from downshift.runtime.gpu import Gpu
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.observer import Outcome, Settled
+from downshift.server.telemetry.history import History, Sample
 
 REQUEST = Request(np.zeros((1, 1), np.float32))
 ACCURACY = {"s50": 0.9, "s90": 0.8, "s95": None}

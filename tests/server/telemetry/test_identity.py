@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from server.telemetry.identity import Trace, read_identity, read_trace
+from downshift.server.telemetry.identity import Trace, read_identity, read_trace
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

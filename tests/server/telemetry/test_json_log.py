@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from server.telemetry.json_log import JsonFormatter, log_as_json
+from downshift.server.telemetry.json_log import JsonFormatter, log_as_json
 
 
 def record(**extra: object) -> logging.LogRecord:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from runtime.gpu import Gpu
-from server.catalog import Catalog
-from server.telemetry.machine_metrics import MachineMetrics
+from downshift.runtime.gpu import Gpu
+from downshift.server.catalog import Catalog
+from downshift.server.telemetry.machine_metrics import MachineMetrics
 from tests.server.doubles import Load, ScriptedBackend
 
 

@@ -11,12 +11,18 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.errors import AccuracyUnavailable, DeadlineExpired, DeadlineImpossible, Draining, QueueFull
-from runtime.gpu import Gpu
-from runtime.observer import Batch, Outcome, Settled
-from runtime.request import Request
-from server.budget import Budget
-from server.telemetry.metrics import NO_SUBNET, OUTCOMES, Metrics
+from downshift.runtime.errors import (
+    AccuracyUnavailable,
+    DeadlineExpired,
+    DeadlineImpossible,
+    Draining,
+    QueueFull,
+)
+from downshift.runtime.gpu import Gpu
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.observer import Batch, Outcome, Settled
+from downshift.server.budget import Budget
+from downshift.server.telemetry.metrics import NO_SUBNET, OUTCOMES, Metrics
 from tests.server.doubles import ENGINE, Load, Queue, ScriptedBackend, manifest, serving, tensor
 
 REQUEST = Request(np.zeros((1, 3, 2, 2), np.float32))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.telemetry.trail import Trails
+from downshift.server.telemetry.request_log import Trails
 from tests.server.doubles import ScriptedBackend, serving, tensor
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra downshift[otel] is no
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from server.telemetry.spans import Spans
+from downshift.server.telemetry.spans import Spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from runtime.gpu import Gpu
-from runtime.observer import Batch, Outcome, Settled
-from runtime.request import Request
-from server.catalog import Catalog
-from server.statistics import Reason, Statistics
-from server.telemetry.triton_metrics import TritonMetrics
+from downshift.runtime.gpu import Gpu
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.observer import Batch, Outcome, Settled
+from downshift.server.catalog import Catalog
+from downshift.server.statistics import Reason, Statistics
+from downshift.server.telemetry.triton_metrics import TritonMetrics
 from tests.server.doubles import Load, Queue, ScriptedBackend
 
 REQUEST = Request(np.zeros((2, 3, 2, 2), np.float32))

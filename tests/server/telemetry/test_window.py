@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from server.telemetry.window import Window
+from downshift.server.telemetry.window import Window
 
 
 def test_an_empty_window_says_nothing() -> None:

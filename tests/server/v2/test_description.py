@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from server.catalog import Model
-from server.v2.description import model_config, model_metadata, server_metadata
+from downshift.server.catalog import Model
+from downshift.server.v2.description import model_config, model_metadata, server_metadata
 from tests.server.doubles import ScriptedBackend
 
 MODEL = Model("pets", "1", ScriptedBackend())

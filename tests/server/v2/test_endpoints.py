@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from server.v2.endpoints import LARGE
+from downshift.server.v2.endpoints import LARGE
 from tests.server.doubles import ScriptedBackend, manifest, serving, tensor
 from tests.server.pictures import encoded, noise, picture
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import BadInput
-from server.v2 import flat_numbers
-from server.v2.flat_numbers import cut_numbers
-from server.v2.infer_request import LONG, read_infer
+from downshift.server.errors import BadInput
+from downshift.server.v2 import flat_numbers
+from downshift.server.v2.flat_numbers import cut_numbers
+from downshift.server.v2.infer_request import LONG, read_infer
 from tests.server.doubles import PIXELS, manifest, tensor
 
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from server.errors import BadInput
-from server.v2.infer_request import InferRequest, Wish, read_infer
+from downshift.server.errors import BadInput
+from downshift.server.v2.infer_request import InferRequest, Wish, read_infer
 from tests.server.doubles import PIXELS, manifest, tensor
 
 MANIFEST = manifest()

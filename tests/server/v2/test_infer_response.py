@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from server.v2.infer_request import Wish
-from server.v2.infer_response import InferBody, bytes_tensor, write_infer
+from downshift.server.v2.infer_request import Wish
+from downshift.server.v2.infer_response import InferBody, bytes_tensor, write_infer
 from tests.server.doubles import manifest
 
 MANIFEST = manifest()

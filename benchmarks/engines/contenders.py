@@ -1,0 +1,221 @@
+"""Whoever takes part in a race: one sub-net on one engine, each given its best settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from benchmarks.engines.graph_in_torch import GraphModule
+from downshift.runtime.lowering.emit import emit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from downshift.runtime.lowering.graph import Graph
+
+    Floats = NDArray[np.float32]
+
+TOLERANCE = {"fp32": 1e-3, "bf16": 1e-1}
+"""Largest error of a logit, as a share of the largest logit."""
+
+
+class Contender(Protocol):
+    """One sub-net on one engine for one batch."""
+
+    @property
+    def engine(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the engine."""
+        ...
+
+    @property
+    def sparsity(self) -> float:
+        """Of the sub-net it runs."""
+        ...
+
+    def time(self, runs: int, *, warm: bool = True) -> list[float]:
+        """Seconds of each run, after one that is not counted unless `warm` is False.
+
+        Raises `WrongAnswer` if any is wrong.
+        """
+        ...
+
+
+class WrongAnswer(Exception):  # noqa: N818 - reads well where it is raised
+    """A timed run that did not compute the sub-net's logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What everybody computes: a sub-net's graph, a batch, the right logits, and with how many threads."""
+
+    graph: Graph
+    sparsity: float
+    images: Floats
+    expected: Floats
+    threads: int
+
+
+@dataclass(frozen=True, eq=False)
+class InProcess:
+    """A contender that is a function in this process."""
+
+    engine: str
+    version: str
+    task: Task
+    run: Callable[[Floats], Any]
+    precision: str = "fp32"
+
+    @property
+    def sparsity(self) -> float:
+        """Of the sub-net."""
+        return self.task.sparsity
+
+    def time(self, runs: int, *, warm: bool = True) -> list[float]:
+        """See `Contender`."""
+        images, seconds = self.task.images, []
+        torch.set_num_threads(self.task.threads)
+        if warm:
+            self.run(images)
+        for _ in range(runs):
+            begin = time.perf_counter()
+            answer = self.run(images)
+            seconds.append(time.perf_counter() - begin)
+            check(self.engine, np.asarray(answer), self.task.expected, TOLERANCE[self.precision])
+        return seconds
+
+
+def check(engine: str, answer: Floats, expected: Floats, tolerance: float) -> None:
+    """Raise `WrongAnswer` when any logit is off by more than `tolerance` times the largest one."""
+    error = float(np.abs(answer - expected).max() / np.abs(expected).max())
+    if not error <= tolerance:
+        raise WrongAnswer(f"{engine}: wrong by {error:.2g} of the largest logit")
+
+
+def onnxruntime(task: Task) -> InProcess:
+    """onnxruntime with spinning threads that stop when it answers, so that they do not disturb others."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = task.threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    model = emit(task.graph).SerializeToString()
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return InProcess(
+        "onnxruntime", ort.__version__, task, lambda images: session.run(None, {"input": images})[0]
+    )
+
+
+def openvino(task: Task, precision: str = "fp32") -> InProcess:
+    """OpenVINO compiled for exactly this batch, for latency."""
+    import openvino as ov  # noqa: PLC0415 - an extra: whoever does not race against it needs none
+
+    core = ov.Core()
+    model = core.read_model(emit(task.graph).SerializeToString())
+    model.reshape(list(task.images.shape))
+    options = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": task.threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+    }
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    name = "openvino" if precision == "fp32" else f"openvino-{precision}"
+    version = ov.__version__.split("-")[0]
+    return InProcess(
+        name, version, task, lambda images: request.infer({0: images}, share_inputs=True)[0], precision
+    )
+
+
+def eager_torch(task: Task, *, compiled: bool = False) -> InProcess:
+    """torch on channels-last images, eager or through torch.compile."""
+    torch.set_num_threads(task.threads)
+    module: Callable[[torch.Tensor], torch.Tensor] = GraphModule(task.graph).eval()
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[attr-defined]
+    if compiled:
+        module = torch.compile(module, dynamic=False, mode="max-autotune-no-cudagraphs")
+
+    def run(images: Floats) -> Floats:
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(memory_format=torch.channels_last)
+            return module(batch).numpy()
+
+    return InProcess("torch.compile" if compiled else "torch", torch.__version__, task, run)
+
+
+class DeepSparse:
+    """A DeepSparse process that holds any number of sub-nets."""
+
+    def __init__(self, python: Path) -> None:
+        """python: the interpreter of an environment that DeepSparse is installed in."""
+        worker = Path(__file__).with_name("deepsparse_worker.py")
+        self._process = subprocess.Popen(  # noqa: S603 - the caller names the interpreter
+            [python, worker],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._folder = tempfile.TemporaryDirectory()
+        self._loaded = 0
+
+    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The worker's answer; raises `WrongAnswer` with its error."""
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline() or '{"error": "it ended"}')
+        if "error" in answer:
+            raise WrongAnswer(f"deepsparse: {answer['error']}")
+        return answer
+
+    def load(self, task: Task) -> DeepSparseContender:
+        """The task as a contender."""
+        self._loaded += 1
+        key = f"task{self._loaded}"
+        folder = Path(self._folder.name)
+        files = {name: str(folder / f"{key}-{name}.npy") for name in ("inputs", "expected")}
+        np.save(files["inputs"], task.images)
+        np.save(files["expected"], task.expected)
+        model = folder / f"{key}.onnx"
+        model.write_bytes(emit(task.graph).SerializeToString())
+        answer = self.ask({"load": key, "model": str(model), "threads": task.threads, **files})
+        return DeepSparseContender(self, key, answer["version"], task.sparsity)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+@dataclass(frozen=True, eq=False)
+class DeepSparseContender:
+    """One sub-net in a `DeepSparse` process, which times and checks it itself."""
+
+    process: DeepSparse
+    key: str
+    version: str
+    sparsity: float
+    engine: str = "deepsparse"
+
+    def time(self, runs: int, *, warm: bool = True) -> list[float]:
+        """See `Contender`."""
+        command = {"time": self.key, "runs": runs, "warm": warm, "tolerance": TOLERANCE["fp32"]}
+        seconds: list[float] = self.process.ask(command)["seconds"]
+        return seconds

@@ -1,0 +1,252 @@
+"""Rows of engine races on disk, and what people read of them: tables and a plot."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+
+from benchmarks.harness.synthetic import SPARSITIES
+from downshift.runtime.machine import this_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+OURS, DEEPSPARSE, HALF, COMPILED = "sparse", "deepsparse", "openvino-bf16", "torch.compile"
+SAME = 0.015
+"""A sparsity this near to a level that was asked for is shown as that level: channels are few and whole."""
+COLUMNS = 3
+Race = tuple[str, str, int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine on one sub-net: seconds per batch, and multiply-adds a second as a share of the peak.
+
+    of_peak: of float32 multiply-adds on that many cores, counting non-zero weights at every pixel, also
+    where they would meet padding and are left out. others: share of the machine that others took meanwhile.
+    """
+
+    network: str
+    masks: str
+    batch: int
+    threads: int
+    engine: str
+    version: str
+    sparsity: float
+    p50: float
+    p10: float
+    p90: float
+    runs: int
+    of_peak: float
+    others: float
+
+    @property
+    def race(self) -> Race:
+        """What it is compared within."""
+        return self.network, self.masks, self.batch, self.threads
+
+
+def add(folder: Path, rows: Sequence[Row]) -> None:
+    """Put rows in place of those of the same races, and draw tables and plot of all anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "engines.csv"
+    races = {row.race for row in rows}
+    everything = [row for row in load(path) if row.race not in races] + list(rows)
+    everything.sort(key=lambda row: (row.threads, row.batch, row.network, row.masks, row.engine, -row.p50))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Row))
+        writer.writerows(map(_cells, everything))
+    (folder / "engines.md").write_text(page(everything), encoding="utf-8")
+    draw(everything, folder / "engines.png")
+
+
+def _cells(row: Row) -> list[str]:
+    return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in astuple(row)]
+
+
+def load(path: Path) -> list[Row]:
+    """The rows in the file; none where there is no file."""
+    if not path.exists():
+        return []
+    kinds = {"str": str, "int": int, "float": float}
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Row(**{field.name: kinds[str(field.type)](line[field.name]) for field in fields(Row)})
+            for line in csv.DictReader(file)
+        ]
+
+
+def best_dense(rows: Iterable[Row]) -> Row:
+    """The fastest float32 engine on the densest sub-net; DeepSparse only where that has no zeros to skip."""
+    rows = list(rows)
+    densest = min(row.sparsity for row in rows)
+    dense = [
+        row
+        for row in rows
+        if row.engine not in {OURS, HALF}
+        and row.sparsity == densest
+        and (row.engine != DEEPSPARSE or densest < SAME)
+    ]
+    return min(dense, key=lambda row: row.p50)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """One race for the terminal."""
+    best = best_dense(rows)
+    lines = [
+        f"{rows[0].network} {rows[0].masks}, batch {rows[0].batch}, {rows[0].threads} threads; "
+        f"others took {rows[0].others:.1%}"
+    ]
+    lines += [
+        f"  {row.engine:14} {row.sparsity:5.0%} {row.p50 * 1e3:9.3f} ms  x{best.p50 / row.p50:5.2f}"
+        f"  {row.of_peak:5.1%} of peak  {row.runs} runs"
+        for row in sorted(rows, key=lambda row: row.p50)
+    ]
+    return "\n".join(lines)
+
+
+def page(rows: Sequence[Row]) -> str:
+    """All races as Markdown."""
+    machine = this_machine(0, {})
+    versions = sorted({f"{row.engine} {row.version}" for row in rows})
+    sparsities = sorted({level(row.sparsity) for row in rows if row.engine == OURS})
+    ours = [f"ours {sparsity:.0%}" for sparsity in sparsities]
+    rivals = ["best dense fp32", "bf16", "torch.compile", "DeepSparse at 90 %"]
+    race = ["network", "masks", "threads", "batch"]
+    races = dict.fromkeys(row.race for row in rows)
+    within = [[row for row in rows if row.race == race] for race in races]
+    return "\n".join(
+        [
+            "# Engines side by side",
+            "",
+            f"{machine.cpu}, {machine.cores} cores. Blocks of all engines in turn (A B A B), every result",
+            "checked. Written by `python -m benchmarks.engines.matrix`; all figures and the share of",
+            f"the machine that others took (at most {max(row.others for row in rows):.1%}), are in",
+            "`engines.csv`; the plot is `engines.png`.",
+            "",
+            "Versions: " + ", ".join(versions) + ".",
+            "",
+            "## Latency",
+            "",
+            "Median milliseconds of a batch; in brackets, how many times faster than the best dense fp32",
+            "engine of the same race. Columns are named after the sparsity that was asked for; with",
+            "whole channels it is a little more or less.",
+            "",
+            *_table([*race, *rivals, *ours], [_latencies(one, sparsities) for one in within]),
+            "",
+            *_channels(within),
+            "## Share of the peak",
+            "",
+            "Multiply-adds of non-zero weights a second, as a share of the float32 multiply-adds the cores",
+            "can do at most (`benchmarks/engines/fma.cpp`).",
+            "",
+            *_table([*race, "best dense fp32", *ours], [_shares(one, sparsities) for one in within]),
+            "",
+        ]
+    )
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(one)} |" for one in lines)]
+
+
+def _race(row: Row) -> list[str]:
+    return [row.network, row.masks, str(row.threads), str(row.batch)]
+
+
+def level(sparsity: float) -> float:
+    """The sparsity that was asked for, where one of the usual is near; else to whole percents."""
+    nearest = min(SPARSITIES, key=lambda usual: abs(usual - sparsity))
+    return nearest if abs(nearest - sparsity) < SAME else round(sparsity, 2)
+
+
+def _cell(rows: Sequence[Row], engine: str, sparsity: float, text: Callable[[Row], str]) -> str:
+    found = [row for row in rows if row.engine == engine and level(row.sparsity) == level(sparsity)]
+    return text(found[0]) if found else "-"
+
+
+def _latencies(rows: Sequence[Row], sparsities: Sequence[float]) -> list[str]:
+    best, densest = best_dense(rows), min(row.sparsity for row in rows)
+
+    def text(row: Row) -> str:
+        return f"{row.p50 * 1e3:.3g} ({best.p50 / row.p50:.2f}x)"
+
+    return [
+        *_race(best),
+        f"{best.p50 * 1e3:.3g} ({best.engine})",
+        _cell(rows, HALF, densest, text),
+        _cell(rows, COMPILED, densest, text),
+        _cell(rows, DEEPSPARSE, 0.9, text),
+        *(_cell(rows, OURS, sparsity, text) for sparsity in sparsities),
+    ]
+
+
+def _shares(rows: Sequence[Row], sparsities: Sequence[float]) -> list[str]:
+    best = best_dense(rows)
+    return [
+        *_race(best),
+        f"{best.of_peak:.0%}",
+        *(_cell(rows, OURS, sparsity, lambda row: f"{row.of_peak:.0%}") for sparsity in sparsities),
+    ]
+
+
+def _channels(races: Iterable[Sequence[Row]]) -> list[str]:
+    """Every engine at every sparsity, for the races where whole channels are removed."""
+    lines = []
+    for rows in races:
+        engines = dict.fromkeys(row.engine for row in rows)
+        if rows[0].masks == "channel":
+            for sparsity in sorted({row.sparsity for row in rows}):
+                at = [_cell(rows, one, sparsity, lambda row: f"{row.p50 * 1e3:.3g}") for one in engines]
+                lines.append([*_race(rows[0]), f"{sparsity:.0%}", *at])
+            head = ["network", "masks", "threads", "batch", "sparsity", *engines]
+    if not lines:
+        return []
+    return [
+        "## Whole channels removed",
+        "",
+        "Milliseconds of every engine on the network that is left, widths multiples of 16.",
+        "",
+        *_table(head, lines),
+        "",
+    ]
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Times faster than the best dense fp32 engine against sparsity: a panel for each batch and threads."""
+    networks = list(dict.fromkeys(row.network for row in rows))
+    styles = dict(
+        zip(dict.fromkeys(row.masks for row in rows), ("-", "--", ":", "-.", (0, (1, 3))), strict=False)
+    )
+    panels = sorted({(row.threads, row.batch) for row in rows})
+    height = -(-len(panels) // COLUMNS)
+    figure, grid = plt.subplots(
+        height, COLUMNS, figsize=(5 * COLUMNS, 4 * height), squeeze=False, layout="constrained", sharey=True
+    )
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        inside = [row for row in rows if (row.threads, row.batch) == panel]
+        for race in dict.fromkeys(row.race for row in inside):
+            within = [row for row in inside if row.race == race]
+            best = best_dense(within)
+            ours = sorted((row.sparsity, best.p50 / row.p50) for row in within if row.engine == OURS)
+            network, masks, *_ = race
+            color = f"C{networks.index(network) % 10}"
+            axes.plot(*zip(*ours, strict=True), marker=".", color=color, linestyle=styles[masks],
+                      label=f"{network}, {masks}")  # fmt: skip
+        axes.axhline(1, color="grey", linewidth=1)
+        axes.set(yscale="log", title=f"batch {panel[1]}, {panel[0]} threads", xlabel="sparsity")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=6, loc="upper left")
+    figure.supylabel("times faster than the best dense fp32 engine")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

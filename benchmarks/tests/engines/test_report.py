@@ -1,0 +1,68 @@
+"""Rows of races on disk: they replace those of the same race, and the page says who won."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.engines import report as engines_report
+from benchmarks.engines.report import Row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def row(engine: str, sparsity: float, seconds: float, network: str = "net", masks: str = "uniform") -> Row:
+    return Row(network, masks, 1, 2, engine, "1.0", sparsity, seconds, seconds, seconds, 10, 0.5, 0.01)
+
+
+RACE = [
+    row("onnxruntime", 0, 4e-3),
+    row("openvino", 0, 3e-3),
+    row("openvino-bf16", 0, 1e-3),
+    row("deepsparse", 0.9, 2e-3),
+    row("sparse", 0, 6e-3),
+    row("sparse", 0.9, 5e-4),
+]
+
+
+def test_rows_of_the_same_race_are_replaced_and_others_kept(tmp_path: Path) -> None:
+    engines_report.add(tmp_path, RACE)
+    other = [row("openvino", 0, 5e-3, "other"), row("sparse", 0.9, 1e-3, "other")]
+    engines_report.add(tmp_path, other)
+    engines_report.add(tmp_path, RACE[:2] + RACE[4:])
+    rows = engines_report.load(tmp_path / "engines.csv")
+    assert len(rows) == 6
+    assert set(other) <= set(rows)
+    assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_compares_with_the_best_dense_float32_engine() -> None:
+    (line,) = [line for line in engines_report.page(RACE).splitlines() if "(openvino)" in line]
+    assert line == (
+        "| net | uniform | 2 | 1 | 3 (openvino) | 1 (3.00x) | - | 2 (1.50x) | 6 (0.50x) | 0.5 (6.00x) |"
+    )
+
+
+def test_sparsities_a_little_off_stand_in_the_column_of_what_was_asked_for() -> None:
+    channel = [row("onnxruntime", 0, 4e-3, masks="channel"), row("sparse", 0.490272, 2e-3, masks="channel")]
+    even = [row("onnxruntime", 0, 4e-3), row("sparse", 0.499999, 1e-3), row("sparse", 0.62, 5e-4)]
+    lines = engines_report.page(channel + even).splitlines()
+    heads = [line for line in lines if "| best dense fp32 |" in line]
+    assert len(heads) == 2
+    assert all(line.endswith("| ours 50% | ours 62% |") for line in heads)
+    assert "| net | channel | 2 | 1 | 4 (onnxruntime) | - | - | - | 2 (2.00x) | - |" in lines
+    assert "| net | uniform | 2 | 1 | 4 (onnxruntime) | - | - | - | 1 (4.00x) | 0.5 (8.00x) |" in lines
+
+
+def test_deepsparse_is_a_dense_engine_only_where_there_is_nothing_to_skip() -> None:
+    rows = [row("onnxruntime", 0, 4e-3), row("deepsparse", 0, 2e-3), row("sparse", 0.9, 1e-3)]
+    assert engines_report.best_dense(rows).engine == "deepsparse"
+    trained = [row("onnxruntime", 0.5, 4e-3), row("deepsparse", 0.5, 2e-3), row("sparse", 0.9, 1e-3)]
+    assert engines_report.best_dense(trained).engine == "onnxruntime"
+
+
+def test_where_channels_are_gone_the_page_shows_every_engine_at_every_sparsity() -> None:
+    rows = [row(engine, sparsity, 4e-3, masks="channel") for engine in ("onnxruntime", "sparse")
+            for sparsity in (0.0, 0.75)]  # fmt: skip
+    lines = engines_report.page(rows).splitlines()
+    assert "| net | channel | 2 | 1 | 75% | 4 | 4 |" in lines

@@ -1,0 +1,1 @@
+"""Dynamic inference: one sparse supernet, trained once, served at many speeds."""

@@ -1,0 +1,1 @@
+"""Plain torch networks, one family per file; `downshift.models.network` names and builds them."""

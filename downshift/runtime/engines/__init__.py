@@ -1,0 +1,1 @@
+"""Engines: what compiles a sub-net for this machine and runs it."""

@@ -1,0 +1,85 @@
+"""The seam between the scheduler and whatever computes: `Engine` compiles, `Program` runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from downshift.models.artifact import Artifact
+    from downshift.runtime.background import Work
+    from downshift.runtime.errors import UnsupportedModel
+    from downshift.runtime.request import Tensor
+
+Run: TypeAlias = "Callable[[Tensor], Tensor]"
+"""What `Program.run` is: logits for a batch."""
+Fit: TypeAlias = "Callable[[Run], bool]"
+"""Whether what that runs may answer requests."""
+
+
+def unchecked(run: Run) -> bool:  # noqa: ARG001 - a `Fit`
+    """Whatever it is, it may: for those who check later."""
+    return True
+
+
+class Program(Protocol):
+    """One sub-net compiled for this machine.
+
+    Only one thread runs a program at a time, so it may own scratch memory.
+    """
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that compiled it."""
+        ...
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        """Logits float32 [n, classes] for float32 [n, C, H, W], any n >= 1; releases the GIL meanwhile.
+
+        The batch is C-contiguous, is not modified, and may be overwritten afterwards; the result is the
+        caller's to keep.
+        """
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """What a program may be besides: able to make itself faster by measuring on this machine."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it was tuned, now or at an earlier start."""
+        ...
+
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
+        """Look for something faster, in pieces of milliseconds that take about `seconds` together.
+
+        At the end the program runs what was found and remembers it; until then it runs as before, and
+        goes on so when `fit`, which may be asked on another thread, says no: then it counts as not tuned.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """Compiles sub-nets; constructing one raises `EngineUnavailable` where it cannot work at all."""
+
+    @property
+    def name(self) -> str:
+        """The name users ask for and metrics carry."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever speed may change; part of the key of cached profiles."""
+        ...
+
+    def compile(
+        self, artifact: Artifact, subnets: Sequence[str], *, threads: int
+    ) -> Mapping[str, Program | UnsupportedModel]:
+        """For every named sub-net its program, or the reason why this engine cannot run it.
+
+        All sub-nets at once, so that an engine can share memory between them. Raises
+        `UnsupportedModel` when it can run none of them.
+        """
+        ...

@@ -1,0 +1,105 @@
+"""The onnxruntime engine: every sub-net as a plain ONNX model, on CPU, CUDA or TensorRT."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import pynvml
+
+from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from downshift.models.artifact import Artifact
+    from downshift.runtime.request import Tensor
+
+ERRORS_ONLY = 3  # onnxruntime's log severity: warnings about placement are of no use to those who serve
+
+
+class OnnxProgram:
+    """One sub-net in an onnxruntime session."""
+
+    def __init__(self, engine: str, session: ort.InferenceSession) -> None:
+        self.engine = engine
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._outputs = [session.get_outputs()[0].name]
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        """Logits float32 [n, classes] for float32 [n, C, H, W]; raises onnxruntime's own errors."""
+        outputs: list[Any] = self._session.run(self._outputs, {self._input: batch})
+        return np.asarray(outputs[0], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class OnnxEngine:
+    """Compiles each sub-net with one execution provider, falling back to no other."""
+
+    name: str
+    provider: str
+
+    @property
+    def version(self) -> str:
+        """onnxruntime's version."""
+        return str(ort.__version__)
+
+    def compile(
+        self, artifact: Artifact, subnets: Sequence[str], *, threads: int
+    ) -> Mapping[str, OnnxProgram | UnsupportedModel]:
+        """A program for every named sub-net, each with `threads` threads of its own, or why there is none."""
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            compiled = pool.map(lambda subnet: self._compile(artifact, subnet, threads), subnets)
+            return dict(zip(subnets, compiled, strict=True))
+
+    def _compile(self, artifact: Artifact, subnet: str, threads: int) -> OnnxProgram | UnsupportedModel:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = ERRORS_ONLY
+        # Idle threads that spin would starve the event loop and every other program on the machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        model = dense_model(artifact, subnet)
+        try:
+            session = ort.InferenceSession(model, options, providers=[self.provider])
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
+            return UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {str(error).splitlines()[0]}")
+        if session.get_providers()[0] != self.provider:
+            return UnsupportedModel(
+                f"engine {self.name}: {self.provider} does not start here; check driver, CUDA and cuDNN"
+            )
+        return OnnxProgram(self.name, session)
+
+
+def cpu(_cache_dir: Path) -> OnnxEngine:
+    """onnxruntime on the CPU; always available."""
+    ort.disable_telemetry_events()
+    return OnnxEngine("onnxruntime", "CPUExecutionProvider")
+
+
+def cuda(_cache_dir: Path) -> OnnxEngine:
+    """onnxruntime on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
+    return _on_gpu("onnxruntime-cuda", "CUDAExecutionProvider")
+
+
+def tensorrt(_cache_dir: Path) -> OnnxEngine:
+    """onnxruntime through TensorRT on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
+    return _on_gpu("onnxruntime-tensorrt", "TensorrtExecutionProvider")
+
+
+def _on_gpu(name: str, provider: str) -> OnnxEngine:
+    ort.disable_telemetry_events()
+    if provider not in ort.get_available_providers():
+        raise EngineUnavailable(f"engine {name}: this onnxruntime has no {provider}; install onnxruntime-gpu")
+    try:
+        pynvml.nvmlInit()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise EngineUnavailable(f"engine {name}: no NVIDIA GPU ({error}); use engine onnxruntime") from error
+    ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, where they are installed
+    return OnnxEngine(name, provider)

@@ -1,0 +1,91 @@
+"""The OpenVINO engine, optional (`pip install downshift[openvino]`): dense CPU kernels, fp32 or bf16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino as ov
+
+from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from downshift.models.artifact import Artifact
+    from downshift.runtime.request import Tensor
+
+DEVICE = "CPU"
+
+
+class OpenVinoProgram:
+    """One sub-net compiled by OpenVINO for any batch size."""
+
+    def __init__(self, engine: str, compiled: ov.CompiledModel) -> None:
+        self.engine = engine
+        self._request = compiled.create_infer_request()
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        """Logits float32 [n, classes] for float32 [n, C, H, W]; raises OpenVINO's own errors."""
+        answer = self._request.infer({0: batch}, share_inputs=True)
+        return np.asarray(answer[0], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class OpenVinoEngine:
+    """Compiles each sub-net; precision: what it computes in, "f32" or "bf16"."""
+
+    name: str
+    precision: str
+
+    @property
+    def version(self) -> str:
+        """OpenVINO's version."""
+        return str(ov.__version__)
+
+    def compile(
+        self, artifact: Artifact, subnets: Sequence[str], *, threads: int
+    ) -> Mapping[str, OpenVinoProgram | UnsupportedModel]:
+        """A program for every named sub-net, or why there is none; one runs on `threads` threads."""
+        core = ov.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Threads tied to cores would meet those of other programs there.
+            "ENABLE_CPU_PINNING": False,
+        }
+        programs: dict[str, OpenVinoProgram | UnsupportedModel] = {}
+        for subnet in subnets:
+            model = dense_model(artifact, subnet)
+            try:
+                compiled = core.compile_model(core.read_model(model), DEVICE, options)
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[-1]
+                programs[subnet] = UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {reason}")
+            else:
+                programs[subnet] = OpenVinoProgram(self.name, compiled)
+        return programs
+
+
+def fp32(_cache_dir: Path) -> OpenVinoEngine:
+    """OpenVINO in float32; raises `EngineUnavailable` where it has no CPU device."""
+    return _on_cpu("openvino", "f32")
+
+
+def bf16(_cache_dir: Path) -> OpenVinoEngine:
+    """OpenVINO in bfloat16; raises `EngineUnavailable` where the processor does not compute in it."""
+    return _on_cpu("openvino-bf16", "bf16")
+
+
+def _on_cpu(name: str, precision: str) -> OpenVinoEngine:
+    core = ov.Core()
+    if DEVICE not in core.available_devices:
+        raise EngineUnavailable(f"engine {name}: OpenVINO has no device {DEVICE} here; choose another engine")
+    able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and "BF16" not in able:
+        raise EngineUnavailable(f"engine {name}: this processor does not compute in bfloat16; use openvino")
+    return OpenVinoEngine(name, precision)

@@ -1,0 +1,124 @@
+"""Every sub-net of an artifact, compiled by every engine that can run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from downshift.models.errors import UnknownName
+from downshift.runtime.engines import table as registry
+from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from downshift.models.artifact import Artifact
+    from downshift.runtime.engines.engine import Engine, Program
+
+Pair = tuple[str, str]
+"""A sub-net and an engine."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Engines that work on this machine, and why others that were tried do not."""
+
+    loaded: tuple[Engine, ...]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Engine -> version."""
+        return {engine.name: engine.version for engine in self.loaded}
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of one artifact on this machine.
+
+    by_subnet: sub-net -> engine -> program; every sub-net of the artifact has at least one.
+    versions: engine -> version of all that were tried.
+    skipped: why an engine, or an engine for a sub-net, is not used; sentences for people.
+    threads: threads every program computes with.
+    """
+
+    by_subnet: Mapping[str, Mapping[str, Program]]
+    versions: Mapping[str, str]
+    skipped: tuple[str, ...]
+    threads: int
+
+    def get(self, subnet: str, engine: str | None = None) -> Program:
+        """The sub-net's program on that engine, or on the first there is; raises `UnknownName`."""
+        if subnet not in self.by_subnet:
+            raise UnknownName("sub-net", subnet, self.by_subnet)
+        programs = self.by_subnet[subnet]
+        if engine is None:
+            return next(iter(programs.values()))
+        if engine not in programs:
+            raise UnknownName("engine", engine, programs)
+        return programs[engine]
+
+    def without(self, unwanted: AbstractSet[Pair]) -> Programs:
+        """The same but for some programs, whose memory is free once nobody else holds them."""
+        kept = {
+            subnet: {name: program for name, program in programs.items() if (subnet, name) not in unwanted}
+            for subnet, programs in self.by_subnet.items()
+        }
+        return replace(self, by_subnet=kept)
+
+    def warm_up(self, shape: tuple[int, ...]) -> None:
+        """Run every program once, on zeros of that shape, so that the first request finds it ready."""
+        example = np.zeros((1, *shape), np.float32)
+        for programs in self.by_subnet.values():
+            for program in programs.values():
+                program.run(example)
+
+
+def load_engines(names: Sequence[str] | None, cache_dir: Path) -> Engines:
+    """The named engines, or every default engine that works here.
+
+    An engine that was asked for and cannot work raises `EngineUnavailable`; a default one is skipped.
+    Raises `UnknownName` for an unknown engine.
+    """
+    skipped: list[str] = []
+    loaded: list[Engine] = []
+    for name in names or registry.DEFAULT_ENGINES:
+        try:
+            loaded.append(registry.load_engine(name, cache_dir))
+        except EngineUnavailable as reason:
+            if names:
+                raise
+            skipped.append(str(reason))
+    return Engines(tuple(loaded), tuple(skipped))
+
+
+def compile_artifact(
+    artifact: Artifact, engines: Engines, *, threads: int, without: AbstractSet[Pair] = frozenset()
+) -> Programs:
+    """All sub-nets on all engines but for some pairs that are known to be of no use.
+
+    Raises `UnsupportedModel` when some sub-net runs on no engine.
+    """
+    names = artifact.manifest.names
+    by_subnet: dict[str, dict[str, Program]] = {name: {} for name in names}
+    reasons = list(engines.skipped)
+    for engine in engines.loaded:
+        wanted = [name for name in names if (name, engine.name) not in without]
+        try:
+            compiled = engine.compile(artifact, wanted, threads=threads) if wanted else {}
+        except UnsupportedModel as reason:
+            reasons.append(str(reason))
+            continue
+        for name, program in compiled.items():
+            if isinstance(program, UnsupportedModel):
+                reasons.append(str(program))
+            else:
+                by_subnet[name][engine.name] = program
+    for name, programs in by_subnet.items():
+        if not programs:
+            raise UnsupportedModel(f"sub-net {name} runs on no engine: " + "; ".join(reasons))
+    return Programs(by_subnet, engines.versions, tuple(reasons), threads)

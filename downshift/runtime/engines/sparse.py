@@ -1,0 +1,171 @@
+"""The sparse engine: our own CPU kernels, which skip the zeros of a sub-net."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from downshift.models.materialize import materialize
+from downshift.runtime import _kernels
+from downshift.runtime.background import aside, finish
+from downshift.runtime.engines.engine import unchecked
+from downshift.runtime.engines.sparse_network import network
+from downshift.runtime.engines.tilings import TilingCache
+from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.lowering.lower import lower
+from downshift.runtime.lowering.shrink import shrunk
+from downshift.runtime.machine import this_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from downshift.models.artifact import Artifact
+    from downshift.runtime.background import Work
+    from downshift.runtime.engines.engine import Fit
+    from downshift.runtime.engines.tilings import Tiling
+    from downshift.runtime.request import Tensor
+
+log = logging.getLogger(__name__)
+
+NAME = "sparse"
+PIECE_SECONDS = 0.002
+
+
+class SparseProgram:
+    """One sub-net as a compact stream of its non-zero weights, packed when it is first run.
+
+    Safe from any thread: programs of one `compile` share their threads and take turns.
+    """
+
+    engine = NAME
+
+    def __init__(
+        self,
+        describe: Callable[[], _kernels.Network],
+        workers: _kernels.Workers,
+        tilings: Sequence[Tiling] | None,
+        keep: Callable[[Sequence[Tiling]], None],
+    ) -> None:
+        """describe: makes the network anew. tilings: found by an earlier `tune`. keep: stores new ones."""
+        self._describe = describe
+        self._workers = workers
+        self._tilings = tilings
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._packed: _kernels.Program | None = None
+
+    def run(self, batch: Tensor, /) -> Tensor:
+        """Logits float32 [n, classes] for float32 [n, C, H, W]; raises ValueError for another shape."""
+        return (self._packed or self._pack()).run(batch)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its tilings were measured on this machine, now or at an earlier start."""
+        return self._tilings is not None
+
+    @property
+    def stream_bytes(self) -> int:
+        """Memory of the packed weights."""
+        return (self._packed or self._pack()).stream_bytes
+
+    def tune(self, seconds: float) -> None:
+        """All of `tuning` at once."""
+        finish(self.tuning(seconds))
+
+    def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
+        """See `Tunable`: better tilings are measured; runs meanwhile take turns with the measurements."""
+        described = yield from aside(self._describe)
+        search = yield from aside(partial(described.tuning, self._workers))
+        spent = 0.0
+        while spent < seconds:
+            begin = time.perf_counter()
+            more = search.advance(PIECE_SECONDS)
+            spent += time.perf_counter() - begin
+            if not more:
+                break
+            yield 0.0
+        tilings = search.best
+        packed = yield from aside(partial(described.compile, self._workers, tilings))
+        if not (yield from aside(partial(fit, packed.run))):
+            return
+        with self._lock:
+            self._tilings, self._packed = tilings, packed
+        yield from aside(partial(self._keep, tilings))
+
+    def _pack(self) -> _kernels.Program:
+        with self._lock:
+            if self._packed is None:
+                self._packed = self._compiled()
+            return self._packed
+
+    def _compiled(self) -> _kernels.Program:
+        described = self._describe()
+        try:
+            return described.compile(self._workers, self._tilings or [])
+        except ValueError:
+            if self._tilings is None:
+                raise
+            log.warning("cached tilings do not fit this network and are ignored")
+            self._tilings = None
+            return described.compile(self._workers)
+
+
+@dataclass(frozen=True)
+class SparseEngine:
+    """Lowers each materialised sub-net to our kernels.
+
+    cache_dir: where tilings found by measuring are kept.
+    """
+
+    cache_dir: Path
+    name: str = NAME
+
+    @cached_property
+    def version(self) -> str:
+        """Digest of the compiled kernels, and the instruction set they use here."""
+        library = Path(str(_kernels.__file__)).read_bytes()
+        return f"{hashlib.sha256(library).hexdigest()[:16]}-{_kernels.isa()}"
+
+    def compile(
+        self, artifact: Artifact, subnets: Sequence[str], *, threads: int
+    ) -> Mapping[str, SparseProgram | UnsupportedModel]:
+        """A program for every named sub-net, all on the same `threads` threads, or why there is none.
+
+        Every sub-net is lowered here, so that what cannot run is known at once; streams are packed later.
+        """
+        workers = _kernels.Workers(threads)
+        machine = this_machine(threads, {self.name: self.version})
+        cache = TilingCache(self.cache_dir, artifact.manifest.sha256, machine)
+        programs: dict[str, SparseProgram | UnsupportedModel] = {}
+        for subnet in subnets:
+            describe = partial(_described, artifact, subnet)
+            try:
+                describe()
+            except UnsupportedModel as reason:
+                programs[subnet] = reason
+                continue
+            keep = partial(cache.store, subnet)
+            programs[subnet] = SparseProgram(describe, workers, cache.load(subnet), keep)
+        return programs
+
+
+def cpu(cache_dir: Path) -> SparseEngine:
+    """The sparse engine; raises `EngineUnavailable` where DOWNSHIFT_FORCE_ISA names what is not there."""
+    try:
+        _kernels.isa()
+    except ValueError as error:
+        raise EngineUnavailable(f"engine {NAME}: {error}") from error
+    return SparseEngine(cache_dir)
+
+
+def _described(artifact: Artifact, subnet: str) -> _kernels.Network:
+    try:
+        return network(shrunk(lower(materialize(artifact, subnet))))
+    except UnsupportedModel as reason:
+        raise UnsupportedModel(f"engine {NAME}: sub-net {subnet}: {reason}") from reason

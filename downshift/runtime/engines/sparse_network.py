@@ -1,0 +1,107 @@
+"""The lowered graph handed to the compiled kernels, operation by operation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+import numpy as np
+
+from downshift.runtime import _kernels
+from downshift.runtime.errors import UnsupportedModel
+from downshift.runtime.lowering.graph import (
+    Activate,
+    Add,
+    AveragePool,
+    ChannelAffine,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAveragePool,
+    Linear,
+    MaxPool,
+    Pad,
+    Scale,
+    Slice,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from downshift.runtime.lowering.graph import FloatArray, Graph, Operation, Shape
+
+
+def network(graph: Graph) -> _kernels.Network:
+    """What the kernels compile; raises `UnsupportedModel` naming the operation they refuse."""
+    image = graph.shapes[0]
+    if len(image) != 3:  # noqa: PLR2004 - channels, height, width
+        raise UnsupportedModel(f"engine sparse: the input has shape {image}, it reads images (C, H, W)")
+    try:
+        made = _kernels.Network((image[0], image[1], image[2]))
+        for operation in graph.operations:
+            _add(made, operation, graph.shapes)
+        made.finish(graph.output)
+    except (ValueError, TypeError) as error:
+        raise UnsupportedModel(f"engine sparse: {error}") from error
+    return made
+
+
+def _floats(values: FloatArray) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _add(made: _kernels.Network, operation: Operation, shapes: tuple[Shape, ...]) -> None:  # noqa: PLR0912 - one case each
+    match operation:
+        case Conv():
+            made.conv(
+                operation.output,
+                operation.input,
+                _floats(operation.weight),
+                _floats(operation.bias),
+                operation.stride,
+                operation.padding,
+                operation.groups,
+                operation.activation.value,
+                operation.residual,
+            )
+        case Linear(output=output, input=source):
+            weight, bias = _floats(operation.weight), _floats(operation.bias)
+            made.linear(output, source, weight, bias, operation.activation.value)
+        case MaxPool(output, source, kernel, stride, padding):
+            made.pool(output, source, kernel, stride, padding, maximum=True, count_padding=False)
+        case AveragePool(output, source, kernel, stride, padding, count_padding):
+            made.pool(output, source, kernel, stride, padding, maximum=False, count_padding=count_padding)
+        case GlobalAveragePool(output, source):
+            made.global_average(output, source)
+        case Add(output, left, right, activation):
+            made.combine(output, left, right, None, None, None, activation.value)
+        case Scale(output, source, factor):
+            made.combine(output, source, None, factor, None, None, "none")
+        case Activate(output, source, activation):
+            made.combine(output, source, None, None, None, None, activation.value)
+        case ChannelAffine(output=output, input=source):
+            scale, shift = _floats(operation.scale), _floats(operation.shift)
+            if len(shapes[source]) == 1:
+                made.linear(output, source, np.diag(scale), shift, operation.activation.value)
+            else:
+                made.combine(output, source, None, None, scale, shift, operation.activation.value)
+        case Pad(output, source, before, _):
+            piece = (source, before[0], shapes[source][0], 0, 1, 1, 1, -before[1], -before[2])
+            made.place(output, _map(shapes[output]), [piece])
+        case Slice(output, source, start, step, size):
+            piece = (source, 0, size[0], start[0], step[0], step[1], step[2], start[1], start[2])
+            made.place(output, _map(shapes[output]), [piece])
+        case Concat(output, sources):
+            pieces, channel = [], 0
+            for source in sources:
+                pieces.append((source, channel, shapes[source][0], 0, 1, 1, 1, 0, 0))
+                channel += shapes[source][0]
+            made.place(output, _map(shapes[output]), pieces)
+        case Flatten(output, source):
+            made.flatten(output, source)
+        case _:
+            assert_never(operation)
+
+
+def _map(shape: Shape) -> tuple[int, int, int]:
+    channels, height, width = shape
+    return channels, height, width

@@ -1,0 +1,44 @@
+"""The engines there are: one line each, imported only when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from downshift.models.errors import UnknownName
+from downshift.runtime.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from downshift.runtime.engines.engine import Engine
+
+# name -> "module:factory"; given the folder for what it wants to remember, the factory returns an engine, or
+# raises EngineUnavailable where that cannot work
+ENGINES: Mapping[str, str] = {
+    "sparse": "downshift.runtime.engines.sparse:cpu",
+    "onnxruntime": "downshift.runtime.engines.onnxruntime:cpu",
+    "openvino": "downshift.runtime.engines.openvino:fp32",
+    "openvino-bf16": "downshift.runtime.engines.openvino:bf16",
+    "onnxruntime-cuda": "downshift.runtime.engines.onnxruntime:cuda",
+    "onnxruntime-tensorrt": "downshift.runtime.engines.onnxruntime:tensorrt",
+}
+
+# tried when nobody asked for particular ones; those that cannot work here are passed over
+DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime")
+
+
+def load_engine(name: str, cache_dir: Path) -> Engine:
+    """The named engine; raises `UnknownName`, or `EngineUnavailable` with the reason and remedy.
+
+    cache_dir: where it may keep what it finds out about this machine.
+    """
+    if name not in ENGINES:
+        raise UnknownName("engine", name, ENGINES)
+    module, factory = ENGINES[name].split(":")
+    try:
+        engine = getattr(import_module(module), factory)(cache_dir)
+    except ImportError as error:
+        raise EngineUnavailable(f"engine {name}: {error}; install what it needs or choose another") from error
+    return cast("Engine", engine)

@@ -1,0 +1,218 @@
+"""Operators that treat every element, or every channel, alike; and the fully connected ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from downshift.runtime.lowering.graph import (
+    Activate,
+    Activation,
+    Add,
+    ChannelAffine,
+    GlobalAveragePool,
+    Linear,
+    Scale,
+)
+from downshift.runtime.lowering.layout import flattened
+from downshift.runtime.lowering.scope import Tensor, finite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from downshift.runtime.lowering.graph import FloatArray
+    from downshift.runtime.lowering.read import Array
+    from downshift.runtime.lowering.scope import Call, Scope
+
+GATED: Mapping[Activation, Activation] = {
+    Activation.SIGMOID: Activation.SILU,
+    Activation.HARD_SIGMOID: Activation.HARD_SWISH,
+}
+"""x * f(x), by f."""
+
+
+def activation(kind: Activation) -> Callable[[Scope, Call], Tensor]:
+    """The handler of an operator that is `kind` and has no attributes."""
+    return lambda scope, call: _activated(scope, call.tensor(0), kind)
+
+
+def clip(scope: Scope, call: Call) -> Tensor:
+    """ReLU6 or ReLU, written as limits."""
+    limits = call.number(1, "min", -np.inf), call.number(2, "max", np.inf)
+    kinds = {(0.0, 6.0): Activation.RELU6, (0.0, np.inf): Activation.RELU}
+    if (kind := kinds.get(limits)) is None:
+        raise call.node.error(f"limits {limits} are not those of ReLU or ReLU6")
+    return _activated(scope, call.tensor(0), kind)
+
+
+def hard_sigmoid(scope: Scope, call: Call) -> Tensor:
+    """clip(x / 6 + 1/2, 0, 1), the slope networks use."""
+    slope, offset = call.node.real("alpha", 0.2), call.node.real("beta", 0.5)
+    if not np.allclose((slope, offset), (1 / 6, 0.5)):
+        raise call.node.error(f"slope {slope} and offset {offset} are not 1/6 and 1/2")
+    return _activated(scope, call.tensor(0), Activation.HARD_SIGMOID)
+
+
+def swish(scope: Scope, call: Call) -> Tensor:
+    """x * sigmoid(x)."""
+    if (slope := call.node.real("alpha", 1.0)) != 1:
+        raise call.node.error(f"slope {slope} is not 1")
+    return _activated(scope, call.tensor(0), Activation.SILU)
+
+
+def batch_norm(scope: Scope, call: Call) -> Tensor:
+    """The affine map of an evaluating BatchNorm, computed in double precision."""
+    node = call.node
+    if node.integer("training_mode", 0):
+        raise node.error("it is in training mode")
+    scale, bias, mean, variance = (call.weight(i).astype(np.float64) for i in range(1, 5))
+    if not scale.shape == bias.shape == mean.shape == variance.shape:
+        raise node.error(f"its parameters {scale.shape}, {bias.shape} ... differ in shape")
+    deviation = variance + node.real("epsilon", 1e-5)
+    if not (deviation > 0).all():
+        raise node.error("a variance is not positive")
+    factor = scale / np.sqrt(deviation)
+    return _affine(scope, call, call.tensor(0), factor, bias - mean * factor)
+
+
+def add(scope: Scope, call: Call) -> Tensor:
+    """Two tensors, or one and a constant per channel."""
+    left, right = call.values[:2] if len(call.values) == 2 else (None, None)  # noqa: PLR2004 - two operands
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return scope.emit(lambda output: Add(output, left.id, right.id))
+    tensor, shift = _with_constant(scope, call)
+    return _affine(scope, call, tensor, np.ones_like(shift), shift)
+
+
+def subtract(scope: Scope, call: Call) -> Tensor:
+    """A constant per channel taken away, or a tensor taken from it."""
+    tensor, shift = _with_constant(scope, call)
+    if isinstance(call.values[0], Tensor):
+        return _affine(scope, call, tensor, np.ones_like(shift), -shift)
+    return _affine(scope, call, tensor, -np.ones_like(shift), shift)
+
+
+def multiply(scope: Scope, call: Call) -> Tensor:
+    """A gate x * f(x), a squeeze-and-excitation factor, or a constant per channel."""
+    left, right = call.values[:2] if len(call.values) == 2 else (None, None)  # noqa: PLR2004 - two operands
+    if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+        tensor, factor = _with_constant(scope, call)
+        return _affine(scope, call, tensor, factor, np.zeros_like(factor))
+    for value, gate in ((left, right), (right, left)):
+        producer = scope.producer(gate)
+        gated = isinstance(producer, Activate) and producer.input == value.id
+        if gated and isinstance(producer, Activate) and producer.activation in GATED:
+            return _activated(scope, value, GATED[producer.activation])
+    for value, factor_ in ((left, right), (right, left)):
+        shape = scope.shape(value)
+        if len(shape) == 3 and scope.shape(factor_) == (shape[0], 1, 1):  # noqa: PLR2004 - (C, H, W)
+            return scope.emit(lambda output, a=value, b=factor_: Scale(output, a.id, b.id))  # type: ignore[misc]
+    raise call.node.error(f"{scope.shape(left)} times {scope.shape(right)} is not one factor per channel")
+
+
+def divide(scope: Scope, call: Call) -> Tensor:
+    """A tensor divided by a constant per channel."""
+    if not isinstance(call.values[0], Tensor):
+        raise call.node.error("divides a constant by a tensor")
+    tensor, divisor = _with_constant(scope, call)
+    if not divisor.all():
+        raise call.node.error("divides by zero")
+    return _affine(scope, call, tensor, 1 / divisor, np.zeros_like(divisor))
+
+
+def same(_: Scope, call: Call) -> Tensor:
+    """Operators that do nothing to an image that is being inferred."""
+    return call.tensor(0)
+
+
+def dropout(_: Scope, call: Call) -> Tensor:
+    """Nothing, unless it asks for training."""
+    if (training := call.constant(2)) is not None and np.any(training):
+        raise call.node.error("it is in training mode")
+    return call.tensor(0)
+
+
+def cast(_: Scope, call: Call) -> Tensor:
+    """Nothing, as everything is float32 already."""
+    if (kind := call.node.integer("to", 0)) != onnx.TensorProto.FLOAT:
+        raise call.node.error(f"casts to type {kind} and not to float32")
+    return call.tensor(0)
+
+
+def reduce_mean(scope: Scope, call: Call) -> Tensor:
+    """The mean over height and width."""
+    tensor = call.tensor(0)
+    rank = len(scope.full_shape(tensor))
+    axes = {axis % rank for axis in call.numbers(1, "axes") or ()}
+    if rank != 4 or axes != {2, 3}:  # noqa: PLR2004 - [N, C, H, W]
+        raise call.node.error(f"axes {sorted(axes)} are not height and width")
+    mean = scope.emit(lambda output: GlobalAveragePool(output, tensor.id))
+    return mean if call.node.integer("keepdims", 1) else flattened(scope, mean)
+
+
+def gemm(scope: Scope, call: Call) -> Tensor:
+    """A fully connected layer."""
+    node, tensor, weight = call.node, call.tensor(0), call.weight(1)
+    if node.integer("transA", 0):
+        raise node.error("its input is transposed")
+    if (alpha := node.real("alpha", 1.0)) != 1:
+        weight = finite(node, weight.astype(np.float64) * alpha)
+    bias = np.zeros(1) if call.constant(2) is None else call.weight(2).astype(np.float64)
+    matrix = weight if node.integer("transB", 0) else weight.T
+    return _linear(scope, call, tensor, matrix, bias * node.real("beta", 1.0))
+
+
+def matmul(scope: Scope, call: Call) -> Tensor:
+    """A fully connected layer without bias."""
+    return _linear(scope, call, call.tensor(0), call.weight(1).T, np.zeros(1))
+
+
+def _linear(
+    scope: Scope, call: Call, tensor: Tensor, matrix: FloatArray, bias: NDArray[np.float64]
+) -> Tensor:
+    if matrix.ndim != 2 or len(scope.shape(tensor)) != 1:  # noqa: PLR2004 - [O, I]
+        raise call.node.error(f"weight {matrix.shape} on input {scope.shape(tensor)} is not a flat layer")
+    weight = np.ascontiguousarray(matrix)
+    shift = finite(call.node, _per_channel(call, bias, (matrix.shape[0],)))
+    return scope.emit(lambda output: Linear(output, tensor.id, weight, shift, name=call.node.name))
+
+
+def _activated(scope: Scope, tensor: Tensor, kind: Activation) -> Tensor:
+    return scope.emit(lambda output: Activate(output, tensor.id, kind))
+
+
+def _affine(
+    scope: Scope, call: Call, tensor: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> Tensor:
+    """scale * x + shift; relu6(x + 3) / 6, a hard sigmoid spelt out, is recognised."""
+    if np.allclose(scale, 1 / 6) and not shift.any():
+        clipped = scope.producer(tensor)
+        if isinstance(clipped, Activate) and clipped.activation is Activation.RELU6:
+            moved = scope.producer(Tensor(clipped.input))
+            if isinstance(moved, ChannelAffine) and (moved.scale == 1).all() and (moved.shift == 3).all():  # noqa: PLR2004
+                return _activated(scope, Tensor(moved.input), Activation.HARD_SIGMOID)
+    scale_, shift_ = finite(call.node, scale), finite(call.node, shift)
+    return scope.emit(lambda output: ChannelAffine(output, tensor.id, scale_, shift_))
+
+
+def _with_constant(scope: Scope, call: Call) -> tuple[Tensor, NDArray[np.float64]]:
+    """The one operand that is a tensor, and the other as one number per channel."""
+    tensors = [value for value in call.values if isinstance(value, Tensor)]
+    constants = [i for i, value in enumerate(call.values) if isinstance(value, np.ndarray)]
+    if len(tensors) != 1 or len(constants) != 1 or len(call.values) != 2:  # noqa: PLR2004 - two operands
+        raise call.node.error("its operands are not one tensor and one constant")
+    values = call.weight(constants[0]).astype(np.float64)
+    return tensors[0], _per_channel(call, values, scope.shape(tensors[0]))
+
+
+def _per_channel(call: Call, values: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """`values`, which broadcast against [N, *shape], as one number per channel."""
+    sizes = (1,) * (len(shape) + 1 - values.ndim) + values.shape
+    channel_only = len(sizes) == len(shape) + 1 and all(s == 1 for i, s in enumerate(sizes) if i != 1)
+    if not channel_only or sizes[1] not in {1, shape[0]}:
+        raise call.node.error(f"a constant of shape {values.shape} is not one number per channel")
+    return np.ascontiguousarray(np.broadcast_to(values.reshape(-1), shape[0]), np.float64)

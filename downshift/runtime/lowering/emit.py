@@ -1,0 +1,173 @@
+"""The graph written back as ONNX, so that other engines run it with every fold and removal done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from downshift.runtime.lowering.graph import (
+    Activate,
+    Activation,
+    Add,
+    AveragePool,
+    ChannelAffine,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAveragePool,
+    Linear,
+    MaxPool,
+    Pad,
+    Scale,
+    Slice,
+)
+
+if TYPE_CHECKING:
+    from downshift.runtime.lowering.graph import Graph, Operation, Shape, TensorId
+
+OPSET, IR_VERSION = 14, 8
+"""Old enough for engines that are no longer developed; 14 is the first with HardSwish."""
+
+_Step = tuple[str, list[str], dict[str, Any]]
+"""Operator, inputs, attributes."""
+
+SIMPLE = {
+    Activation.RELU: "Relu",
+    Activation.SIGMOID: "Sigmoid",
+    Activation.HARD_SWISH: "HardSwish",
+}
+
+
+def emit(graph: Graph) -> onnx.ModelProto:
+    """An ONNX model of the same function: "input" [N, C, H, W] to "output", any N."""
+    writer = _Writer(graph)
+    for operation in graph.operations:
+        writer.write(operation)
+    if not graph.operations:
+        writer.node("Identity", ["input"], "output")
+    image, answer = [_batch_of(graph.shapes[tensor]) for tensor in (0, graph.output)]
+    made = helper.make_graph(
+        writer.nodes,
+        "lowered",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, answer)],
+        writer.constants,
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _batch_of(shape: Shape) -> list[str | int | None]:
+    return ["N", *shape]
+
+
+class _Writer:
+    def __init__(self, graph: Graph) -> None:
+        self.output, self.shapes = graph.output, graph.shapes
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def name(self, tensor: TensorId) -> str:
+        return "input" if tensor == 0 else "output" if tensor == self.output else f"t{tensor}"
+
+    def constant(self, values: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+
+    def between(self) -> str:
+        return f"n{len(self.nodes)}"
+
+    def activate(self, source: str, kind: Activation, output: str) -> None:
+        match kind:
+            case Activation.NONE:
+                self.node("Identity", [source], output)
+            case Activation.RELU6:
+                limits = [self.constant(np.float32(limit)) for limit in (0, 6)]
+                self.node("Clip", [source, *limits], output)
+            case Activation.HARD_SIGMOID:
+                self.node("HardSigmoid", [source], output, alpha=1 / 6, beta=0.5)
+            case Activation.SILU:
+                gate = self.between()
+                self.node("Sigmoid", [source], gate)
+                self.node("Mul", [source, gate], output)
+            case _:
+                self.node(SIMPLE[kind], [source], output)
+
+    def chain(
+        self, steps: list[tuple[str, list[str], dict[str, Any]]], kind: Activation, output: str
+    ) -> None:
+        """Nodes that each read the one before as their first input, then the activation."""
+        source = ""
+        for index, (operator, inputs, attributes) in enumerate(steps):
+            last = index == len(steps) - 1 and kind is Activation.NONE
+            target = output if last else self.between()
+            self.node(operator, [source, *inputs] if source else inputs, target, **attributes)
+            source = target
+        if kind is not Activation.NONE:
+            self.activate(source, kind, output)
+
+    def write(self, operation: Operation) -> None:  # noqa: PLR0912 - one case each
+        output = self.name(operation.output)
+        match operation:
+            case Conv():
+                weights = [self.constant(operation.weight), self.constant(operation.bias)]
+                attributes = {
+                    "kernel_shape": operation.weight.shape[2:],
+                    "strides": operation.stride,
+                    "pads": operation.padding,
+                    "group": operation.groups,
+                }
+                steps = [("Conv", [self.name(operation.input), *weights], attributes)]
+                if operation.residual is not None:
+                    steps.append(("Add", [self.name(operation.residual)], {}))
+                self.chain(steps, operation.activation, output)
+            case Linear():
+                weights = [self.constant(operation.weight), self.constant(operation.bias)]
+                gemm = ("Gemm", [self.name(operation.input), *weights], {"transB": 1})
+                self.chain([gemm], operation.activation, output)
+            case MaxPool() | AveragePool():
+                attributes = {
+                    "kernel_shape": operation.kernel,
+                    "strides": operation.stride,
+                    "pads": operation.padding,
+                }
+                if isinstance(operation, AveragePool):
+                    attributes["count_include_pad"] = int(operation.count_padding)
+                kind = type(operation).__name__
+                self.node(kind, [self.name(operation.input)], output, **attributes)
+            case GlobalAveragePool():
+                self.node("GlobalAveragePool", [self.name(operation.input)], output)
+            case Add():
+                both = [self.name(operation.left), self.name(operation.right)]
+                self.chain([("Add", both, {})], operation.activation, output)
+            case Scale():
+                self.node("Mul", [self.name(operation.input), self.name(operation.factor)], output)
+            case Activate():
+                self.activate(self.name(operation.input), operation.activation, output)
+            case ChannelAffine():
+                shape = (-1, *(1,) * (len(self.shapes[operation.output]) - 1))
+                scale = self.constant(operation.scale.reshape(shape))
+                shift = self.constant(operation.shift.reshape(shape))
+                steps = [("Mul", [self.name(operation.input), scale], {}), ("Add", [shift], {})]
+                self.chain(steps, operation.activation, output)
+            case Pad():
+                amounts = self.constant(np.array([0, *operation.before, 0, *operation.after]))
+                self.node("Pad", [self.name(operation.input), amounts], output)
+            case Slice():
+                axes = list(zip(operation.start, operation.step, operation.size, strict=True))
+                ends = [start + (size - 1) * step + 1 for start, step, size in axes]
+                bounds = [operation.start, ends, [1, 2, 3], operation.step]
+                constants = [self.constant(np.array(one, np.int64)) for one in bounds]
+                self.node("Slice", [self.name(operation.input), *constants], output)
+            case Concat():
+                self.node("Concat", [self.name(one) for one in operation.inputs], output, axis=1)
+            case Flatten():
+                self.node("Flatten", [self.name(operation.input)], output)
+            case _:
+                assert_never(operation)

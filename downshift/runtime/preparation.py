@@ -1,0 +1,118 @@
+"""From a file to something that can be served: read, compiled, and profiled or found in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from downshift.models import artifact as artifacts
+from downshift.runtime.background import finish
+from downshift.runtime.engines.programs import Programs, compile_artifact, load_engines
+from downshift.runtime.improvement import Improvement
+from downshift.runtime.machine import default_threads, this_machine
+from downshift.runtime.memory import release
+from downshift.runtime.profiling.profile_cache import ProfileCache, default_folder
+from downshift.runtime.profiling.profiler import Effort, Progress, measure, part
+from downshift.runtime.profiling.self_check import Reference, self_check
+from downshift.runtime.profiling.tuning import tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from downshift.models.spec import Manifest
+    from downshift.runtime.profiling.profile import Profile
+
+READ, COMPILED, TUNED = 0.05, 0.1, 0.4  # where on the progress bar these steps are done
+
+
+class Tune(StrEnum):
+    """When programs are tuned that never were: before they are measured, while they serve, or not at all."""
+
+    FIRST = "first"
+    LATER = "later"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An artifact's programs on this machine and how fast they are.
+
+    `programs.skipped` says why some engine is not used. improvement: what is left to do while serving.
+    """
+
+    manifest: Manifest
+    programs: Programs
+    profile: Profile
+    improvement: Improvement | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to prepare an artifact.
+
+    threads: of each program; by default `machine.default_threads()`.
+    engines: names from `downshift.runtime.engines.table`; by default all that work here.
+    cache_dir: where profiles are kept; by default `profile_cache.default_folder()`.
+    remeasure: measure even when there is a cached profile. effort: how thoroughly.
+    check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
+    tune: when. Unless programs are tuned first, their profile is a rough one, of the usual batch sizes, and
+    is not kept.
+    """
+
+    threads: int | None = None
+    engines: Sequence[str] | None = None
+    cache_dir: Path | None = None
+    remeasure: bool = False
+    effort: Effort = field(default_factory=Effort)
+    check: bool = False
+    tune: Tune = Tune.FIRST
+
+
+def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None = None) -> Prepared:
+    """Read the artifact, find its profile in the cache or measure it, and compile what is worth running.
+
+    Programs that lost to a faster engine at every batch size are not kept, unless they are yet to be tuned;
+    all others have run once.
+    progress: called with a fraction in [0, 1] and a text for people; the last call is 1.0.
+
+    Raises `ArtifactError`, `UnknownName` (engine), `EngineUnavailable`, `UnsupportedModel`,
+    `SelfCheckFailed`, and whatever `progress` raises, which is a way to give up.
+    """
+    report = progress or (lambda _fraction, _text: None)
+    report(0.0, f"reading {path}")
+    artifact = artifacts.read(path)
+    manifest = artifact.manifest
+    threads = setup.threads or default_threads()
+    cache_dir = setup.cache_dir or default_folder()
+    engines = load_engines(setup.engines, cache_dir)
+    cache = ProfileCache(cache_dir)
+    machine = this_machine(threads, engines.versions)
+    improvement, reference = None, Reference(artifact)
+    effort = setup.effort.between_requests if setup.tune is Tune.LATER else setup.effort
+    profile = None if setup.remeasure else cache.load(manifest.sha256, machine)
+    if profile is not None and not effort.met_by(profile):
+        profile = None
+    report(READ, f"compiling {len(manifest.subnets)} sub-nets")
+    if profile is not None:
+        programs = compile_artifact(artifact, engines, threads=threads, without=profile.outrun)
+        report(COMPILED, "profile found in the cache")
+    else:
+        programs = compile_artifact(artifact, engines, threads=threads)
+        if setup.tune is Tune.FIRST:
+            finish(tuning(programs, effort.tune_seconds, part(report, COMPILED, TUNED)))
+            profile = measure(manifest, programs, effort, part(report, TUNED, 1.0))
+            cache.store(profile)
+        else:
+            profile = measure(manifest, programs, effort.rough, part(report, COMPILED, 1.0))
+        if setup.tune is Tune.LATER:
+            improvement = Improvement(effort, cache, reference)
+        else:
+            programs = programs.without(profile.outrun)
+    programs.warm_up(manifest.input.shape)
+    if setup.check:
+        self_check(reference, programs, profile)
+    release()
+    report(1.0, "ready")
+    return Prepared(manifest, programs, profile, improvement)

@@ -1,0 +1,1 @@
+"""Measured latency and accuracy of every compiled sub-net on this machine."""

@@ -1,0 +1,102 @@
+"""The check a prepared artifact must pass before it answers anybody: its programs compute what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from downshift.models.materialize import materialize
+from downshift.runtime.engines.onnxruntime import ERRORS_ONLY
+from downshift.runtime.errors import SelfCheckFailed
+
+if TYPE_CHECKING:
+    from downshift.models.artifact import Artifact
+    from downshift.models.spec import Manifest
+    from downshift.runtime.engines.engine import Run
+    from downshift.runtime.engines.programs import Programs
+    from downshift.runtime.profiling.profile import Profile
+    from downshift.runtime.request import Tensor
+
+EXAMPLES = 4
+TOLERANCE = 0.01  # of the largest logit: engines round differently, a wrong program is far off
+
+
+class Reference:
+    """What the sub-nets of one artifact must answer: to a few inputs, as plain onnxruntime computes it."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._inputs = sample_inputs(artifact.manifest)
+        self._expected: dict[str, Tensor] = {}
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of that artifact."""
+        return self._artifact.manifest
+
+    def check(self, subnet: str, engine: str, run: Run) -> None:
+        """Raise `SelfCheckFailed` unless `run` answers what it should, alone and as a batch.
+
+        That is finite numbers, and those that the sub-net's own export answers.
+        """
+        if (expected := self._expected.get(subnet)) is None:
+            expected = self._expected[subnet] = _plain_outputs(self._artifact, subnet, self._inputs)
+        for begin, end in ((0, 1), (0, EXAMPLES)):
+            _compare(run(self._inputs[begin:end]), expected[begin:end], f"{subnet} on {engine}")
+
+
+def self_check(reference: Reference, programs: Programs, profile: Profile) -> None:
+    """Raise `SelfCheckFailed` unless all programs and figures of the profile belong to the artifact."""
+    check_profile(reference.manifest, profile)
+    for subnet, by_engine in programs.by_subnet.items():
+        for engine, program in by_engine.items():
+            reference.check(subnet, engine, program.run)
+
+
+def check_profile(manifest: Manifest, profile: Profile) -> None:
+    """Raise `SelfCheckFailed` unless both name the same sub-nets with the same sparsities and accuracies."""
+    if profile.artifact != manifest.sha256:
+        raise SelfCheckFailed("the profile was measured on another artifact: measure it again")
+    for subnet in profile.subnets:
+        stated = manifest.subnet(subnet.name)
+        if (stated.sparsity, stated.accuracy) != (subnet.sparsity, subnet.accuracy):
+            raise SelfCheckFailed(
+                f"sub-net {subnet.name}: the profile has sparsity {subnet.sparsity} and accuracy "
+                f"{subnet.accuracy}, the artifact {stated.sparsity} and {stated.accuracy}: measure it again"
+            )
+    if missing := sorted(set(manifest.names) - set(profile.names)):
+        raise SelfCheckFailed(f"the profile lacks sub-net {missing[0]}: measure it again")
+
+
+def sample_inputs(manifest: Manifest) -> Tensor:
+    """The inputs that are tried, float32 [EXAMPLES, C, H, W]: zeros, then noise that never changes."""
+    inputs = np.random.default_rng(0).standard_normal((EXAMPLES, *manifest.input.shape), dtype=np.float32)
+    inputs[0] = 0.0
+    return inputs
+
+
+def _plain_outputs(artifact: Artifact, subnet: str, inputs: Tensor) -> Tensor:
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    model = materialize(artifact, subnet).SerializeToString()
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    [outputs] = session.run([artifact.manifest.output], {artifact.manifest.input.name: inputs})
+    return np.asarray(outputs, np.float32)
+
+
+def _compare(got: Tensor, expected: Tensor, whose: str) -> None:
+    if got.shape != expected.shape:
+        raise SelfCheckFailed(
+            f"sub-net {whose} answers {list(got.shape)} instead of {list(expected.shape)}: this artifact and "
+            "this version of Downshift do not fit"
+        )
+    if not np.isfinite(got).all():
+        raise SelfCheckFailed(f"sub-net {whose} answers NaN or infinity: export the artifact again")
+    error, allowed = float(np.abs(got - expected).max()), TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if not error <= allowed:
+        raise SelfCheckFailed(
+            f"sub-net {whose} is off by {error:.3g} from what its own export answers, more than the "
+            f"{allowed:.3g} that rounding explains: serve it with another engine and report this"
+        )

@@ -1,0 +1,1 @@
+"""Queue, admission, policies and execution: which sub-net answers which requests, and when."""

@@ -1,0 +1,120 @@
+"""The discrete-event engine: a trace through the real queue, admission and policy, in virtual time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from heapq import heapreplace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from downshift.runtime.scheduling.dispatch import Dispatch
+from downshift.runtime.scheduling.load import LoadSnapshot
+from downshift.runtime.scheduling.policy import Waiting, WaitingPolicy
+from downshift.runtime.simulator.outcome import UNANSWERED, Outcome
+from downshift.runtime.simulator.service import Recorded, ServiceTimes
+
+if TYPE_CHECKING:
+    from downshift.runtime.profiling.profile import Profile
+    from downshift.runtime.scheduling.policy import Policy
+    from downshift.runtime.simulator.trace import Trace
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What all policies of a comparison have in common.
+
+    slo: every request's latency budget, seconds. executors: how many batches run at once.
+    capacity: requests that may wait, per executor. seed: of the batches' durations. subnet: the one that
+    every request pins. handover: seconds an executor needs between the end of a batch and the next.
+    reserve: seconds before its deadline by which a request is to be done, though later ones count. recorded:
+    how fast a real machine was, as times in the trace and how many times the p50 a batch begun from then on
+    took; durations are no longer drawn. delivery: for every request of the trace, seconds that an answer
+    takes from its batch's end to its client; empty for none.
+    """
+
+    trace: Trace
+    profile: Profile
+    slo: float
+    executors: int = 1
+    capacity: int = 1024
+    seed: int = 0
+    subnet: str | None = None
+    handover: float = 0.0
+    reserve: float = 0.0
+    recorded: Recorded | None = None
+    delivery: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival(Waiting):
+    """A simulated request: number `index` of the trace."""
+
+    index: int = 0
+
+
+def simulate(scenario: Scenario, policy: Policy) -> Outcome:
+    """What happens to every request of the trace under that policy.
+
+    Same scenario and policy, same outcome. A batch takes what `ServiceTimes` draws for it.
+    """
+    trace, profile = scenario.trace, scenario.profile
+    dispatch: Dispatch[Arrival] = Dispatch(
+        profile, policy, capacity=scenario.capacity * scenario.executors, executors=scenario.executors
+    )
+    queue, admit, give_up, arrivals = dispatch.queue, dispatch.admit, dispatch.give_up, dispatch.arrivals
+    candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
+    index_of = {name: index for index, name in enumerate(profile.names)}
+    durations = ServiceTimes(profile, scenario.seed) if scenario.recorded is None else scenario.recorded
+    seconds_of, handover, reserve, delivery = (
+        durations.seconds,
+        scenario.handover,
+        scenario.reserve,
+        scenario.delivery,
+    )
+    times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo - reserve, 0, -math.inf
+    waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
+    count, alone, busy = len(trace.times), scenario.executors == 1, 0
+    answered_by = [UNANSWERED] * count
+    batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
+    # a heap of executors by when they become free: that time, who, when it was expected, and the batch run
+    executors = [(-math.inf, who, -math.inf, "", 0, 0.0) for who in range(scenario.executors)]
+    while True:
+        free_at, who, expected, subnet, examples, seconds = executors[0]
+        now = max(now, free_at)
+        while times[upcoming] <= now:
+            arrival = times[upcoming]
+            admit(Arrival(arrival, arrival + slo, 1, candidates, 0, True, upcoming), arrival, expected)
+            upcoming += 1
+        if examples:
+            busy -= 1
+            dispatch.ran(subnet, examples, seconds, now)
+        give_up(now)
+        while not queue and upcoming < count:  # idle until a request comes that can be served
+            now = times[upcoming]
+            admit(Arrival(now, now + slo, 1, candidates, 0, True, upcoming), now, expected)
+            upcoming += 1
+        if not queue:
+            break
+        load = LoadSnapshot(len(queue), busy, 0.0, arrivals.at(now), arrivals.burstiness)
+        if waits is not None:
+            until = waits(queue.view(now, scenario.executors), load, dispatch.profile)
+            if until > now:
+                heapreplace(executors, (min(until, times[upcoming]), who, now, "", 0, 0.0))
+                continue
+        decision, claimed = dispatch.take(now, load)
+        subnet, examples = decision.subnet, len(claimed)
+        seconds, index = seconds_of(subnet, examples, now), index_of[subnet]
+        end = now + seconds
+        for item in claimed:
+            if (end + delivery[item.index] if delivery else end) <= item.deadline + reserve:
+                answered_by[item.index] = index
+        busy += 1
+        batches.append((now, index, examples, seconds))
+        expected = now + dispatch.profile[subnet].typical(examples)
+        if alone:
+            executors[0] = (end + handover, who, expected, subnet, examples, seconds)
+        else:
+            heapreplace(executors, (end + handover, who, expected, subnet, examples, seconds))
+    return Outcome(trace, profile, np.array(answered_by, np.int16), np.array(batches).reshape(-1, 4))

@@ -1,0 +1,40 @@
+"""The two greedy policies: accuracy first, or batch size first, whatever waits behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from downshift.runtime.simulator.policies.choice import largest_batch, run
+
+if TYPE_CHECKING:
+    from downshift.runtime.profiling.profile import Profile
+    from downshift.runtime.scheduling.load import LoadSnapshot
+    from downshift.runtime.scheduling.policy import Decision, QueueView
+
+
+@dataclass(frozen=True)
+class MaxAccuracy:
+    """The most accurate sub-net whose p99 fits the head's slack, then the largest batch that still does."""
+
+    def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
+        """The most accurate that fits; else the fastest, on the head alone."""
+        slack = queue.waiting[0].deadline - queue.now
+        for name in queue.waiting[0].candidates:
+            if size := largest_batch(queue, profile, name, slack):
+                return run(queue, name, size)
+        return run(queue, profile.names[-1], 1, "fastest")
+
+
+@dataclass(frozen=True)
+class MaxBatch:
+    """The largest batch that any sub-net answers within the head's slack, then the most accurate for it."""
+
+    def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
+        """The largest batch that fits; else the fastest, on the head alone."""
+        slack = queue.waiting[0].deadline - queue.now
+        names = queue.waiting[0].candidates
+        size, _, name = max(
+            (largest_batch(queue, profile, name, slack), -rank, name) for rank, name in enumerate(names)
+        )
+        return run(queue, name, size) if size else run(queue, profile.names[-1], 1, "fastest")

@@ -1,0 +1,95 @@
+"""Results on disk: a table of figures, and two pictures."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from downshift.runtime.simulator.comparison import ORACLE, OURS
+from downshift.runtime.simulator.outcome import UNANSWERED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from downshift.runtime.simulator.comparison import Result
+    from downshift.runtime.simulator.outcome import Outcome
+
+BINS = 200  # along the time line
+
+
+def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """One flat object per result: its policy, the figures, and the load."""
+    return [{**asdict(result.summary), "load": result.load} for result in results]
+
+
+def write(folder: Path, results: Sequence[Result]) -> list[Path]:
+    """The files written: results.csv, load.png and, where our policy ran, timeline.png.
+
+    Raises `ModuleNotFoundError` when matplotlib is not installed; the table is written before that.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "results.csv"
+    lines = rows(results)
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    written = [table, draw_load(folder / "load.png", results)]
+    ours = [result.outcome for result in results if result.summary.policy == OURS and result.outcome]
+    return [*written, draw_timeline(folder / "timeline.png", ours[-1])] if ours else written
+
+
+def timeline(outcome: Outcome, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Requests per second [sub-nets + 1, bins] by when they came; the last row counts those unanswered."""
+    edges = np.linspace(0.0, outcome.trace.seconds, bins + 1)
+    kinds = [*range(len(outcome.profile.names)), UNANSWERED]
+    counts = [np.histogram(outcome.trace.times[outcome.answered_by == kind], edges)[0] for kind in kinds]
+    rates: np.ndarray[Any, np.dtype[np.float64]] = np.array(counts) / (edges[1] - edges[0])
+    return rates
+
+
+def draw_load(path: Path, results: Sequence[Result]) -> Path:
+    """The picture, now at that path, of attainment and served accuracy against load, a line per policy."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    titles = {"attainment": "answered in time", "served_accuracy": "accuracy of the answers in time"}
+    axes = dict(zip(titles, figure.subplots(1, 2), strict=True))
+    for name in dict.fromkeys(result.summary.policy for result in results):
+        mine = sorted((r for r in results if r.summary.policy == name), key=lambda result: result.load)
+        for field, axis in axes.items():
+            values = [getattr(result.summary, field) for result in mine]
+            axis.plot(
+                [result.load for result in mine],
+                [np.nan if value is None else value for value in values],
+                marker="o",
+                markersize=3,
+                linewidth=2.5 if name == OURS else 1.0,
+                **({"color": "black", "linestyle": "--"} if name == ORACLE else {}),
+                label=name,
+            )
+    for field, axis in axes.items():
+        axis.set(xlabel="load, in capacities of the densest sub-net", ylabel=titles[field])
+        axis.grid(alpha=0.3)
+    axes["served_accuracy"].legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def draw_timeline(path: Path, outcome: Outcome) -> Path:
+    """The picture, now at that path, of which sub-nets answered as time went by."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
+    axis = figure.subplots()
+    values = timeline(outcome)
+    middle = (np.arange(BINS) + 0.5) * outcome.trace.seconds / BINS
+    axis.stackplot(middle, values, labels=[*outcome.profile.names, "not in time"])
+    axis.set(xlabel="seconds", ylabel="requests per second, by sub-net")
+    axis.legend(fontsize=7, loc="upper right")
+    figure.savefig(path, dpi=120)
+    return path

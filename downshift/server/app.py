@@ -1,0 +1,116 @@
+"""The ASGI application: routes, middleware and lifespan put together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from downshift.server.catalog import Catalog
+from downshift.server.connection.authentication import HEALTH, METRICS, Guard
+from downshift.server.connection.error_middleware import Boundary, http_error
+from downshift.server.connection.shortcut import Shortcut
+from downshift.server.images.decoders import Decoders
+from downshift.server.images.predict import predict_router
+from downshift.server.page.events import Feed, events_router
+from downshift.server.page.page import assets, page_router
+from downshift.server.repository.control import control_router
+from downshift.server.repository.repository import Repository
+from downshift.server.settings import Settings
+from downshift.server.telemetry.exposition import OPENMETRICS, PLAIN
+from downshift.server.telemetry.machine_metrics import MachineMetrics
+from downshift.server.telemetry.metrics import Metrics, software_version
+from downshift.server.telemetry.request_log import Trails
+from downshift.server.telemetry.triton_metrics import TritonMetrics
+from downshift.server.v2.endpoints import Infer, v2_router
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "one sentence: what is wrong and the remedy"}},
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request is refused", "content": {"application/json": {"schema": _ERROR}}},
+    "5XX": {"description": "It cannot be answered now", "content": {"application/json": {"schema": _ERROR}}},
+}
+
+
+def create_app(
+    catalog: Catalog,
+    metrics: Metrics,
+    settings: Settings,
+    repository: Repository | None = None,
+    trails: Trails | None = None,
+) -> FastAPI:
+    """The server's application; it closes the catalog's models when it shuts down.
+
+    repository: what may replace the catalog's models; by default nothing can. trails: who keeps what requests
+    leave behind; by default nobody.
+    """
+    decoders = Decoders(settings.decode_queue)
+    feed = Feed(catalog, metrics.history, settings.max_streams)
+    kept = trails or Trails()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        kept.start()
+        ticking = asyncio.create_task(feed.run())
+        if repository is None:
+            yield
+        else:
+            async with repository.watching() if settings.watch else nullcontext():
+                yield
+            await repository.close()
+        ticking.cancel()
+        await asyncio.to_thread(catalog.close, settings.drain_seconds)
+        decoders.close()
+        await asyncio.to_thread(kept.close)
+
+    metrics.registry.register(MachineMetrics(catalog))
+    metrics.registry.register(TritonMetrics(catalog))
+    version = software_version()
+    app = FastAPI(
+        title="Downshift",
+        version=version,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=_ERRORS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours, or none: asking costs
+    )
+    infer = Infer(catalog, metrics, settings)
+    app.add_middleware(Shortcut, infer=infer)  # the innermost: all others see every request
+    if clients := settings.clients:
+        open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
+        app.add_middleware(Guard, keys=(clients, settings.admins), open_paths=open_paths)
+    app.add_middleware(Boundary, trails=kept)
+    app.add_exception_handler(HTTPException, http_error)
+    app.include_router(v2_router(catalog, infer, settings, version))
+    app.include_router(predict_router(catalog, metrics, settings, decoders))
+    app.include_router(page_router(catalog))
+    app.include_router(events_router(feed))
+    if repository is not None:
+        app.include_router(control_router(repository, settings.admins))
+    app.include_router(_metrics_router(metrics))
+    app.mount("/static", assets(), name="static")
+    return app
+
+
+_TEXTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {form.media_type.partition(";")[0]: {} for form in (PLAIN, OPENMETRICS)}}
+}
+
+
+def _metrics_router(metrics: Metrics) -> APIRouter:
+    router = APIRouter(tags=["metrics"])
+
+    @router.get("/metrics", response_class=Response, responses=_TEXTS)
+    async def scrape(request: Request) -> Response:
+        """All metrics, in Prometheus' text format or, where it is accepted, as OpenMetrics."""
+        return await metrics.exposition.response(request.headers.get("accept", ""))
+
+    return router

@@ -1,0 +1,229 @@
+"""The models this server holds: announced by name at once, answered for as soon as they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+from downshift.runtime.errors import Draining
+from downshift.server.delivery import Delivery
+from downshift.server.errors import NotReady, UnknownModel
+from downshift.server.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    from downshift.models.spec import Manifest
+    from downshift.runtime.profiling.profile import Profile
+    from downshift.runtime.request import Answer, Request
+    from downshift.runtime.scheduling.load import LoadSource
+
+
+class Queue(Protocol):
+    """How a backend's scheduler is doing."""
+
+    @property
+    def queued(self) -> int:
+        """Requests waiting now."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being executed now."""
+        ...
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long as measured batches take at present, as decisions have it."""
+        ...
+
+    @property
+    def serving(self) -> bool:
+        """Requests are accepted and will be executed."""
+        ...
+
+
+class Backend(Protocol):
+    """What answers for a model; `downshift.runtime.deployment.Deployment` is the real one."""
+
+    @property
+    def scheduler(self) -> Queue:
+        """Its queue."""
+        ...
+
+    @property
+    def load(self) -> LoadSource:
+        """The load of the machine it runs on."""
+        ...
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artifact says about itself."""
+        ...
+
+    @property
+    def profile(self) -> Profile:
+        """What its sub-nets cost on this machine."""
+        ...
+
+    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
+        """Queue a request; raises a `RuntimeFault` or `UnknownName` for one that is refused.
+
+        inline: the event loop has nothing else to do, so that a short one may run on its thread.
+        """
+        ...
+
+    def close(self, drain_seconds: float) -> None:
+        """Refuse new requests, finish the queued ones within that time, release everything."""
+        ...
+
+
+class Users:
+    """The requests that a version is answering now, each inside a `with`. The event loop owns it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._left = asyncio.Event()
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._count -= 1
+        self._left.set()
+
+    @property
+    def any(self) -> bool:
+        """Whether there are some."""
+        return self._count > 0
+
+    async def gone(self) -> None:
+        """Return when there are none."""
+        while self._count:
+            self._left.clear()
+            await self._left.wait()
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version of a served model; `version` is a numeric string, as V2 clients want it.
+
+    statistics: what it has answered; its backend's observer. users: who keeps it from being closed.
+    delivery: how long answers take on their way back.
+    """
+
+    name: str
+    version: str
+    backend: Backend
+    statistics: Statistics = field(default_factory=Statistics)
+    users: Users = field(default_factory=Users)
+    delivery: Delivery = field(default_factory=Delivery)
+
+
+class Catalog:
+    """Models by name; the first is the one that answers when none is named.
+
+    Owned by the event loop's thread, but for `publish`, which another thread may call. delivery: of all
+    models' answers.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._models: dict[str, Model | None] = dict.fromkeys(names)
+        self._withdrawn: frozenset[str] = frozenset()
+        self._versions: dict[str, int] = {}
+        self._users: WeakSet[Users] = WeakSet()
+        self.delivery = Delivery()
+        self._draining = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every model's name, ready or not, but for those withdrawn."""
+        return tuple(name for name in self._models if name not in self._withdrawn)
+
+    @property
+    def ready(self) -> bool:
+        """Every model can execute requests and the server is not shutting down."""
+        models = [self._models[name] for name in self.names]
+        return not self._draining and all(model and model.backend.scheduler.serving for model in models)
+
+    @property
+    def alive(self) -> bool:
+        """No model's execution thread has died; shutting down is not dying."""
+        return self._draining or all(model.backend.scheduler.serving for model in self.served)
+
+    @property
+    def draining(self) -> bool:
+        """The server is shutting down."""
+        return self._draining
+
+    @property
+    def busy(self) -> bool:
+        """Some version, retired ones included, is still answering a request that it admitted."""
+        return any(users.any for users in self._users)
+
+    @property
+    def served(self) -> tuple[Model, ...]:
+        """Every model that answers requests."""
+        return tuple(model for model in tuple(self._models.values()) if model is not None)
+
+    def publish(self, name: str, backend: Backend, statistics: Statistics | None = None) -> Model | None:
+        """The named model's next version answers from now on, and `statistics` observes its backend.
+
+        Returns the version before, which goes on with what it was asked. The switch is one assignment: every
+        request is admitted by one version or the other.
+        """
+        self._versions[name] = version = self._versions.get(name, 0) + 1
+        before = self._models.get(name)
+        model = Model(name, str(version), backend, statistics or Statistics(), delivery=self.delivery)
+        self._users.add(model.users)
+        self._models[name] = model
+        self._withdrawn -= {name}
+        return before
+
+    def withdraw(self, name: str) -> Model | None:
+        """The named model is unknown from now on, until it is published again; returns what answered."""
+        before = self._models.get(name)
+        if name in self._models:
+            self._models[name] = None
+            self._withdrawn |= {name}
+        return before
+
+    def get(self, name: str | None = None, version: str | None = None) -> Model:
+        """The named model, or the first; raises `UnknownModel` or `NotReady`."""
+        wanted = next(iter(self.names), "") if name is None else name
+        if wanted not in self._models or wanted in self._withdrawn:
+            raise UnknownModel(wanted, self.names)
+        model = self._models[wanted]
+        if model is None:
+            raise NotReady(f"model {wanted!r} is still being profiled on this machine: try again shortly")
+        if version is not None and version != model.version:
+            raise UnknownModel(f"{wanted}:{version}", [f"{wanted}:{model.version}"])
+        return model
+
+    def admit(self, name: str | None = None, version: str | None = None) -> Model:
+        """As `get`, for a request to execute; raises `Draining` once the server is shutting down.
+
+        Whoever executes it does so inside `with model.users`, and without giving way in between.
+        """
+        if self._draining:
+            raise Draining
+        return self.get(name, version)
+
+    def drain(self) -> None:
+        """Admit nothing more; what was submitted goes on."""
+        self._draining = True
+
+    def close(self, drain_seconds: float) -> None:
+        """Close every model, all at once, each finishing its queue within that time."""
+        self.drain()
+        models = self.served
+        with ThreadPoolExecutor(max(1, len(models)), thread_name_prefix="downshift-close") as pool:
+            for _ in pool.map(lambda model: model.backend.close(drain_seconds), models):
+                pass

@@ -1,0 +1,117 @@
+"""The outermost layer of our own: stamps the arrival, and turns every error into its response."""
+
+from __future__ import annotations
+
+import logging
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from downshift.runtime.errors import Draining
+from downshift.server.connection.arrival import arrival, stamp
+from downshift.server.errors import retry_after, status_of
+from downshift.server.telemetry.request_log import begin, over
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from downshift.server.telemetry.request_log import Trails
+
+log = logging.getLogger("downshift.server")
+
+
+class Json(Response):
+    """A JSON response; numpy arrays among its content are written as lists."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The content's JSON."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_response(error: Exception, request_id: str) -> Response:
+    """The response for an error: its own text if `STATUS` lists it, else a 500 with the request's id."""
+    status = status_of(error)
+    if status is None:
+        log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
+        text = f"internal error; the server's log has it under request id {request_id}"
+        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, text, {})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.__cause__ is not None:
+        log.error(
+            "request %s failed: %s", request_id, error, exc_info=error, extra={"request_id": request_id}
+        )
+    headers = {}
+    if (after := retry_after(error)) is not None:
+        headers["Retry-After"] = str(after)
+    if isinstance(error, Draining):
+        headers["Connection"] = "close"  # the next request belongs to another server
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer, Basic realm="downshift"'
+    return _error(status, str(error), headers)
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """The response when no route takes the request: 404, or 405 with the methods that are allowed."""
+    if not isinstance(error, HTTPException):
+        raise error
+    text = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase.lower()}"
+    return _error(error.status_code, text, error.headers or {})
+
+
+class Boundary:
+    """ASGI middleware: nothing passes it but responses, each with its request's id.
+
+    What a request leaves behind goes to `trails`.
+    """
+
+    def __init__(self, app: ASGIApp, trails: Trails) -> None:
+        self._app = app
+        self._trails = trails
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and answer for whoever fails on it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        stamp(scope)
+        trail = begin(scope, arrival(scope))
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if started:
+                trail.sent += len(message.get("body", b""))
+            else:
+                started = True
+                trail.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *trail.identity.headers]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            request_id = trail.identity.request_id
+            if started:
+                log.error("request %s broke off in its answer", request_id, extra={"request_id": request_id})
+                raise
+            response = error_response(error, request_id)
+            taken = time.monotonic() - arrival(scope)
+            response.headers["Server-Timing"] = f"total;dur={taken * 1e3:.3f}"
+            await response(scope, receive, watched)
+        finally:
+            if self._trails.wanted:
+                over(trail, scope)
+                self._trails.add(trail)
+
+
+def _error(status: int, text: str, headers: Mapping[str, str]) -> Response:
+    return Json({"error": text}, status_code=status, headers=dict(headers))

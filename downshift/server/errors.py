@@ -1,0 +1,179 @@
+"""Errors of the `server` package, and the one table that gives every known error its HTTP status.
+
+    ServerFault
+    ├── BadInput            a request that cannot be understood; the text names value and remedy
+    ├── UnknownModel        a model or version this server does not hold
+    ├── NotReady            the model is still being loaded and profiled
+    ├── Dead                this process will answer no more: it must be started again
+    ├── LoadFailed          an artifact that is not fit to serve; what was served before goes on
+    ├── Unauthorized        no key, or none of the right ones
+    ├── Forbidden           what this server does for nobody, as it is set up
+    ├── BodyTooLarge        a body longer than the server's limit
+    ├── UnsupportedMedia    a content type or encoding the endpoint does not read
+    ├── ClientGone          the client hung up before its answer was ready
+    ├── DecodersBusy        a `Shed` of the runtime's: as many pictures wait to be decoded as may wait
+    ├── TooManyStreams      as many pages are watching as may watch
+    ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
+    └── ImageFault          (see `downshift.server.images.image`) an upload that is no usable image
+        ├── NotAnImage
+        ├── ImageTooLarge
+        └── BrokenImage
+
+Only the text of an error whose type is in `STATUS` reaches a client. For anything else the answer
+is a 500 that carries nothing but the request's id, and the log has the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from downshift.models.errors import UnknownName
+from downshift.runtime.errors import (
+    AccuracyUnavailable,
+    DeadlineExpired,
+    DeadlineImpossible,
+    Draining,
+    ExecutionFailed,
+    InvalidRequest,
+    Shed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class ServerFault(Exception):  # noqa: N818 - named like RuntimeFault
+    """Base of every error this package raises; the text is one sentence meant for the client."""
+
+
+class BadInput(ServerFault):
+    """A request that cannot be understood."""
+
+
+class UnknownModel(ServerFault):
+    """A model or version that is not served; the text names those that are."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        choice = ", ".join(known)
+        remedy = f"choose one of {choice}" if choice else "nothing is, until a model is loaded"
+        super().__init__(f"no model {name[:80]!r} is served here: {remedy}")
+
+
+class NotReady(ServerFault):
+    """The model is still being loaded and profiled; `retry_after` is in seconds."""
+
+    retry_after = 2.0
+
+
+class Dead(ServerFault):
+    """A model's execution thread has ended by a defect; nothing in this process brings it back."""
+
+    def __init__(self) -> None:
+        super().__init__("a model's execution thread has died: restart this server, and read its log")
+
+
+class LoadFailed(ServerFault):
+    """An artifact that cannot be read, prepared or trusted; whatever was served before still is."""
+
+
+class Unauthorized(ServerFault):
+    """The request carries no key, or none of the right ones."""
+
+
+class Forbidden(ServerFault):
+    """What this server does for nobody, as its operator has set it up."""
+
+
+class BodyTooLarge(ServerFault):
+    """A body longer than the server's limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is longer than the {limit} bytes this server accepts: send less at once")
+
+
+class UnsupportedMedia(ServerFault):
+    """A content type or encoding that the endpoint does not read."""
+
+
+class ClientGone(ServerFault):
+    """The client hung up before its answer was ready; nobody reads this response."""
+
+
+class DecodersBusy(ServerFault, Shed):
+    """As many pictures wait to be decoded as may wait."""
+
+    def __init__(self, capacity: int) -> None:
+        Shed.__init__(
+            self,
+            f"{capacity} pictures wait to be decoded, as many as may: retry in a second",
+            retry_after=1.0,
+        )
+
+
+class TooManyStreams(ServerFault):
+    """As many pages are watching as may watch."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} pages are watching this server, as many as may: close one of them")
+
+
+class BadSetting(ServerFault):
+    """A setting the server cannot start with."""
+
+
+class ImageFault(ServerFault):
+    """An upload that is no usable image."""
+
+
+class NotAnImage(ImageFault):
+    """Bytes that are in none of the accepted image formats, whatever their name says."""
+
+
+class ImageTooLarge(ImageFault):
+    """An image with more pixels than the server decodes."""
+
+
+class BrokenImage(ImageFault):
+    """An image that begins well and cannot be decoded, or not at a reasonable cost."""
+
+
+CLIENT_CLOSED_REQUEST = 499
+
+STATUS: Mapping[type[Exception], int] = {
+    BadInput: HTTPStatus.BAD_REQUEST,
+    BrokenImage: HTTPStatus.BAD_REQUEST,
+    InvalidRequest: HTTPStatus.BAD_REQUEST,
+    UnknownName: HTTPStatus.BAD_REQUEST,
+    AccuracyUnavailable: HTTPStatus.BAD_REQUEST,
+    Dead: HTTPStatus.SERVICE_UNAVAILABLE,
+    LoadFailed: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    UnknownModel: HTTPStatus.NOT_FOUND,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Shed: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
+    ClientGone: CLIENT_CLOSED_REQUEST,
+    ExecutionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    Draining: HTTPStatus.SERVICE_UNAVAILABLE,
+    DeadlineImpossible: HTTPStatus.GATEWAY_TIMEOUT,
+    DeadlineExpired: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status of an error whose text a client may read; None for any other error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
+def retry_after(error: Exception) -> int | None:
+    """Whole seconds, at least one, until the same request may succeed; None where waiting is no remedy."""
+    if not isinstance(error, Shed | NotReady | Draining):
+        return None
+    return max(1, math.ceil(getattr(error, "retry_after", 1.0)))

@@ -1,0 +1,257 @@
+"""The artifacts behind the catalog: loaded beside what is served, switched at once, retired when unused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from downshift.models.errors import ModelsError
+from downshift.runtime.errors import Draining, RuntimeFault
+from downshift.server.errors import BadInput, LoadFailed, UnknownModel
+from downshift.server.repository.gc_freeze import set_aside
+from downshift.server.repository.source import Source
+from downshift.server.repository.watching import disturbances, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+    from downshift.runtime.profiling.profiler import Progress
+    from downshift.server.catalog import Catalog, Model
+    from downshift.server.repository.loading import Load, Loaded
+    from downshift.server.repository.source import Folder
+    from downshift.server.repository.watching import Stamp
+    from downshift.server.telemetry.metrics import Metrics
+
+log = logging.getLogger("downshift.server")
+
+UNLOADED = "unloaded"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index says about a model; `reason` is empty for one that is READY."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class Repository:
+    """Loads, replaces and unloads the models of a catalog; on the event loop, but for `start`.
+
+    One artifact is prepared at a time, since it is measured; the versions that are served go on meanwhile. A
+    version that cannot be prepared, or fails its check, leaves everything as it was.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it connects
+        self,
+        catalog: Catalog,
+        metrics: Metrics,
+        sources: Iterable[Source],
+        load: Load,
+        *,
+        folder: Folder | None = None,
+        drain_seconds: float,
+    ) -> None:
+        """folder: whose artifacts may be loaded, too. drain_seconds: how long a retired version may go on."""
+        self._catalog = catalog
+        self._metrics = metrics
+        self._sources = {source.name: source for source in sources}
+        self._load = load
+        self._folder = folder
+        self._drain_seconds = drain_seconds
+        self._machine = threading.Lock()  # whoever prepares an artifact
+        self._turn = asyncio.Lock()  # of changes asked for while serving
+        self._loading: set[str] = set()
+        self._problems: dict[str, str] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._stamps: dict[str, Stamp] = {}  # of the files as they were last read
+        self._moved = asyncio.Event()  # files are to be watched elsewhere, too
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every model that was ever asked for, and its file."""
+        return tuple(self._sources.values())
+
+    @property
+    def index(self) -> tuple[Entry, ...]:
+        """Every model that is served or could be loaded by name."""
+        served = {model.name: model for model in self._catalog.served}
+        found = self._folder.sources() if self._folder is not None else ()
+        names = dict.fromkeys((*self._sources, *(source.name for source in found)))
+        return tuple(self._entry(name, served.get(name)) for name in names)
+
+    def start(self, report: Progress, ready: Callable[[Loaded], None]) -> None:
+        """Load every source, one after the other, on the calling thread; each is served when it is ready.
+
+        The first that cannot be loaded ends it with that error.
+        """
+        with self._machine:
+            for source in self.sources:
+                self._stamps[source.name] = stamp(source.path)
+                loaded = self._load(source, report)
+                set_aside()
+                self._metrics.watch(loaded.backend)
+                self._catalog.publish(source.name, loaded.backend, loaded.statistics)
+                ready(loaded)
+
+    async def load(self, name: str, path: str | None = None) -> Model:
+        """Read the model's file again, or the one at that path in the folder, and serve it from then on.
+
+        Raises `UnknownModel`, `BadInput` for a path that is not allowed, `LoadFailed` for an artifact that is
+        not fit to serve, `Draining`.
+        """
+        source = self._wanted(name, path)
+        async with self._turn:
+            await self._retired()
+            self._loading.add(name)
+            self._stamps[name] = stamp(source.path)
+            try:
+                loaded = await _on_a_daemon_thread(partial(self._beside, source))
+            except Exception as error:
+                raise self._failed(source, error) from error
+            finally:
+                self._loading.discard(name)
+            if self._catalog.draining:
+                await asyncio.to_thread(loaded.backend.close, 0.0)
+                raise Draining
+            self._sources[name] = source
+            self._moved.set()
+            self._problems.pop(name, None)
+            self._metrics.watch(loaded.backend)
+            before = self._catalog.publish(name, loaded.backend, loaded.statistics)
+            model = self._catalog.get(name)
+            log.warning("model %s: version %s is served now, from %s", name, model.version, source.path)
+            self._retire(before)
+            return model
+
+    async def unload(self, name: str) -> None:
+        """Serve the model no more; what it was asked is answered. Raises `UnknownModel`."""
+        if name not in self._sources:
+            raise UnknownModel(name, self._sources)
+        async with self._turn:
+            before = self._catalog.withdraw(name)
+            self._problems[name] = UNLOADED
+            if before is not None:
+                self._metrics.forget_artifact(name)
+                log.warning("model %s: version %s is unloaded", name, before.version)
+            self._retire(before)
+
+    async def load_changed(self) -> None:
+        """Load again every served model whose file is not the one that was read."""
+        for model in self._catalog.served:
+            now = stamp(self._sources[model.name].path)
+            if now is not None and now != self._stamps.get(model.name):
+                with suppress(LoadFailed, Draining):  # both are logged
+                    await self.load(model.name)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Meanwhile, load every served model again when its file changes."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Wait until every retired version is closed."""
+        await self._retired()
+
+    def _entry(self, name: str, model: Model | None) -> Entry:
+        problem = self._problems.get(name, "")
+        if model is not None:
+            return Entry(name, model.version, "READY", problem and f"the last load failed: {problem}")
+        if name in self._loading or (name in self._sources and not problem):
+            return Entry(name, "", "LOADING", "")
+        return Entry(name, "", "UNAVAILABLE", problem or "not loaded")
+
+    def _wanted(self, name: str, path: str | None) -> Source:
+        if path is not None:
+            if self._folder is None:
+                raise BadInput("path: this server has no model folder; start it with --repository FOLDER")
+            return Source(name, self._folder.file(path))
+        known = {source.name: source for source in (self._folder.sources() if self._folder else ())}
+        known |= self._sources
+        if name not in known:
+            raise UnknownModel(name, known)
+        return known[name]
+
+    def _beside(self, source: Source) -> Loaded:
+        def report(_fraction: float, _text: str) -> None:
+            if self._catalog.draining:  # nobody will need it
+                raise Draining
+
+        with self._machine:
+            return self._load(source, report)
+
+    def _failed(self, source: Source, error: Exception) -> Exception:
+        """What to tell the client; the log and the index hear of it, too."""
+        if isinstance(error, Draining):
+            return Draining()
+        ours = isinstance(error, ModelsError | RuntimeFault | OSError)
+        sentence = _sentence(source.path, error) if ours else "unexpected error; the server's log has it"
+        serving = next((model.version for model in self._catalog.served if model.name == source.name), None)
+        goes_on = f"version {serving} is still served" if serving else "nothing is served under this name"
+        log.error(
+            "model %s is not loaded, %s: %s", source.name, goes_on, sentence, exc_info=None if ours else error
+        )
+        self._problems[source.name] = sentence
+        return LoadFailed(f"model {source.name!r} is not loaded, {goes_on}: {sentence}")
+
+    def _retire(self, model: Model | None) -> None:
+        if model is not None:
+            task = asyncio.create_task(self._close(model))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _close(self, model: Model) -> None:
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await model.users.gone()
+        except TimeoutError:
+            log.warning("model %s: version %s is closed before its last request", model.name, model.version)
+        await asyncio.to_thread(model.backend.close, self._drain_seconds)
+        self._metrics.unwatch(model.backend)
+        del model
+        await asyncio.to_thread(set_aside)
+
+    async def _watch(self) -> None:
+        while True:
+            self._moved.clear()
+            async for _ in disturbances([source.path for source in self.sources], self._moved):
+                await self.load_changed()
+
+    async def _retired(self) -> None:
+        await asyncio.gather(*self._retiring)
+
+
+def _sentence(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{path.name} cannot be read: {error.strerror or error}"
+    return " ".join(str(error).replace(str(path), path.name).split())  # clients need no folders of ours
+
+
+async def _on_a_daemon_thread(call: Callable[[], Any]) -> Any:
+    """What the call returns or raises; a process that ends does not wait for it."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            result = call()
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name="downshift-load-model", daemon=True).start()
+    return await asyncio.wrap_future(future)

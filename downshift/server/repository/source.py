@@ -1,0 +1,69 @@
+"""Where a served model's artifact lies, and which other files clients may have it replaced by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from downshift.server.errors import BadInput, BadSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SUFFIX = ".onnx"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model's name, which is part of its URL, and the file it is read from."""
+
+    name: str
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or self.name in (".", ".."):
+            raise BadSetting(f"model name {self.name!r}: use a word, as in digits=model.onnx")
+
+
+def read_sources(texts: Iterable[str | Path]) -> tuple[Source, ...]:
+    """A source for each `PATH`, called like the file, or `NAME=PATH`; raises `BadSetting`."""
+    sources: dict[str, Source] = {}
+    for text in texts:
+        source = _source(text)
+        if source.name in sources:
+            raise BadSetting(
+                f"two models are called {source.name!r}: name one of them, as in other={source.path}"
+            )
+        sources[source.name] = source
+    return tuple(sources.values())
+
+
+def _source(text: str | Path) -> Source:
+    name, equals, path = str(text).partition("=")
+    if equals and not Path(text).exists():  # else a file that has = in its name
+        return Source(name, Path(path))
+    return Source(Path(text).stem, Path(text))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder whose artifacts clients may load by name; nothing outside of it can be named."""
+
+    path: Path
+
+    def sources(self) -> tuple[Source, ...]:
+        """One for every artifact that lies directly in it, by name."""
+        return tuple(Source(found.stem, found) for found in sorted(self.path.glob(f"*{SUFFIX}")))
+
+    def file(self, text: str) -> Path:
+        """The artifact at that path relative to the folder; raises `BadInput` for one that is not inside."""
+        inside = self.path.resolve()
+        try:
+            path = (inside / text).resolve()
+            allowed = path.is_relative_to(inside) and path.suffix == SUFFIX and path.is_file()
+        except (OSError, RuntimeError, ValueError):  # a null byte, a name too long, a loop of links
+            allowed = False
+        if not allowed:
+            raise BadInput(f"path {text[:80]!r} is no {SUFFIX} file inside this server's model folder")
+        return path

@@ -1,0 +1,259 @@
+"""Running the server: listen at once, load and profile meanwhile, drain on SIGTERM, end with exit code 0."""
+
+from __future__ import annotations
+
+import errno
+import math
+import resource
+import socket
+import sys
+import threading
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from downshift.server.app import create_app
+from downshift.server.catalog import Catalog
+from downshift.server.connection.concurrency import Crowd
+from downshift.server.connection.probe import Probe
+from downshift.server.connection.protocol import PatientProtocol
+from downshift.server.console import progress_bar, ready_text
+from downshift.server.errors import BadSetting
+from downshift.server.images.image import warm_up
+from downshift.server.repository.loading import DeploymentLoad
+from downshift.server.repository.repository import Repository
+from downshift.server.repository.source import Folder, read_sources
+from downshift.server.settings import read_settings
+from downshift.server.telemetry.access_log import AccessLog
+from downshift.server.telemetry.json_log import log_as_json
+from downshift.server.telemetry.metrics import Metrics
+from downshift.server.telemetry.request_log import Trails
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from fastapi import FastAPI
+
+    from downshift.server.settings import Settings
+    from downshift.server.telemetry.request_log import Sink
+
+CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
+METRICS_CONNECTIONS = 64  # on the metrics' own port
+LINGER_SECONDS = 1.0  # for requests that are on their way when everything accepted is answered
+SWITCH_SECONDS = 5e-4
+"""How long a thread may keep another from Python, a tenth of what is usual: the event loop would make a batch
+that has ended, and whoever starts the next one, wait that long."""
+_BACKLOG = 2048
+_OTHER_FILES = 256  # artifacts, the cache, the metrics' port, the event loop's own
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on the first signal goes on until every request that was accepted is answered.
+
+    Meanwhile inference requests are refused by `catalog` with 503, and so is readiness. The second
+    signal ends it at once.
+    """
+
+    def __init__(self, app: FastAPI, catalog: Catalog, settings: Settings) -> None:
+        if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
+            raise BadSetting(
+                f"--ssl-keyfile {settings.ssl_keyfile} has no certificate: name it with --ssl-certfile"
+            )
+        config = uvicorn.Config(
+            app,
+            http=partial(PatientProtocol, patience=settings.patience),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="on",
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
+            ssl_certfile=settings.ssl_certfile,
+            ssl_keyfile=settings.ssl_keyfile,
+            timeout_graceful_shutdown=CLOSING_SECONDS,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+        )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            if not config.is_ssl:
+                raise
+            files = f"{settings.ssl_certfile} and {settings.ssl_keyfile or 'no key file'}"
+            why = error.strerror or error
+            raise BadSetting(f"TLS with {files}: {why}; give a PEM certificate and its PEM key") from None
+        super().__init__(config)
+        self.server_state = Crowd()
+        self._catalog = catalog
+        self._drain_seconds = settings.drain_seconds
+        self._give_up_at: float | None = None
+        self._leave_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
+        """Begin to drain; asked again, end now."""
+        if self._give_up_at is None:
+            self._catalog.drain()
+            self._give_up_at = time.monotonic() + self._drain_seconds
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop serving."""
+        if self._give_up_at is not None:
+            now = time.monotonic()
+            if self._leave_at is None and not self._catalog.busy:
+                for server in self.servers:
+                    server.close()  # nobody new; those who are here get an answer, and are told to leave
+                self._leave_at = now + LINGER_SECONDS
+            alone = self._leave_at is not None and not self.server_state.connections
+            self.should_exit |= alone or now > min(self._leave_at or math.inf, self._give_up_at)
+        return await super().on_tick(counter)
+
+
+class Loader(threading.Thread):
+    """Prepares the artifact while the server already listens; a failure stops the server."""
+
+    def __init__(self, load: Callable[[], None], server: Server) -> None:
+        super().__init__(name="downshift-load-model", daemon=True)
+        self._load = load
+        self._server = server
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Load, or keep the error for whoever started the server."""
+        try:
+            self._load()
+        except Exception as error:  # noqa: BLE001  raised again on the main thread
+            self.error = error
+            self._server.should_exit = True
+
+
+def run(*models: str | Path, **overrides: Any) -> None:
+    """Serve these artifacts until SIGTERM or SIGINT, then answer what is queued and return.
+
+    models: `PATH`, to be called like the file, or `NAME=PATH`; the first answers where none is named. Without
+    any, every artifact in the repository's folder. overrides: fields of `Settings` (host, port, threads...),
+    before those of the environment; None counts as not given.
+
+    Raises `BadSetting` (for a port in use, too) and whatever `downshift.runtime.preparation.prepare` raises.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    settings = read_settings(**overrides)
+    folder = None if settings.repository is None else Folder(settings.repository)
+    if folder is not None and not folder.path.is_dir():
+        raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
+    sources = read_sources(models) or (() if folder is None else folder.sources())
+    if not sources:
+        remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
+        raise BadSetting(f"no model to serve: {remedy}")
+    metrics, catalog = Metrics(CollectorRegistry()), Catalog(source.name for source in sources)
+    repository = Repository(
+        catalog,
+        metrics,
+        sources,
+        DeploymentLoad(metrics, settings),
+        folder=folder,
+        drain_seconds=settings.drain_seconds,
+    )
+    trails = Trails(sinks(settings))
+    if settings.log_json:
+        log_as_json()
+    server = Server(create_app(catalog, metrics, settings, repository, trails), catalog, settings)
+    with closing(listen(settings.host, settings.port)) as listener:
+        address = url(listener, server.config.is_ssl)
+
+        def load() -> None:
+            texts: list[str] = []
+            warm_up()
+            with progress_bar() as report:
+                repository.start(report, lambda loaded: texts.append(loaded.text))
+            print(*texts, ready_text(address, sample_picture(sources[0].path)), sep="\n", flush=True)
+
+        if settings.metrics_port is not None:
+            expose(catalog, metrics, settings.host, settings.metrics_port)
+        allow_files(settings.max_connections)
+        loader = Loader(load, server)
+        loader.start()
+        server.run(sockets=[listener])
+    if loader.error is not None:
+        raise loader.error
+
+
+def sinks(settings: Settings) -> list[Sink]:
+    """Where the settings want requests to be written; raises `BadSetting` where that cannot be."""
+    found: list[Sink] = []
+    if settings.access_log is not None:
+        found.append(AccessLog(settings.access_log))
+    if settings.otel:
+        try:
+            from downshift.server.telemetry.spans import Spans  # noqa: PLC0415  an extra
+        except ImportError as error:
+            raise BadSetting(
+                f"OpenTelemetry is not installed ({error.name}): pip install 'downshift[otel]'"
+            ) from None
+        found.append(Spans())
+    return found
+
+
+def sample_picture(artifact: Path) -> Path:
+    """The picture that lies beside an artifact under its name, or else a name that stands for one's own."""
+    picture = artifact.with_suffix(".png")
+    return picture if picture.is_file() else Path("picture.jpg")
+
+
+def expose(catalog: Catalog, metrics: Metrics, host: str, port: int) -> socket.socket:
+    """Serve metrics and health from a loop and a port of their own; returns what listens there.
+
+    The process that ends takes them along. Raises `BadSetting` when there can be no such port.
+    """
+    listener = listen(host, port, option="--metrics-port")
+    config = uvicorn.Config(
+        Probe(catalog, metrics.exposition),
+        lifespan="off",
+        limit_concurrency=METRICS_CONNECTIONS,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+    )
+    exporter = uvicorn.Server(config)
+    threading.Thread(
+        target=exporter.run, args=([listener],), name="downshift-metrics-port", daemon=True
+    ).start()
+    return listener
+
+
+def allow_files(connections: int) -> None:
+    """Raise this process's limit of open files, where it may, to what that many connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening socket that answers without Nagle's delay; raises `BadSetting` when there can be none."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        why, remedy = error.strerror or error, f"choose another with {option}"
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            remedy = "give --host an address of this machine, such as 127.0.0.1"
+        raise BadSetting(f"cannot listen on {host!r}, port {port} ({why}): {remedy}") from None
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def url(listener: socket.socket, tls: bool = False) -> str:
+    """Where a browser on this machine finds the server."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  shown, not bound
+        host = "localhost"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

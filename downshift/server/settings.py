@@ -1,0 +1,127 @@
+"""What an operator may set, on the command line or as `DOWNSHIFT_…` environment variables."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from downshift.runtime.machine import MOST_THREADS
+from downshift.runtime.scheduling.core import Limits
+from downshift.runtime.scheduling.level import Thresholds
+from downshift.server.connection.keys import Keys, read_keys
+from downshift.server.connection.protocol import Patience
+from downshift.server.errors import BadSetting
+from downshift.server.images.image import MAX_PIXELS, MOST_PIXELS
+
+
+class Settings(BaseSettings):
+    """Limits and addresses of one server; every field can come from `DOWNSHIFT_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="DOWNSHIFT_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    threads: int | None = Field(
+        default=None, ge=1, le=MOST_THREADS, description="cores for inference; None = all but one"
+    )
+    engines: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description='such as ["onnxruntime"]; None = all that work here'
+    )
+    cache_dir: Path | None = Field(
+        default=None, description="where profiles are kept; None = the user's cache"
+    )
+    repository: Path | None = Field(
+        default=None, description="a folder whose artifacts may be loaded over HTTP; all of them are at start"
+    )
+    watch: bool = Field(default=False, description="load an artifact again when its file changes")
+    admin_keys: SecretStr = Field(default=SecretStr(""), description="who may load and unload models")
+    admin_keys_file: Path | None = Field(default=None, description="one key a line")
+    tune: bool = Field(default=True, description="look for faster programs while no request waits")
+    api_keys: SecretStr = Field(default=SecretStr(""), description="who may ask; empty: everybody")
+    api_keys_file: Path | None = Field(default=None, description="one key a line")
+    keyed_metrics: bool = Field(default=False, description="/metrics needs a key, too")
+    ssl_certfile: Path | None = Field(default=None, description="PEM; HTTPS instead of HTTP")
+    ssl_keyfile: Path | None = Field(default=None, description="PEM; unless ssl_certfile holds it, too")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="a port for /metrics and the two health endpoints alone"
+    )
+    access_log: str | None = Field(default=None, description="a file for a line a request; - = stdout")
+    log_json: bool = Field(default=False, description="the server's own log as JSON lines")
+    otel: bool = Field(default=False, description="send spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    decode_queue: int = Field(default=64, ge=0, description="pictures that may wait to be decoded")
+    max_batch: int = Field(default=256, ge=1, description="examples in one V2 request")
+    max_budget_ms: float = Field(default=60_000.0, gt=0, allow_inf_nan=False)
+    max_queue: int = Field(default=1024, ge=1, description="requests that may wait")
+    load_rise_ms: float = Field(
+        default=100.0, ge=0, allow_inf_nan=False, description="who waited longer gets a sparser sub-net"
+    )
+    load_fall_ms: float = Field(
+        default=20.0, ge=0, allow_inf_nan=False, description="who waited less gets a denser one"
+    )
+    load_rise_utilization: float = Field(
+        default=0.98, ge=0, le=1, description="busier, and waiting load_fall_ms is enough for a sparser one"
+    )
+    load_fall_utilization: float = Field(default=0.9, ge=0, le=1, description="busier, and none gets denser")
+    load_hold_ms: float = Field(default=250.0, ge=0, allow_inf_nan=False, description="between two changes")
+    max_connections: int = Field(default=4096, ge=1)
+    max_streams: int = Field(default=32, ge=0, description="pages that may watch at once")
+    max_head_bytes: int = Field(default=32 * 1024, ge=1024, description="request line and headers")
+    head_seconds: float = Field(
+        default=10.0, gt=0, allow_inf_nan=False, description="for a request's first byte, and for its head"
+    )
+    body_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False, description="for a request's body")
+    keep_alive_seconds: float = Field(
+        default=75.0, gt=0, allow_inf_nan=False, description="a connection may be idle between two requests"
+    )
+    drain_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def max_budget(self) -> float:
+        """The largest latency budget honoured, and how long a request that names none may wait; seconds."""
+        return self.max_budget_ms / 1e3
+
+    @property
+    def clients(self) -> Keys:
+        """Whose keys may ask anything; without any, everybody may. Raises `BadSetting`."""
+        return read_keys(self.api_keys.get_secret_value(), self.api_keys_file)
+
+    @property
+    def patience(self) -> Patience:
+        """How long a connection waits for its client, and how many there may be."""
+        return Patience(self.max_connections, self.max_head_bytes, self.head_seconds, self.body_seconds)
+
+    @property
+    def admins(self) -> Keys:
+        """Whose keys may load and unload models; raises `BadSetting`."""
+        return read_keys(self.admin_keys.get_secret_value(), self.admin_keys_file)
+
+    @property
+    def limits(self) -> Limits:
+        """What the scheduler accepts, and what counts as load."""
+        thresholds = Thresholds(
+            rise_delay=self.load_rise_ms / 1e3,
+            fall_delay=self.load_fall_ms / 1e3,
+            rise_utilization=self.load_rise_utilization,
+            fall_utilization=self.load_fall_utilization,
+            hold=self.load_hold_ms / 1e3,
+        )
+        return Limits(queued=self.max_queue, patience=self.max_budget, thresholds=thresholds)
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings of the environment; what is given here, and is not None, comes first.
+
+    Raises `BadSetting` naming the first value that cannot be.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "_".join(map(str, wrong["loc"]))
+        option = (
+            f"--{name.replace('_', '-')}" if overrides.get(name) is not None else f"DOWNSHIFT_{name.upper()}"
+        )
+        raise BadSetting(f"{option} {wrong['input']!r}: {wrong['msg'].lower()}") from None

@@ -1,0 +1,199 @@
+"""What one model has answered, counted as Triton's statistics extension counts it.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from downshift.runtime.errors import ExecutionFailed, Rejected
+from downshift.runtime.scheduling.observer import Outcome, Silent
+from downshift.server.errors import ClientGone, ServerFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from downshift.runtime.request import Request
+    from downshift.runtime.scheduling.observer import Batch, Settled
+
+
+class Reason(StrEnum):
+    """Why a request failed, in Triton's words."""
+
+    REJECTED = "REJECTED"  # refused at the door, or expired in the queue
+    CANCELED = "CANCELED"
+    BACKEND = "BACKEND"  # the engine failed
+    OTHER = "OTHER"  # the request could not be understood
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How often something took time, and the seconds of all of it."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything counted up to one moment.
+
+    success: answered requests, late ones included: waiting and computing, and reading and writing once
+    that is over. failures: by reason, with what they waited and computed. inferences: examples answered.
+    executions: batches an engine completed, by how many examples they held.
+    last_inference: Unix seconds of the last answer, 0 when there was none.
+    """
+
+    success: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    failures: Mapping[Reason, Duration]
+    executions: Mapping[int, Duration]
+    inferences: int = 0
+    last_inference: float = 0.0
+
+
+class _Sum:
+    """A `Duration` that grows."""
+
+    __slots__ = ("count", "seconds")
+
+    def __init__(self) -> None:
+        self.count, self.seconds = 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+
+    @property
+    def total(self) -> Duration:
+        return Duration(self.count, self.seconds)
+
+
+class Statistics(Silent):
+    """Counts for one model: the scheduler's events as its observer, the rest by method. Thread-safe."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """now: Unix seconds."""
+        self._now = now
+        self._lock = threading.Lock()
+        self._success, self._queue = _Sum(), _Sum()
+        self._input, self._infer, self._output = _Sum(), _Sum(), _Sum()
+        self._failures = {reason: _Sum() for reason in Reason}
+        self._executions: dict[int, _Sum] = {}
+        self._inferences = 0
+        self._last_inference = 0.0
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was counted so far, all of one moment."""
+        with self._lock:
+            return Snapshot(
+                self._success.total,
+                self._queue.total,
+                self._input.total,
+                self._infer.total,
+                self._output.total,
+                {reason: failed.total for reason, failed in self._failures.items()},
+                {size: executed.total for size, executed in sorted(self._executions.items())},
+                self._inferences,
+                self._last_inference,
+            )
+
+    def rejected(self, request: Request, error: Exception) -> None:  # noqa: ARG002  the protocol's
+        """Count a request that was refused at the door."""
+        self._fail(Reason.REJECTED if isinstance(error, Rejected) else Reason.OTHER)
+
+    def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
+        """Count a batch that was executed."""
+        if error is None:
+            with self._lock:
+                self._executions.setdefault(batch.examples, _Sum()).add(seconds)
+
+    def settled(self, event: Settled) -> None:
+        """Count the one outcome of an accepted request."""
+        taken = event.queue_seconds + event.compute_seconds
+        if event.outcome is Outcome.CANCELLED:
+            self._fail(Reason.CANCELED, taken)
+        elif event.error is not None:
+            broken = isinstance(event.error, ExecutionFailed)
+            self._fail(Reason.BACKEND if broken else Reason.REJECTED, taken)
+        else:
+            with self._lock:
+                self._success.add(taken)
+                self._queue.add(event.queue_seconds)
+                self._infer.add(event.compute_seconds)
+                self._input.count += 1  # perf_analyzer gives up when the three counts ever differ
+                self._output.count += 1
+                self._inferences += event.request.examples
+                self._last_inference = self._now()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count a request that ends inside, while it is read: the scheduler never hears of it."""
+        try:
+            yield
+        except ClientGone:
+            self._fail(Reason.CANCELED)
+            raise
+        except Rejected:
+            self._fail(Reason.REJECTED)
+            raise
+        except ServerFault:
+            self._fail(Reason.OTHER)
+            raise
+
+    def coded(self, input_seconds: float, output_seconds: float) -> None:
+        """Add what it took to read a request that `settled` counted, and to write its answer."""
+        with self._lock:
+            self._success.seconds += input_seconds + output_seconds
+            self._input.seconds += input_seconds
+            self._output.seconds += output_seconds
+
+    def _fail(self, reason: Reason, seconds: float = 0.0) -> None:
+        with self._lock:
+            self._failures[reason].add(seconds)
+
+
+def model_stats(name: str, version: str, counted: Snapshot) -> dict[str, Any]:
+    """One entry of the extension's `model_stats`; there is no response cache for anything to hit or miss."""
+    failed = counted.failures.values()
+    fail = Duration(sum(each.count for each in failed), sum(each.seconds for each in failed))
+    return {
+        "name": name,
+        "version": version,
+        "last_inference": round(counted.last_inference * 1e3),
+        "inference_count": counted.inferences,
+        "execution_count": sum(executed.count for executed in counted.executions.values()),
+        "inference_stats": {
+            "success": _nanoseconds(counted.success),
+            "fail": _nanoseconds(fail),
+            "queue": _nanoseconds(counted.queue),
+            "compute_input": _nanoseconds(counted.compute_input),
+            "compute_infer": _nanoseconds(counted.compute_infer),
+            "compute_output": _nanoseconds(counted.compute_output),
+            "cache_hit": _nanoseconds(Duration()),
+            "cache_miss": _nanoseconds(Duration()),
+        },
+        "batch_stats": [
+            {
+                "batch_size": size,
+                "compute_input": _nanoseconds(Duration(executed.count)),
+                "compute_infer": _nanoseconds(executed),
+                "compute_output": _nanoseconds(Duration(executed.count)),
+            }
+            for size, executed in counted.executions.items()
+        ],
+    }
+
+
+def _nanoseconds(duration: Duration) -> dict[str, int]:
+    return {"count": duration.count, "ns": round(duration.seconds * 1e9)}

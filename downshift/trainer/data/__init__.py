@@ -1,0 +1,1 @@
+"""Data sets and batches: in memory by name, or folders of image files."""

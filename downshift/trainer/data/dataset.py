@@ -1,0 +1,95 @@
+"""A data set in memory: three splits of uint8 images, of which only the test split chooses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from downshift.trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images uint8 [N, H, W, C] and their classes int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """The images at `indices` (int64), in that order, copied."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> Split:
+        """The same images on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as its files hold it: class names, what may be learned from, and what may not."""
+
+    labels: tuple[str, ...]
+    train: Split
+    test: Split
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Class names and splits; `mean` and `std` of each channel, bytes read as [0, 1], come from `train`."""
+
+    name: str
+    labels: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        _, height, width, channels = self.train.images.shape
+        return channels, height, width
+
+
+def divide(name: str, source: Source, *, validation: int, seed: int) -> Dataset:
+    """The data set whose validation split is `validation` training images, drawn by `seed`.
+
+    The same seed always draws the same images. Raises `DataError` when nothing would be left to train on.
+    """
+    count = len(source.train)
+    if not 0 < validation < count:
+        raise DataError(
+            f"validation {validation}: {name} has {count} training images; choose between 1 and {count - 1}"
+        )
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    train = source.train.take(order[:-validation].sort().values)
+    held_out = source.train.take(order[-validation:].sort().values)
+    mean, std = channel_statistics(train.images)
+    return Dataset(name, source.labels, train, held_out, source.test, mean, std)
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 [N, H, W, C], in units where 255 is 1.
+
+    Taken from exact histograms, hence the same on every machine. Raises `DataError` for a constant channel.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[-1]):
+        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        deviation = (counts * (values - mean).square()).sum().div(counts.sum()).sqrt()
+        if not deviation > 0:
+            raise DataError(f"channel {channel} of the training images has one value everywhere: no images?")
+        means.append(mean.item())
+        deviations.append(deviation.item())
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,150 @@
+"""What a run trains and is measured on, whichever form the images have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from downshift.models.spec import InputSpec
+from downshift.trainer.data import datasets, image_folder
+from downshift.trainer.data.batches import Batches, Normalisation, evaluation_batches
+from downshift.trainer.data.image_folder import FolderBatches, FolderDataset
+from downshift.trainer.errors import RecipeError
+from downshift.trainer.graph import INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor
+
+    from downshift.trainer.data.dataset import Dataset
+    from downshift.trainer.parallel import Workers
+    from downshift.trainer.recipe import Recipe
+
+Part = Literal["validation", "test"]
+FOLDERS = ("imagenet",)
+NAMES = (*datasets.NAMES, *FOLDERS)
+
+
+class TrainingData(Protocol):
+    """Batches of (images float32 [B, C, H, W] normalised, labels int64 [B]) on the run's device."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, by number."""
+
+    @property
+    def image(self) -> InputSpec:
+        """How any image becomes the network's input."""
+
+    def __len__(self) -> int:
+        """Training batches in an epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This worker's rows of an epoch's training batches, from batch `start` on."""
+
+    def calibration(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole training batches, the same for every worker."""
+
+    def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split that is not trained on, in order; only `validation` may choose anything."""
+
+
+def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers) -> TrainingData:
+    """The recipe's data set; raises `DataError` or `RecipeError` naming what is wrong with it."""
+    choice = recipe.data
+    if choice.name not in NAMES:
+        raise datasets.unknown(choice.name, NAMES)
+    if choice.name not in FOLDERS:
+        data = datasets.load(
+            choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed, test=choice.test
+        )
+        return InMemory(recipe, data, device, workers)
+    for key, value, only in (("augment", choice.augment, "none"), ("test", choice.test, "official")):
+        if value != only:
+            raise RecipeError(
+                f"recipe key data.{key} = {value!r}: {choice.name} has its own; leave the key out"
+            )
+    files = image_folder.read(choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed)
+    return InFolders(recipe, files, device, workers)
+
+
+class InMemory:
+    """A data set whose bytes all lie on the device."""
+
+    def __init__(self, recipe: Recipe, data: Dataset, device: torch.device, workers: Workers) -> None:
+        self.labels = data.labels
+        self.image = InputSpec(INPUT, *data.shape, data.mean, data.std)
+        self._workers = workers
+        self._splits = {"validation": data.validation.to(device), "test": data.test.to(device)}
+        self._normalisation = Normalisation(data.mean, data.std)
+        self._batches = Batches(
+            data.train.to(device),
+            batch_size=recipe.run.batch_size,
+            normalisation=self._normalisation,
+            augment=recipe.data.augment,
+            seed=recipe.run.seed,
+        )
+
+    def __len__(self) -> int:
+        """Training batches in an epoch."""
+        return len(self._batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This worker's rows of an epoch's training batches, from batch `start` on."""
+        for images, labels in self._batches.epoch(epoch, start):
+            yield self._workers.share(images), self._workers.share(labels)
+
+    def calibration(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole training batches, the same for every worker."""
+        return self._batches.epoch(epoch)
+
+    def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split that is not trained on, in order."""
+        return evaluation_batches(self._splits[part], self._normalisation)
+
+
+class InFolders:
+    """A data set of image files, decoded by `data.workers` processes; each worker decodes its rows alone."""
+
+    def __init__(self, recipe: Recipe, data: FolderDataset, device: torch.device, workers: Workers) -> None:
+        self.labels = data.labels
+        normalisation = data.normalisation
+        self.image = InputSpec(
+            INPUT, 3, data.size, data.size, normalisation.mean, normalisation.std, data.resize
+        )
+        self._recipe = recipe
+        self._data = data
+        self._device = device
+        self._batches = self._rows(workers.rank, workers.world)
+
+    def __len__(self) -> int:
+        """Training batches in an epoch."""
+        return len(self._batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This worker's rows of an epoch's training batches, from batch `start` on."""
+        return self._batches.epoch(epoch, start)
+
+    def calibration(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole training batches, the same for every worker."""
+        return self._rows(0, 1).epoch(epoch)
+
+    def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split that is not trained on, in order."""
+        return image_folder.evaluation_batches(
+            self._data, part, device=self._device, loaders=self._recipe.data.workers
+        )
+
+    def _rows(self, rank: int, world: int) -> FolderBatches:
+        run = self._recipe.run
+        return FolderBatches(
+            self._data,
+            batch_size=run.batch_size,
+            seed=run.seed,
+            device=self._device,
+            loaders=self._recipe.data.workers,
+            rank=rank,
+            world=world,
+        )

@@ -1,0 +1,102 @@
+"""From a trained supernet to the artifact that serves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from downshift.models.encode import encode
+from downshift.models.spec import LayerSpec, Manifest, NormSpec, SubnetSpec
+from downshift.trainer.cost import weight_uses
+from downshift.trainer.graph import OUTPUT, onnx_graph
+from downshift.trainer.report.provenance import provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from downshift.models.artifact import Artifact
+    from downshift.models.spec import InputSpec
+    from downshift.models.supernet import MaskedLayer, Supernet, SwitchableNorm
+    from downshift.trainer.recipe import Recipe
+
+SPARSITY_DIGITS = 6
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def export(
+    supernet: Supernet,
+    recipe: Recipe,
+    image: InputSpec,
+    labels: tuple[str, ...],
+    validation: Mapping[str, float],
+) -> Artifact:
+    """Every sub-net of `supernet`, with its `validation` accuracy by name, as one sealed artifact.
+
+    Equal supernets give equal artifacts: nothing in it tells the time or the place. Raises `ArtifactError`
+    when training has left a weight that is not finite.
+    """
+    layers = supernet.masked_layers
+    norms = supernet.switchable_norms
+    manifest = Manifest(
+        network=recipe.network.name,
+        subnets=subnet_specs(supernet, recipe, image.shape, validation),
+        input=image,
+        output=OUTPUT,
+        labels=labels,
+        masks=supernet.encoding,
+        layers=tuple(LayerSpec(f"{name}.weight", tuple(m.weight.shape)) for name, m in layers.items()),
+        norms=tuple(_norm_spec(name, norm) for name, norm in norms.items()),
+        provenance=provenance(recipe),
+    )
+    densest = supernet.plain(0).cpu().to(memory_format=torch.contiguous_format)
+    return encode(
+        onnx_graph(densest, image.shape),
+        manifest,
+        masks={f"{name}.weight": _masks(layer) for name, layer in layers.items()},
+        norms=[_norm_stack(norm) for norm in norms.values()],
+        weights={f"{name}.weight": _floats(layer.weight) for name, layer in layers.items()},
+    )
+
+
+def subnet_specs(
+    supernet: Supernet, recipe: Recipe, shape: tuple[int, int, int], validation: Mapping[str, float]
+) -> tuple[SubnetSpec, ...]:
+    """What every sub-net is and what it is worth, densest first; counted from its masks."""
+    layers = supernet.masked_layers
+    plain = supernet.plain(0)
+    uses = weight_uses(plain, shape)
+    sizes = {name: plain.get_parameter(f"{name}.weight").numel() for name in uses}
+    total = sum(layer.weight.numel() for layer in layers.values())
+    specs = []
+    for index, (name, pattern) in enumerate(zip(recipe.names, recipe.patterns, strict=True)):
+        kept = {layer: int(m.stack.mask(index).sum()) for layer, m in layers.items()}
+        nonzeros = sum(kept.values())
+        flops = 2 * sum(count * kept.get(layer, sizes[layer]) for layer, count in uses.items())
+        sparsity = round(1.0 - nonzeros / total, SPARSITY_DIGITS)
+        specs.append(SubnetSpec(name, sparsity, pattern, validation[name], flops, nonzeros))
+    return tuple(specs)
+
+
+def _masks(layer: MaskedLayer) -> NDArray[np.bool_]:
+    """What every sub-net keeps, [S, *shape]."""
+    stack = layer.stack
+    return np.stack([stack.mask(index).cpu().contiguous().numpy() for index in range(stack.count)])
+
+
+def _norm_spec(name: str, norm: SwitchableNorm) -> NormSpec:
+    scale, bias, mean, var = (f"{name}.{part}" for part in NORM_PARTS)
+    return NormSpec(scale, bias, mean, var, norm.get_parameter("norms.0.weight").numel())
+
+
+def _norm_stack(norm: SwitchableNorm) -> NDArray[np.float32]:
+    """Scale, bias, mean and variance of every sub-net, [S, 4, channels]."""
+    return np.stack([np.stack([_floats(getattr(one, part)) for part in NORM_PARTS]) for one in norm.norms])
+
+
+def _floats(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().cpu().contiguous().numpy()

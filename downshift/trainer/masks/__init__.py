@@ -1,0 +1,1 @@
+"""Masks: allocation of sparsity, pruning and regrowth, and when they change."""

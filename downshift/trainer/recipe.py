@@ -1,0 +1,319 @@
+"""A recipe: every choice of a training run, read from TOML, each value overridable by `section.key=value`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from downshift.models.errors import SpecError
+from downshift.models.pattern import Block, NByM, Pattern, Unstructured, parse_pattern
+from downshift.trainer.errors import RecipeError
+
+EXCLUDED = {"subnets.sparsities": ("patterns",), "subnets.patterns": ("sparsities", "block")}
+"""Keys of a section that make way when an override gives the one that excludes them."""
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network; `width` multiplies its channels."""
+
+    name: str
+    width: float = 1.0
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which data set; `validation` images of the training part choose, the test part never does."""
+
+    name: str
+    validation: int = 2000
+    test: str = "official"
+    augment: Literal["none", "crop", "crop-flip"] = "none"
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class SubnetsChoice:
+    """The sub-nets, densest first: global `sparsities`, or N:M `patterns`; exactly one of the two.
+
+    block: what sparsities remove at once, such as "block 4x1"; by default single weights.
+    """
+
+    sparsities: tuple[float, ...] = ()
+    patterns: tuple[str, ...] = ()
+    block: str = "unstructured"
+
+
+@dataclass(frozen=True)
+class MasksChoice:
+    """How masks arise. Points in time are fractions of the run; `interval` and `offset` are steps.
+
+    The nested form has one global ranking, updated for all sub-nets at once; only the densest drops and
+    regrows.
+    """
+
+    form: Literal["nested", "independent"] = "nested"
+    allocation: Literal["global", "erk", "uniform"] = "global"
+    initial_sparsity: float = 0.0
+    start: float = 0.03
+    end: float = 0.65
+    stop: float = 0.75
+    interval: int = 100
+    offset: int = 10
+    regrow: float = 0.3
+    classifier: bool = False
+    depthwise: bool = False
+    dense: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepChoice:
+    """One sub-net a step (`alternating`, the paper's), or a part of every batch for each (`batch-split`).
+
+    Gradient correction is applied, only observed (its firing rate is logged), or off.
+    """
+
+    kind: Literal["alternating", "batch-split"] = "alternating"
+    correction: Literal["apply", "observe", "off"] = "apply"
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """SGD with momentum; `warmup` and `milestones` are fractions of the run, no milestones means cosine."""
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    warmup: float = 0.05
+    milestones: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """Length, batches, seed, arithmetic; evaluation and checkpoints every so many epochs."""
+
+    epochs: int
+    batch_size: int = 128
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    recalibrate: int = 50
+    evaluate_every: int = 1
+    checkpoint_every: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice of one run; a value that cannot be raises `RecipeError` naming its key."""
+
+    network: NetworkChoice
+    data: DataChoice
+    run: RunChoice
+    subnets: SubnetsChoice
+    masks: MasksChoice = field(default_factory=MasksChoice)
+    step: StepChoice = field(default_factory=StepChoice)
+    optimizer: OptimizerChoice = field(default_factory=OptimizerChoice)
+
+    def __post_init__(self) -> None:
+        chosen = self.subnets
+        if bool(chosen.sparsities) == bool(chosen.patterns):
+            raise RecipeError(
+                "subnets: give either sparsities, such as [0.5, 0.9], or patterns, such as ['2:4']"
+            )
+        if list(chosen.sparsities) != sorted(set(chosen.sparsities)):
+            raise RecipeError(f"subnets.sparsities {list(chosen.sparsities)}: each once, the densest first")
+        _within("subnets.sparsities", chosen.sparsities, 0.0, 0.9999)
+        patterns = self.patterns
+        if chosen.patterns and chosen.block != str(Unstructured()):
+            raise RecipeError(f"subnets.block {chosen.block!r}: it goes with sparsities, not with patterns")
+        if chosen.sparsities and not isinstance(patterns[0], Unstructured | Block):
+            raise RecipeError(f"subnets.block {chosen.block!r}: write 'unstructured' or 'block 4x1'")
+        if chosen.patterns and not all(
+            isinstance(p, NByM) for p in patterns[patterns[0] == Unstructured() :]
+        ):
+            raise RecipeError(
+                f"subnets.patterns {list(chosen.patterns)}: write N:M, such as '2:4'; only the first may be "
+                "'unstructured', which is dense"
+            )
+        if list(self.sparsities) != sorted(self.sparsities):
+            raise RecipeError(f"subnets.patterns {list(chosen.patterns)}: the densest comes first")
+        if len(set(self.names)) < len(self.names):
+            raise RecipeError(f"subnets: {list(self.names)} are not different; sparsities differ by 0.0001")
+        masks, run, optimizer = self.masks, self.run, self.optimizer
+        for key in ("start", "end", "stop", "regrow", "initial_sparsity"):
+            _within(f"masks.{key}", (getattr(masks, key),), 0.0, 1.0)
+        if not masks.start <= masks.end <= masks.stop:
+            raise RecipeError(f"masks: start {masks.start} <= end {masks.end} <= stop {masks.stop} is needed")
+        _within("masks.interval", (masks.interval,), 1, 10**9)
+        _within("masks.offset", (masks.offset,), 0, masks.interval)
+        _within("network.width", (self.network.width,), 0.01, 64)
+        _within("data.validation", (self.data.validation,), 1, 10**9)
+        _within("data.workers", (self.data.workers,), 0, 256)
+        for key in ("epochs", "batch_size", "evaluate_every", "checkpoint_every"):
+            _within(f"run.{key}", (getattr(run, key),), 1, 10**6)
+        _within("run.seed", (run.seed,), 0, 2**31 - 1)
+        _within("run.recalibrate", (run.recalibrate,), 0, 10**6)
+        _within("optimizer.lr", (optimizer.lr,), 1e-9, 1e3)
+        for key in ("momentum", "weight_decay", "label_smoothing", "warmup"):
+            _within(f"optimizer.{key}", (getattr(optimizer, key),), 0.0, 0.9999)
+        _within("optimizer.milestones", optimizer.milestones, 0.0, 1.0)
+        if self.step.kind == "batch-split" and run.batch_size < 2 * len(patterns):
+            raise RecipeError(
+                f"run.batch_size {run.batch_size}: batch-split needs two for each of {len(patterns)} sub-nets"
+            )
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The pattern of every sub-net, densest first."""
+        chosen = self.subnets
+        key = "block" if chosen.sparsities else "patterns"
+        texts = (chosen.block,) * len(chosen.sparsities) or chosen.patterns
+        try:
+            return tuple(map(parse_pattern, texts))
+        except SpecError as error:
+            raise RecipeError(f"subnets.{key}: {error}") from error
+
+    @property
+    def sparsities(self) -> tuple[float, ...]:
+        """The target sparsity of every sub-net, densest first."""
+        if self.subnets.sparsities:
+            return self.subnets.sparsities
+        return tuple(p.sparsity if isinstance(p, NByM) else 0.0 for p in self.patterns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every sub-net: `s90` for sparsity 0.90, `n2m4` for the pattern 2:4."""
+        return tuple(
+            f"n{pattern.n}m{pattern.m}" if isinstance(pattern, NByM) else sparsity_name(sparsity)
+            for pattern, sparsity in zip(self.patterns, self.sparsities, strict=True)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved recipe as JSON-able values."""
+        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+
+
+def sparsity_name(sparsity: float) -> str:
+    """`s90` for 0.90, `s995` for 0.995: the decimals of the sparsity."""
+    digits = f"{sparsity:.4f}"[2:].rstrip("0")
+    return f"s{digits:0<2}"
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("downshift.trainer") / "recipes"
+    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
+
+
+def load(name_or_path: str, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """The recipe of that bundled name or TOML file, with `section.key=value` overrides applied.
+
+    Raises `RecipeError` with one sentence that names the key or file.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise RecipeError(f"recipe {name_or_path}: no such file")
+        text = path.read_text(encoding="utf-8")
+    elif name_or_path in bundled():
+        text = (resources.files("downshift.trainer") / "recipes" / f"{name_or_path}.toml").read_text(
+            encoding="utf-8"
+        )
+    else:
+        raise RecipeError(
+            f"unknown recipe {name_or_path!r}: choose one of {', '.join(bundled())}, or give a .toml file"
+        )
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {name_or_path} is not TOML: {error}") from error
+    for override in overrides:
+        _override(values, override)
+    return parse(values)
+
+
+def parse(values: dict[str, Any]) -> Recipe:
+    """A recipe from nested tables; unknown keys and wrong types raise `RecipeError`."""
+    return typing.cast("Recipe", _build(Recipe, values, ""))
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise RecipeError(f"override {override!r}: write section.key=value, such as run.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = values.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise RecipeError(f"override {override!r}: {section} is not a section")
+    for other in EXCLUDED.get(key.strip(), ()):
+        table.pop(other, None)
+    table[name] = value
+
+
+def _build(kind: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise RecipeError(f"{prefix or 'recipe'} = {values!r}: a table is needed")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            close = get_close_matches(key, fields, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise RecipeError(f"unknown recipe key '{prefix}{key}': {hint}known are {', '.join(fields)}")
+    required = [
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and name not in values
+    ]
+    if required:
+        raise RecipeError(f"recipe key '{prefix}{required[0]}' is missing")
+    return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast("type", hint), value, f"{key}.")
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise RecipeError(f"recipe key {key} = {value!r}: choose one of {', '.join(typing.get_args(hint))}")
+    if origin is tuple:
+        if isinstance(value, list):
+            return tuple(_value(typing.get_args(hint)[0], v, key) for v in value)
+        raise RecipeError(f"recipe key {key} = {value!r}: a list is needed, such as [..., ...]")
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    kind = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a text"}[hint]
+    raise RecipeError(f"recipe key {key} = {value!r}: {kind} is needed")
+
+
+def _within(key: str, values: typing.Iterable[float], low: float, high: float) -> None:
+    for value in values:
+        if not low <= value <= high:
+            raise RecipeError(f"recipe key {key} = {value}: must be in [{low}, {high}]")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value

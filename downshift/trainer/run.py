@@ -1,0 +1,205 @@
+"""One training run, from recipe to trained supernet; it can be killed anywhere and resumed bit-exactly."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from downshift.models.network import build
+from downshift.models.supernet import LayerRule, Supernet
+from downshift.trainer import checkpoint as checkpoints
+from downshift.trainer.checkpoint import Checkpoint
+from downshift.trainer.errors import CheckpointError, RecipeError
+from downshift.trainer.evaluation import accuracy, recalibrate
+from downshift.trainer.masks.masking import Masking, MaskPlan
+from downshift.trainer.masks.schedule import LearningRate
+from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
+from downshift.trainer.parallel import Workers
+from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from downshift.models.supernet import Encoding
+    from downshift.trainer.data.training_data import Part, TrainingData
+    from downshift.trainer.progress import Reporter
+    from downshift.trainer.recipe import Recipe
+    from downshift.trainer.report.journal import Journal
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the trained supernet and every sub-net's accuracy, ratios by name."""
+
+    supernet: Supernet
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+class Run:
+    """A supernet in training. Construct, optionally `resume`, then `train`."""
+
+    def __init__(
+        self, recipe: Recipe, data: TrainingData, device: torch.device, workers: Workers | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.device = device
+        self.workers = workers or Workers()
+        self.supernet = _supernet(recipe, data).to(device)
+        self.supernet.to(memory_format=torch.channels_last)
+        if len(data) == 0:
+            raise RecipeError(
+                f"run.batch_size {recipe.run.batch_size}: the training split has fewer images than that"
+            )
+        self.steps = recipe.run.epochs * len(data)
+        self.rate = _learning_rate(recipe, self.steps)
+        choice = recipe.optimizer
+        self.optimizer = MaskedSGD(
+            ParameterGroups.of(self.supernet),
+            momentum=choice.momentum,
+            weight_decay=choice.weight_decay,
+            nesterov=choice.nesterov,
+        )
+        self.context = StepContext(
+            supernet=self.supernet,
+            masking=Masking(self.supernet, MaskPlan.of(recipe, self.steps)),
+            optimizer=self.optimizer,
+            tally=Tally.zero(self.supernet.count, device),
+            correction=recipe.step.correction if self.supernet.count > 1 else "off",
+            label_smoothing=choice.label_smoothing,
+            autocast=_autocast(recipe.run.precision, device),
+            average=self.workers.average,
+        )
+        kind = AlternatingStep if recipe.step.kind == "alternating" else BatchSplitStep
+        self.take_step = kind(self.context)
+        self.step = 0
+
+    def train(self, folder: Path, journal: Journal | None, report: Reporter) -> Outcome:
+        """Train to the end, then recalibrate and evaluate; with a journal, checkpoints go into `folder`."""
+        run = self.recipe.run
+        report.begin(self.step, self.steps)
+        self.supernet.train()
+        while self.step < self.steps:
+            epoch, start = divmod(self.step, len(self.data))
+            for images, labels in self.data.epoch(epoch, start):
+                self.take_step(self.step, self.rate.at(self.step), images, labels)
+                self.step += 1
+                report.step()
+            last = epoch + 1 == run.epochs
+            if last or (epoch + 1) % run.evaluate_every == 0:
+                self._journal_epoch(epoch, journal, report)
+            if last or (epoch + 1) % run.checkpoint_every == 0:
+                self.workers.same_buffers(self.supernet)
+                if journal:
+                    checkpoints.save(folder / CHECKPOINT, self.checkpoint(journal.position))
+        return self.finish()
+
+    def finish(self) -> Outcome:
+        """Measure BatchNorm statistics anew if the recipe says so, then evaluate on both held-out splits."""
+        self.workers.same_buffers(self.supernet)
+        if count := self.recipe.run.recalibrate:
+            for index in range(self.supernet.count):
+                batches = self.data.calibration(self.recipe.run.epochs)
+                recalibrate(self.supernet, index, islice(batches, count))
+        return Outcome(self.supernet, self.evaluate("validation"), self.evaluate("test"))
+
+    def evaluate(self, part: Part) -> dict[str, float]:
+        """Top-1 accuracy of every sub-net on a held-out split, in float32."""
+        out = {}
+        for index, name in enumerate(self.recipe.names):
+            self.supernet.select(index)
+            out[name] = accuracy(self.supernet, self.data.held_out(part))
+        return out
+
+    def checkpoint(self, journal: int) -> Checkpoint:
+        """The run's whole state; `journal` is how many bytes of the journal belong to it."""
+        tensors = {f"supernet/{n}": t for n, t in self.supernet.state_dict().items()}
+        tensors |= {f"velocity/{n}": t for n, t in self.optimizer.velocity.items()}
+        tally = self.context.tally
+        tensors |= {
+            "tally/losses": tally.losses,
+            "tally/steps": tally.steps,
+            "tally/correction": tally.correction,
+            "rng/cpu": torch.get_rng_state(),
+        }
+        previous = getattr(self.take_step, "previous", None)
+        for position, tensor in enumerate(previous or []):
+            tensors[f"previous/{position:04d}"] = tensor
+        return Checkpoint(self.step, self.recipe.as_dict(), tensors, {"journal": journal})
+
+    def resume(self, saved: Checkpoint) -> int:
+        """Go on from a checkpoint of the same recipe; returns how many bytes of the journal belong to it."""
+        mine = json.loads(json.dumps(self.recipe.as_dict()))
+        if saved.recipe != mine:
+            changed = sorted(key for key in mine if mine[key] != saved.recipe.get(key))
+            raise CheckpointError(
+                f"the checkpoint was made with another recipe (sections {', '.join(changed)} differ); "
+                "resume with the same one or choose another --out"
+            )
+        self.supernet.load_state_dict(saved.part("supernet"))
+        with torch.no_grad():
+            for name, velocity in saved.part("velocity").items():
+                self.optimizer.velocity[name].copy_(velocity)
+            tally = saved.part("tally")
+            self.context.tally.losses.copy_(tally["losses"])
+            self.context.tally.steps.copy_(tally["steps"])
+            self.context.tally.correction.copy_(tally["correction"])
+        torch.set_rng_state(saved.tensors["rng/cpu"])
+        previous = saved.part("previous")
+        if isinstance(self.take_step, AlternatingStep) and previous:
+            self.take_step.previous = [previous[key].to(self.device) for key in sorted(previous)]
+        self.step = saved.step
+        return int(saved.facts["journal"])
+
+    def _journal_epoch(self, epoch: int, journal: Journal | None, report: Reporter) -> None:
+        self.workers.same_buffers(self.supernet)
+        validation = self.evaluate("validation")
+        tally = self.context.tally
+        names = self.recipe.names
+        losses = tally.losses / tally.steps.clamp(min=1)
+        eligible, fired, cosine = tally.correction.tolist()
+        record: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "lr": self.rate.at(self.step - 1),
+            "loss": dict(zip(names, losses.tolist(), strict=True)),
+            "validation": validation,
+            "sparsity": {name: self.supernet.sparsity(i) for i, name in enumerate(names)},
+        }
+        if eligible:
+            record["correction"] = {"firing_rate": fired / eligible, "mean_cosine": cosine / eligible}
+        for total in (tally.losses, tally.steps, tally.correction):
+            total.zero_()
+        if journal:
+            journal.write(self.step, record)
+        report.evaluated(validation)
+
+
+def _supernet(recipe: Recipe, data: TrainingData) -> Supernet:
+    """The recipe's network, its weights drawn by the recipe's seed, as a supernet."""
+    torch.manual_seed(recipe.run.seed)
+    choice, masks = recipe.network, recipe.masks
+    network = build(choice.name, classes=len(data.labels), width=choice.width, channels=data.image.channels)
+    rule = LayerRule(masks.classifier, masks.depthwise, masks.dense)
+    encoding: Encoding = "levels" if masks.form == "nested" else "bitmaps"
+    return Supernet(network, len(recipe.names), rule=rule, encoding=encoding)
+
+
+def _learning_rate(recipe: Recipe, steps: int) -> LearningRate:
+    choice = recipe.optimizer
+    milestones = tuple(round(part * steps) for part in choice.milestones)
+    return LearningRate(choice.lr, steps, round(choice.warmup * steps), milestones)
+
+
+def _autocast(precision: str, device: torch.device) -> Any:
+    if precision == "fp32":
+        return nullcontext
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16)

@@ -1,0 +1,178 @@
+"""One optimizer step of alternating sparse training, in its two forms.
+
+* `AlternatingStep`: step t trains sub-net t mod S on the whole batch (the paper); S steps are a group.
+* `BatchSplitStep`: each sub-net gets its part of every batch; all gradients belong to the same weights.
+
+Neither synchronises with the host except where a mask update is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from downshift.trainer.correction import corrected
+from downshift.trainer.optimizer import gradient_of
+
+if TYPE_CHECKING:
+    from downshift.models.supernet import Supernet
+    from downshift.trainer.masks.masking import Masking
+    from downshift.trainer.optimizer import MaskedSGD
+
+Correction = Literal["apply", "observe", "off"]
+Average = Callable[[Sequence[Tensor]], None]
+
+
+@dataclass
+class Tally:
+    """Sums since the last reading, kept on the device: loss and steps a sub-net, and how correction fared.
+
+    losses, steps: [S]; correction: [eligible, fired, sum of cosines].
+    """
+
+    losses: Tensor
+    steps: Tensor
+    correction: Tensor
+
+    @classmethod
+    def zero(cls, count: int, device: torch.device) -> Tally:
+        """An empty tally for `count` sub-nets."""
+        return cls(
+            torch.zeros(count, device=device),
+            torch.zeros(count, device=device),
+            torch.zeros(3, device=device),
+        )
+
+    def add_loss(self, index: int, loss: Tensor) -> None:
+        """Count one backward pass of sub-net `index`."""
+        self.losses[index] += loss.detach()
+        self.steps[index] += 1
+
+    def add_cosine(self, cosine: Tensor) -> None:
+        """Count one step on which correction was possible; it fires where the cosine is below zero."""
+        self.correction += torch.stack([torch.ones_like(cosine), (cosine < 0).to(cosine.dtype), cosine])
+
+
+@dataclass
+class StepContext:
+    """What both forms of the step act on; `average` makes gradients the mean over data-parallel workers."""
+
+    supernet: Supernet
+    masking: Masking
+    optimizer: MaskedSGD
+    tally: Tally
+    correction: Correction
+    label_smoothing: float
+    autocast: Callable[[], torch.autocast]
+    average: Average
+
+    @property
+    def masked_gradients(self) -> list[Tensor]:
+        """Gradients of the masked weights, zero outside the selected sub-net."""
+        return [gradient_of(layer.weight) for layer in self.masking.layers]
+
+    def backward(self, index: int, images: Tensor, labels: Tensor, *, dense: bool) -> list[Tensor]:
+        """Forward and backward of sub-net `index`; returns the dense gradients when asked for."""
+        self.supernet.select(index)
+        self.supernet.selection.dense_gradient = dense
+        with self.autocast():
+            logits = self.supernet(images)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.supernet.selection.dense_gradient = False
+        self.tally.add_loss(index, loss)
+        if not dense:
+            return []
+        gradients = [layer.dense_gradient() for layer in self.masking.layers]
+        for layer in self.masking.layers:
+            layer.effective = None
+        self.average(gradients)
+        return gradients
+
+    def correct(self, index: int, gradients: list[Tensor], previous: list[Tensor] | None) -> list[Tensor]:
+        """`gradients` after correction against `previous`, or as they are when there is nothing to correct.
+
+        With correction on they are averaged over workers first, so that all workers correct alike.
+        """
+        if self.correction == "off":
+            return gradients
+        self.average(gradients)
+        if previous is None:
+            return gradients
+        masks = [layer.stack.mask(index) for layer in self.masking.layers]
+        projected, cosine = corrected(gradients, previous, masks)
+        self.tally.add_cosine(cosine)
+        return projected if self.correction == "apply" else gradients
+
+
+@dataclass
+class AlternatingStep:
+    """Trains sub-net t mod S; `previous` is the gradient it must not oppose, None at a group's start."""
+
+    context: StepContext
+    previous: list[Tensor] | None = field(default=None)
+
+    def __call__(self, step: int, lr: float, images: Tensor, labels: Tensor) -> None:
+        """One optimizer step, and the mask update if one is due."""
+        context = self.context
+        count = context.supernet.count
+        index = step % count
+        if index == 0:
+            self.previous = None
+        due = context.masking.due(step, index, count)
+        context.optimizer.zero_grad()
+        dense = context.backward(index, images, labels, dense=due)
+        gradients = context.correct(index, context.masked_gradients, self.previous)
+        for layer, gradient in zip(context.masking.layers, gradients, strict=True):
+            layer.weight.grad = gradient
+        context.average(context.optimizer.gradients())
+        if context.correction != "off":
+            self.previous = gradients
+        context.optimizer.step(lr, [layer.stack.mask(index).float() for layer in context.masking.layers])
+        if due:
+            context.masking.update(step, index, dense)
+
+
+@dataclass
+class BatchSplitStep:
+    """Trains every sub-net on its part of the batch; the parts rotate so that none is always the larger."""
+
+    context: StepContext
+
+    def __call__(self, step: int, lr: float, images: Tensor, labels: Tensor) -> None:
+        """One optimizer step with the mean of the sub-nets' gradients, and the mask updates due."""
+        context = self.context
+        count = context.supernet.count
+        layers = context.masking.layers
+        bounds = [round(len(labels) * i / count) for i in range(count + 1)]
+        dense: dict[int, list[Tensor]] = {}
+        total = [torch.zeros_like(layer.weight) for layer in layers]
+        activity = [torch.zeros_like(layer.weight) for layer in layers]
+        previous: list[Tensor] | None = None
+        context.optimizer.zero_grad()
+        for index in range(count):
+            part = (index + step) % count
+            rows = slice(bounds[part], bounds[part + 1])
+            due = context.masking.due(step, index, 1)
+            kept = context.backward(index, images[rows], labels[rows], dense=due)
+            if due:
+                dense[index] = kept
+            gradients = context.correct(index, context.masked_gradients, previous)
+            previous = gradients
+            torch._foreach_add_(total, gradients)
+            torch._foreach_add_(activity, [layer.stack.mask(index).float() for layer in layers])
+            for layer in layers:
+                layer.weight.grad = None
+        for layer, gradient in zip(layers, total, strict=True):
+            layer.weight.grad = gradient
+        context.average(context.optimizer.gradients())
+        context.optimizer.scale_shared(1.0 / count)
+        torch._foreach_div_(activity, count)
+        context.optimizer.step(lr, activity)
+        for index, gradients in dense.items():
+            context.masking.update(step, index, gradients)

@@ -1,0 +1,71 @@
+"""From a recipe to a finished run's folder: data, training or resuming, and what is handed over."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from downshift.trainer import checkpoint as checkpoints
+from downshift.trainer.data import training_data
+from downshift.trainer.errors import CheckpointError, RecipeError
+from downshift.trainer.parallel import Workers
+from downshift.trainer.progress import Reporter, Silence
+from downshift.trainer.report.journal import Journal
+from downshift.trainer.report.results import write_results
+from downshift.trainer.run import CHECKPOINT, Outcome, Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from downshift.trainer.recipe import Recipe
+
+
+def train(  # noqa: PLR0913 - what a command line asks for, by keyword
+    recipe: Recipe,
+    out: Path,
+    *,
+    data_dir: Path,
+    resume: bool = False,
+    device: str = "auto",
+    report: Reporter | None = None,
+) -> Outcome:
+    """Train `recipe` in the folder `out`, or go on with the run that lies there, and leave its results.
+
+    Resuming a finished run measures it again and writes the results anew. Raises `TrainerError` for a recipe,
+    data set or folder that cannot be used, before anything is written.
+    """
+    target = choose_device(device)
+    workers = Workers.join(target)
+    saved = out / CHECKPOINT
+    if saved.exists() and not resume:
+        raise CheckpointError(f"{out} already holds a run; go on with --resume, or choose another --out")
+    checkpoint = checkpoints.load(saved) if resume else None
+    data = training_data.load(recipe, data_dir, target, workers)
+    run = Run(recipe, data, target, workers)
+    position = run.resume(checkpoint) if checkpoint else 0
+    if workers.leads:
+        for half_written in out.glob(".*.part"):  # by a run that was killed
+            half_written.unlink()
+        with Journal(out, position) as journal:
+            outcome = run.train(out, journal, report or Silence())
+            journal.write(run.step, {"final": outcome.validation, "test": outcome.test})
+        write_results(out, recipe, data, outcome)
+    else:
+        outcome = run.train(out, None, Silence())
+    workers.leave()
+    return outcome
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is this worker's GPU if there is one. Raises `RecipeError`."""
+    if name == "auto":
+        gpu = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", gpu) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(f"device {name!r} cannot be used here ({error}); try --device cpu") from error
+    return device

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from downshift.models.errors import UnknownName
+from downshift.runtime.errors import AccuracyUnavailable, InvalidRequest
+from downshift.runtime.request import Request
+from downshift.runtime.scheduling.admission import candidates, check
+from tests.runtime.doubles import inputs, manifest, profile
+
+SPEC = manifest().input
+GOOD = inputs(1.0, 2.0)
+
+
+def test_a_good_request_passes() -> None:
+    check(Request(GOOD, deadline=1.0, min_accuracy=0.5), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (Request(GOOD.astype(np.float64)), "inputs of type float64: convert them to float32"),
+        (Request(GOOD[0]), r"inputs of shape \[1, 1, 2\]: send \[n, 1, 1, 2\]"),
+        (Request(GOOD[:, :, :, :1]), r"inputs of shape \[2, 1, 1, 1\]"),
+        (Request(GOOD[:0]), r"inputs of shape \[0, 1, 1, 2\].*n >= 1"),
+        (Request(inputs(1.0, np.nan)), r"input nan at \[1, 0, 0, 0\]: send finite numbers"),
+        (Request(inputs(-np.inf)), r"input -inf at \[0, 0, 0, 0\]"),
+        (Request(GOOD, deadline=float("nan")), "deadline nan"),
+        (Request(GOOD, min_accuracy=1.5), "accuracy floor 1.5: give a ratio"),
+        (Request(GOOD, min_accuracy=float("nan")), "accuracy floor nan"),
+    ],
+)
+def test_what_the_network_could_not_compute_is_refused(request_: Request, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=text):
+        check(request_, SPEC)
+
+
+def names(request: Request) -> tuple[str, ...]:
+    return candidates(request, manifest(), profile())
+
+
+def test_without_demands_every_sub_net_may_answer_most_accurate_first() -> None:
+    assert names(Request(GOOD)) == ("s50", "s90", "s98")
+
+
+def test_a_pin_leaves_one() -> None:
+    assert names(Request(GOOD, subnet="s90")) == ("s90",)
+
+
+def test_a_floor_leaves_those_that_reach_it() -> None:
+    assert names(Request(GOOD, min_accuracy=0.8)) == ("s50", "s90")
+    assert names(Request(GOOD, subnet="s90", min_accuracy=0.8)) == ("s90",)
+
+
+def test_an_unknown_pin_is_named_beside_those_there_are() -> None:
+    with pytest.raises(UnknownName, match="'s99'"):
+        names(Request(GOOD, subnet="s99"))
+
+
+def test_a_floor_nothing_reaches_is_refused_with_the_best_there_is() -> None:
+    with pytest.raises(AccuracyUnavailable, match=r"floor 0.95: this artifact offers at most 0.9"):
+        names(Request(GOOD, min_accuracy=0.95))
+
+
+def test_a_pin_below_the_floor_is_refused() -> None:
+    with pytest.raises(AccuracyUnavailable, match=r"floor 0.85: this artifact offers at most 0.8"):
+        names(Request(GOOD, subnet="s90", min_accuracy=0.85))
+
+
+def test_an_unmeasured_sub_net_reaches_no_floor() -> None:
+    unmeasured = profile({"s60": 0.01, "s70": 0.01})
+    with pytest.raises(AccuracyUnavailable, match="no measured accuracy"):
+        candidates(Request(GOOD, min_accuracy=0.1), manifest({"s60": None, "s70": None}), unmeasured)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downshift.runtime.scheduling.budget import BudgetPolicy
+from downshift.runtime.scheduling.dispatch import Dispatch
+from downshift.runtime.scheduling.level import LONGEST, LoadLevel, Thresholds
+from downshift.runtime.scheduling.load import LoadSnapshot
+from downshift.runtime.scheduling.policy import Waiting
+from tests.runtime.doubles import profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT = Thresholds(rise_delay=0.1, fall_delay=0.02, fall_utilization=0.9, hold=0.25)
+NAMES = ("s50", "s90", "s98")
+
+
+def levels(*steps: tuple[float, float, float]) -> list[int]:
+    """The level after each (now, delay, utilization)."""
+    level, seen = LoadLevel(), []
+    for now, delay, utilization in steps:
+        level = level.after(now, delay, utilization, most=2, at=AT)
+        seen.append(level.level)
+    return seen
+
+
+def test_the_level_rises_with_delay_step_by_step_to_the_sparsest() -> None:
+    assert levels((1.0, 0.2, 1.0), (1.3, 0.2, 1.0), (1.6, 0.2, 1.0), (1.9, 0.2, 1.0)) == [1, 2, 2, 2]
+
+
+def test_a_level_is_held_for_a_while() -> None:
+    assert levels((1.0, 0.2, 1.0), (1.1, 0.2, 1.0), (1.2, 0.0, 0.0), (1.25, 0.0, 0.0)) == [1, 1, 1, 0]
+
+
+def test_between_the_thresholds_nothing_changes() -> None:
+    assert levels((1.0, 0.2, 1.0), (2.0, 0.05, 0.0), (3.0, 0.099, 0.98)) == [1, 1, 1]
+
+
+def test_a_busy_machine_stays_sparse_even_without_delay() -> None:
+    assert levels((1.0, 0.2, 1.0), (2.0, 0.0, 0.95), (3.0, 0.0, 0.9)) == [1, 1, 0]
+
+
+def test_on_a_busy_machine_a_short_wait_is_enough_to_step_down() -> None:
+    assert levels((1.0, 0.05, 0.98), (2.0, 0.05, 0.99), (3.0, 0.01, 1.0)) == [0, 1, 1]
+
+
+def changes(load: Callable[[float, int], float], seconds: float) -> list[tuple[float, int]]:
+    """When the level changed, and to what; every 10 ms a request waits as long as `load` says."""
+    level, found = LoadLevel(), []
+    for tick in range(1, int(seconds * 100) + 1):
+        now = tick / 100
+        before, level = level, level.after(now, load(now - level.since, level.level), 0.5, most=2, at=AT)
+        if level.level != before.level:
+            found.append((now, level.level))
+    return found
+
+
+def test_under_a_load_between_two_sub_nets_tries_become_rare() -> None:
+    """The densest is too slow, which shows after 0.3 s; with the next nobody waits."""
+    found = changes(lambda since, level: 0.2 if level == 0 and since > 0.3 else 0.0, 60.0)
+    tries = [now for now, level in found if level == 0]
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    assert pauses[0] < 1.0, "the first come soon"
+    assert pauses[-1] > 8.0
+    assert [round(each, 1) for each in pauses] == sorted(round(each, 1) for each in pauses)
+    assert len(tries) < 12
+
+
+def test_after_a_long_crowd_the_densest_is_back_within_twice_the_longest_patience() -> None:
+    def load(now: float, level: int) -> float:
+        return 0.2 if now < 60.0 and level < 2 else 0.0
+
+    level, now, back = LoadLevel(), 0.0, None
+    while now < 90.0 and back is None:
+        now += 0.01
+        level = level.after(now, load(now, level.level), 0.5, most=2, at=AT)
+        if now > 60.0 and level.level == 0:
+            back = now
+    assert back is not None
+    assert back < 60.0 + 2.0 * LONGEST
+
+
+def test_a_try_that_has_held_lets_the_next_come_sooner_and_new_load_begins_anew() -> None:
+    tried = LoadLevel(2, 10.0, 4.0, trying=True)
+    next_one = tried.after(14.0, 0.0, 0.5, most=2, at=AT)
+    assert (next_one.level, next_one.patience) == (1, 2.0)
+    assert next_one.after(20.0, 0.2, 0.5, most=2, at=AT) == LoadLevel(2, 20.0, 0.0)
+    assert next_one.after(15.0, 0.2, 0.5, most=2, at=AT) == LoadLevel(2, 15.0, 4.0)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 0.1), st.floats(0.0, 0.3), st.floats(0.0, 1.0)), max_size=60))
+def test_the_level_never_flaps(steps: list[tuple[float, float, float]]) -> None:
+    level, now, changed = LoadLevel(), 1.0, -math.inf
+    for gap, delay, utilization in steps:
+        now += gap
+        before, level = level, level.after(now, delay, utilization, most=2, at=AT)
+        if level != before:
+            assert abs(level.level - before.level) == 1
+            assert now >= changed + AT.hold
+            changed = now
+        assert 0 <= level.level <= 2
+
+
+def test_requests_without_a_budget_get_sparser_answers_when_they_have_to_wait() -> None:
+    dispatch: Dispatch[Waiting] = Dispatch(profile(), BudgetPolicy(), capacity=99, thresholds=AT)
+    for _ in range(4):
+        dispatch.admit(Waiting(1.0, 61.0, 1, NAMES, budgeted=False), 1.0, 1.0)
+    dispatch.admit(Waiting(1.0, 61.0, 1, ("s50",), budgeted=False), 1.0, 1.0)
+    served = [dispatch.take(now, LoadSnapshot())[0].subnet for now in (1.0, 1.2, 1.3, 1.5, 1.8)]
+    assert served == ["s50", "s90", "s90", "s98", "s50"], "a pin is kept"
