@@ -1,5 +1,5 @@
 // What one core can do at most: multiply-adds of float32 in the widest vectors it has, and nothing else.
-// Built by benchmarks/engines/fma.py with -march=native, which also makes a multiply and an addition one instruction.
+// Built by benchmarks/engines/peak.py with -march=native, which also makes a multiply and an addition one instruction.
 #include <chrono>
 
 namespace {

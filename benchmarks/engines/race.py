@@ -24,11 +24,11 @@ import numpy as np
 from benchmarks.engines import contenders
 from benchmarks.engines import report as engines_report
 from benchmarks.engines.contenders import InProcess, Task, WrongAnswer
-from benchmarks.engines.fma import NoPeak, peak
+from benchmarks.engines.peak import NoPeak, peak
 from benchmarks.engines.report import Row
 from benchmarks.harness.quiet import BusyMachine, undisturbed
-from benchmarks.harness.synthetic import SPARSITIES
-from benchmarks.harness.synthetic import main as make_synthetic
+from benchmarks.harness.random_artifact import SPARSITIES
+from benchmarks.harness.random_artifact import main as make_artifact
 from downshift.models import artifact as artifacts
 from downshift.models.errors import ModelsError
 from downshift.models.materialize import materialize
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from benchmarks.engines.contenders import Contender, DeepSparse
     from downshift.models.artifact import Artifact
 
-RESULTS = Path(__file__).parent / "results" / "engines"
+RESULTS = Path(__file__).parents[1] / "results" / "engines"
 BLOCK_SECONDS, PAUSE_SECONDS = 0.02, 0.005
 WARMUP_BLOCKS, WARM_SECONDS = 3, 0.05
 DIFFERENT_IMAGES = 2
@@ -59,7 +59,7 @@ MASKS: Mapping[str, tuple[str, ...]] = {
     "4x1": ("--pattern", "block 4x1"),
     "channel": ("--pattern", "channel"),
 }
-"""Where zeros fall in a synthetic artifact -> what `benchmarks.harness.synthetic` is told."""
+"""Where zeros fall in a synthetic artifact -> what `benchmarks.harness.random_artifact` is told."""
 
 WIDER: Mapping[str, tuple[str, ...]] = {"cifar-resnet32x2": ("cifar-resnet32", "--width", "2")}
 """Networks that are others made wider."""
@@ -210,7 +210,7 @@ def artifact_at(path: Path, network: str, masks: str) -> Artifact:
         path.parent.mkdir(parents=True, exist_ok=True)
         sparsities = [str(sparsity) for sparsity in SPARSITIES]
         named = WIDER.get(network, (network,))
-        make_synthetic([*named, "--out", str(path), *MASKS[masks], "--sparsity", *sparsities])
+        make_artifact([*named, "--out", str(path), *MASKS[masks], "--sparsity", *sparsities])
     return artifacts.read(path)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
-from benchmarks.harness.synthetic import SPARSITIES
+from benchmarks.harness.random_artifact import SPARSITIES
 from downshift.runtime.machine import this_machine
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.real_server import RealServer
 
-RESULTS = Path(__file__).parent / "results" / "serving"
+RESULTS = Path(__file__).parents[1] / "results" / "scheduling"
 
 
 def circumstances(module: str, arguments: Sequence[str] | None, server: RealServer) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-RESULTS = Path(__file__).parent / "results" / "server"
+RESULTS = Path(__file__).parents[1] / "results" / "server"
 DENSE, JSON, SPARSE = (stack.name for stack in OURS)
 GOALS = {"LitServe": 2.0, "MLServer": 3.0, "BentoML": 2.0, "Ray Serve": 3.0, "Mosec": 0.9}
 """How many times each one's throughput ours should be."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
+from benchmarks.harness.random_artifact import main as make_artifact
 from benchmarks.harness.stacks import MODEL, Setting
-from benchmarks.harness.synthetic import main as make_synthetic
 from downshift.models import artifact as artifacts
 from downshift.runtime.engines.dense_model import dense_model
 
@@ -61,7 +61,7 @@ def served(network: str, folder: Path, environments: Path, threads: int) -> Serv
     if network.endswith(".onnx"):
         shutil.copyfile(network, path)
     elif not path.exists():
-        make_synthetic([network, "--out", str(path)])
+        make_artifact([network, "--out", str(path)])
     artifact = artifacts.read(path)
     images = np.random.default_rng(0).standard_normal((IMAGES, *artifact.manifest.input.shape), np.float32)
     options = ort.SessionOptions()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from benchmarks.harness.client import Client, Wire
 
-SERVERS = Path(__file__).parent / "servers"
+SERVERS = Path(__file__).parents[1] / "server" / "stacks"
 READY_SECONDS = 180.0
 END_SECONDS = 15.0
 MODEL = "model"
@@ -126,7 +126,7 @@ class Ours:
 
     def command(self, setting: Setting, port: int) -> list[str]:
         """See `Stack`."""
-        start = "from downshift import app; app()"
+        start = "from downshift.cli.main import app; app()"
         return [sys.executable, "-c", start, "serve", str(setting.artifact), "--port", str(port)]
 
     def environment(self, setting: Setting, port: int) -> dict[str, str]:  # noqa: ARG002 - the protocol's

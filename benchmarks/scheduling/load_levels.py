@@ -97,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("artifact", type=Path, help="a model.onnx, as benchmarks.harness.synthetic makes")
+    parser.add_argument(
+        "artifact", type=Path, help="a model.onnx, as benchmarks.harness.random_artifact makes"
+    )
     parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 2.0, 3.5, 2.0, 0.5])
     parser.add_argument("--seconds", type=float, default=25.0, help="for all steps together")

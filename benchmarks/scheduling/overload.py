@@ -265,7 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("artifact", type=Path, help="a model.onnx, as benchmarks.harness.synthetic makes")
+    parser.add_argument(
+        "artifact", type=Path, help="a model.onnx, as benchmarks.harness.random_artifact makes"
+    )
     parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0, 6.0, 10.0])
     parser.add_argument("--budget-ms", type=float, default=100.0)

@@ -2,7 +2,7 @@
 
 Every policy on the same arrivals: rate x burstiness x budget, steps of load, and the Azure LLM inference
 traces 2023 where they are; again for every seed, and for profiles of several shapes, as what batching saves
-decides what policies are worth. Writes benchmarks/results/policies: for each shape the cells with every
+decides what policies are worth. Writes results/scheduling/policies: for each shape the cells with every
 figure and a summary with the goals, means over the seeds beside the figures of each; and pictures; and for
 all shapes together README.md, the goals and what each policy makes of them. Rivals are our re-implementations
 from the papers.
@@ -105,7 +105,7 @@ class Cell:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sweep, write its results, print the goals."""
     parser = argparse.ArgumentParser(description="Compare scheduling policies in virtual time.")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/policies"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scheduling/policies"))
     parser.add_argument("--traces", type=Path, default=Path("data/traces/azure_llm_2023"))
     parser.add_argument("--arrivals", type=int, default=5000, help="requests in each cell")
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])

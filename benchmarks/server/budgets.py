@@ -17,9 +17,9 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.engines.race import RESULTS
 from benchmarks.harness.client import V2Binary, WrongAnswer
 from benchmarks.harness.quiet import BusyMachine, undisturbed
+from benchmarks.harness.report import RESULTS
 from benchmarks.harness.settings import served
 from benchmarks.harness.stacks import MODEL, NotServing, Ours, free_port, serving
 from downshift.models.errors import ModelsError

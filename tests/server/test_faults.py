@@ -14,11 +14,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from benchmarks.harness.process import START, ServerProcess
 from downshift.models.artifact import write
 from downshift.models.materialize import materialize
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.listening import wait_for
+from tests.server.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,8 @@ def served(folder: Path, planted: str = "", **settings: str) -> Iterator[tuple[S
     if not (folder / "tiny.onnx").exists():
         write(folder / "tiny.onnx", ARTIFACT)
     environment = {"DOWNSHIFT_THREADS": "1", "DOWNSHIFT_ENGINES": '["onnxruntime"]'} | settings
-    start = f"{planted}\n{START}"
     with (
-        ServerProcess([str(folder / "tiny.onnx")], folder, environment, start) as server,
+        ServerProcess(folder / "tiny.onnx", environment, planted) as server,
         httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
         yield server, client

@@ -1,6 +1,6 @@
 """What clients and operators notice of a server that is asked for far more than it can do.
 
-    python -m benchmarks.server.overload --network cifar-resnet18 --loads 1 2 10
+    python -m benchmarks.server.responsiveness --network cifar-resnet18 --loads 1 2 10
 
 Open-loop arrivals (Poisson, seeded), every request with the same latency budget, at multiples of what the
 densest sub-net can do. A request's latency counts from when it was due, as a client on the same cores sees
@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.harness.client import HOST, V2Binary
 from benchmarks.harness.process import ServerProcess, environment
-from benchmarks.harness.synthetic import main as make_synthetic
+from benchmarks.harness.random_artifact import main as make_artifact
 from downshift.models import artifact as artifacts
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def measure(
             [
                 sys.executable,
                 "-m",
-                "benchmarks.server.overload",
+                "benchmarks.server.responsiveness",
                 "--probe",
                 f"http://{HOST}:{port}",
                 "--seconds",
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="where artifact and profile are kept between runs")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/server/overload.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/server/responsiveness.json"))
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.probe:
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "model.onnx"
         if not path.exists():
-            make_synthetic([options.network, "--out", str(path)])
+            make_artifact([options.network, "--out", str(path)])
         shape = artifacts.read(path).manifest.input.shape
         image = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
         request = V2Binary("model", headers={"X-Latency-Budget-Ms": str(options.budget_ms)}).request(image)
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "budget_ms": options.budget_ms,
         "densest_p50_ms": round(densest * 1e3, 3),
         "loads": loads,
-        "command": f"python -m benchmarks.server.overload --network {options.network} --loads "
+        "command": f"python -m benchmarks.server.responsiveness --network {options.network} --loads "
         f"{' '.join(f'{load:g}' for load in options.loads)} --budget-ms {options.budget_ms:g} "
         f"--seconds {options.seconds:g} --seed {options.seed}",
         "environment": environment(),

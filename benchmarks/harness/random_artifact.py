@@ -152,10 +152,10 @@ def _followed(recipe: Recipe) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the artifact that the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.harness.synthetic",
+        prog="python -m benchmarks.harness.random_artifact",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Example: python -m benchmarks.harness.synthetic resnet18 --out r18.onnx --sparsity 0.5 0.9",
+        epilog="Example: python -m benchmarks.harness.random_artifact resnet18 --out r18.onnx",
     )
     parser.add_argument("network", help="a network of ours such as cifar-resnet18, or one of torchvision's")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")

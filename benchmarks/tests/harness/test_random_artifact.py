@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from benchmarks.harness.synthetic import main, random_masks
+from benchmarks.harness.random_artifact import main, random_masks
 from downshift.models.artifact import read
 from downshift.models.materialize import materialize
 from downshift.models.pattern import Block
@@ -147,4 +147,4 @@ def test_the_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert "Example: python -m benchmarks.harness.synthetic resnet18 --out" in capsys.readouterr().out
+    assert "Example: python -m benchmarks.harness.random_artifact resnet18 --out" in capsys.readouterr().out

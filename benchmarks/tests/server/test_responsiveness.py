@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.server.overload import OpenLoop, Record
+from benchmarks.server.responsiveness import OpenLoop, Record
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ninference-header-content-length: 2\r\ncontent-length: 6\r\n\r\n{}\r\n\r\n"

@@ -6,17 +6,17 @@ import shutil
 
 import pytest
 
-from benchmarks.engines import fma
+from benchmarks.engines import peak
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_the_sums_are_right_and_a_rate_comes_out() -> None:
-    assert fma.peak(1) > 0
+    assert peak.peak(1) > 0
 
 
 def test_a_compiler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    fma._compiled.cache_clear()
-    with pytest.raises(fma.NoPeak, match="no-such-compiler"):
-        fma.peak(1)
-    fma._compiled.cache_clear()
+    peak._compiled.cache_clear()
+    with pytest.raises(peak.NoPeak, match="no-such-compiler"):
+        peak.peak(1)
+    peak._compiled.cache_clear()
