@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pynvml
+
+from downshift.runtime.cgroup import own_cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,26 +39,29 @@ def this_machine(threads: int, versions: Mapping[str, str]) -> Machine:
     return Machine(_cpu_model(), usable_cores(), _gpu_models(), threads, dict(versions))
 
 
-def usable_cores() -> int:
-    """Logical cores this process may use: its affinity, cut to the container's CPU quota."""
-    return max(1, min(len(psutil.Process().cpu_affinity() or [0]), _cgroup_quota()))
+def available_cores(root: Path = Path("/")) -> float:
+    """Logical cores this process may use: its CPU affinity, or less where a cgroup's quota allows less.
+
+    Above 0, and a fraction where the quota is one. root: below which /proc and /sys are looked for.
+    """
+    allowed = len(psutil.Process().cpu_affinity() or [0])
+    quota = own_cgroups(root).quota()
+    return float(allowed) if quota is None else min(float(allowed), quota)
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """`available_cores` rounded up: how many threads can make progress at once; at least 1."""
+    return max(1, math.ceil(available_cores(root)))
 
 
 def default_threads() -> int:
-    """Threads for one program: the physical cores, but for one that is left to whoever brings the requests.
+    """Threads of one program: the usable physical cores less one, which serves the network; at least 1.
 
     Hyper-threads do not count, as they share the units that compute.
     """
-    physical = psutil.cpu_count(logical=False) or usable_cores()
-    return max(1, min(physical, usable_cores(), MOST_THREADS + 1) - 1)
-
-
-def _cgroup_quota() -> int:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no such file outside Linux containers; "max" means no quota
-        return os.cpu_count() or 1
+    usable = usable_cores()
+    physical = psutil.cpu_count(logical=False) or usable
+    return max(1, min(physical, usable, MOST_THREADS + 1) - 1)
 
 
 def _cpu_model() -> str:
