@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     load_rise_utilization: float = Field(
         default=0.98, ge=0, le=1, description="busier, and waiting load_fall_ms is enough for a sparser one"
     )
-    load_fall_utilization: float = Field(default=0.9, ge=0, le=1, description="busier, and none gets denser")
+    load_fall_utilization: float = Field(
+        default=0.9, ge=0, le=1, description="busier, and a denser one is tried later"
+    )
     load_hold_ms: float = Field(default=250.0, ge=0, allow_inf_nan=False, description="between two changes")
     max_connections: int = Field(default=4096, ge=1)
     max_streams: int = Field(default=32, ge=0, description="pages that may watch at once")

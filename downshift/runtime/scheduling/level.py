@@ -1,17 +1,22 @@
-"""How far to step down for requests without a budget: a level that follows the load without flapping."""
+"""How far to downshift requests without a budget: a level with hysteresis and exponential backoff.
+
+Queue delay decides. Utilisation comes second: it makes a step down come sooner and a step up later, and never
+keeps the level from rising or falling, since a machine may be busy with what does not delay our requests.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """When to step down, and when up again; the gap between the two is what keeps the level calm.
+    """Hysteresis: the level rises (a sparser sub-net) at a longer wait than the one below which it falls.
 
-    rise_delay: a request that waited longer, in seconds, asks for a sparser sub-net. fall_delay: one that
-    waited less allows a denser one, unless utilisation, a ratio, is above fall_utilization. Above
-    rise_utilization any wait beyond fall_delay asks for a sparser one. hold: seconds a level lasts at least.
+    rise_delay: seconds a request must have waited to ask for a sparser sub-net. fall_delay: one that waited
+    less allows a denser one. rise_utilization: a ratio above which `fall_delay` is enough to rise.
+    fall_utilization: a ratio above which a fall needs `BUSY_WAIT` seconds at the present level.
+    hold: seconds a level lasts at least.
     """
 
     rise_delay: float = 0.1
@@ -21,40 +26,41 @@ class Thresholds:
     hold: float = 0.25
 
 
-TRIAL = 2.0  # seconds that a denser sub-net must hold at least, for its try not to have been in vain
-LONGEST = 8.0  # seconds of patience at most
+TRIAL = 2.0  # seconds a denser sub-net must last at least for its trial to have succeeded
+LONGEST_BACKOFF = 8.0  # seconds
+BUSY_WAIT = 1.0  # seconds at a level before a denser sub-net is tried at high utilisation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadLevel:
     """How many sub-nets below the most accurate one to serve; since when, in monotonic seconds.
 
-    patience: seconds until a denser sub-net is tried. Under a load that lies between two sub-nets every try
-    is undone soon: each time the next takes twice as long, and half as long once one has held. trying: the
-    last step was such a try.
+    Exponential backoff: every trial of a denser sub-net that load undoes doubles the wait before the next, up
+    to `LONGEST_BACKOFF`; every one that succeeds halves it. backoff: that wait, in seconds. on_trial: the
+    last step was such a trial.
     """
 
     level: int = 0
     since: float = 0.0
-    patience: float = 0.0
-    trying: bool = False
+    backoff: float = 0.0
+    on_trial: bool = False
 
     def after(self, now: float, delay: float, utilization: float, *, most: int, at: Thresholds) -> LoadLevel:
-        """The level once a request has waited `delay` on a machine that busy; between 0 and `most`."""
+        """The level once a request has waited `delay` seconds at that utilisation; between 0 and `most`."""
         if now < self.since + at.hold and self.since:
             return self
-        enough = at.fall_delay if utilization > at.rise_utilization else at.rise_delay
-        if delay > enough and self.level < most:
-            return LoadLevel(self.level + 1, now, self._patience_after_load(now, at.hold))
-        calm = delay < at.fall_delay and utilization <= at.fall_utilization
-        if calm and self.level > 0 and now >= self.since + self.patience:
-            patience = self.patience / 2 if self.trying else self.patience
-            return LoadLevel(self.level - 1, now, patience, trying=True)
+        rise_delay = at.fall_delay if utilization > at.rise_utilization else at.rise_delay
+        if delay > rise_delay and self.level < most:
+            return LoadLevel(level=self.level + 1, since=now, backoff=self._backoff_after_load(now, at.hold))
+        wait = max(self.backoff, BUSY_WAIT) if utilization > at.fall_utilization else self.backoff
+        if delay < at.fall_delay and self.level > 0 and now >= self.since + wait:
+            backoff = self.backoff / 2 if self.on_trial else self.backoff
+            return LoadLevel(level=self.level - 1, since=now, backoff=backoff, on_trial=True)
         return self
 
-    def _patience_after_load(self, now: float, hold: float) -> float:
-        """What to wait now that a sparser sub-net is needed again."""
-        if not self.trying:
-            return self.patience
-        in_vain = now < self.since + max(TRIAL, self.patience)
-        return min(LONGEST, 2.0 * max(hold, self.patience)) if in_vain else 0.0
+    def _backoff_after_load(self, now: float, hold: float) -> float:
+        """The wait before the next trial, now that a sparser sub-net is needed."""
+        if not self.on_trial:
+            return self.backoff
+        failed = now < self.since + max(TRIAL, self.backoff)
+        return min(LONGEST_BACKOFF, 2.0 * max(hold, self.backoff)) if failed else 0.0

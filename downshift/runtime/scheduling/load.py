@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import psutil
-
+from downshift.runtime.cpu import CpuMeter
 from downshift.runtime.gpu import Gpu, GpuMonitor
+from downshift.runtime.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from downshift.runtime.supervisor import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class LoadSnapshot:
     """Load at one moment.
 
     queued, in_flight: requests waiting and executing now.
-    cpu_utilization: share of all cores that was busy during the last sampling period, a ratio in [0, 1].
+    cpu_utilization: share of the CPU time this server may use that is used, a ratio in [0, 1], smoothed.
     arrival_rate: examples per second that arrive, refused ones included, averaged over about a second.
     burstiness: squared coefficient of variation of the gaps between arrivals; 1 is a Poisson process.
     gpu_utilization: of the busiest GPU, a ratio; 0 without any.
@@ -47,35 +51,49 @@ class LoadSource(Protocol):
 
 
 class MachineLoad:
-    """Samples CPU and GPUs every `period` seconds on its own thread, so that reading it is free.
+    """Samples CPU and GPUs every `period` seconds on a thread of its own, so that reading it is free.
 
-    Utilisation is smoothed: half the latest sample, half what was before.
+    Utilisation is an exponentially weighted moving average (EWMA) of weight 1/2. After a failed sample, for
+    want of file descriptors perhaps, the average before stands until the next.
     """
 
-    def __init__(self, period: float = 0.5) -> None:
+    def __init__(
+        self,
+        period: float = 0.5,
+        *,
+        supervisor: Supervisor | None = None,
+        cpu: Callable[[], CpuMeter] = CpuMeter,
+        gpu: Callable[[], GpuMonitor] = GpuMonitor,
+    ) -> None:
+        """supervisor: runs the thread. cpu, gpu: make what is read; called on that thread."""
         self.cpu_utilization = 0.0
         self.gpus: tuple[Gpu, ...] = ()
         self._period = period
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, name="downshift-load", daemon=True)
+        self._supervisor = supervisor or Supervisor()
+        self._make_cpu, self._make_gpu = cpu, gpu
+        self._cpu: CpuMeter | None = None
+        self._gpu: GpuMonitor | None = None
+        self._worker: Worker | None = None
 
     def start(self) -> None:
-        """Begin sampling."""
-        self._thread.start()
+        """Begin to sample."""
+        self._worker = self._supervisor.start("load", self.sample, period=self._period)
 
     def close(self) -> None:
         """Stop sampling; returns when the thread has ended."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._worker is not None:
+            self._worker.close()
 
-    def _sample(self) -> None:
-        psutil.cpu_percent()  # the first call only sets the reference point
-        monitor = GpuMonitor()
-        while not self._stop.wait(self._period):
-            self.cpu_utilization = (self.cpu_utilization + min(1.0, psutil.cpu_percent() / 100.0)) / 2.0
-            before = {gpu.uuid: gpu.utilization for gpu in self.gpus}
-            self.gpus = tuple(
-                replace(gpu, utilization=(gpu.utilization + before.get(gpu.uuid, gpu.utilization)) / 2.0)
-                for gpu in monitor.read()
-            )
+    def sample(self) -> None:
+        """Read once; the first time only sets the reference point of the CPU."""
+        if self._cpu is None:
+            self._cpu = self._make_cpu()
+        else:
+            self.cpu_utilization = (self.cpu_utilization + self._cpu.utilization()) / 2.0
+        if self._gpu is None:
+            self._gpu = self._make_gpu()
+        before = {gpu.uuid: gpu.utilization for gpu in self.gpus}
+        self.gpus = tuple(
+            replace(gpu, utilization=(gpu.utilization + before.get(gpu.uuid, gpu.utilization)) / 2.0)
+            for gpu in self._gpu.read()
+        )

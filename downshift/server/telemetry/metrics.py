@@ -113,7 +113,9 @@ class Metrics:
             "How many times as long as profiled batches take at present, as decisions have it",
             lambda: max((backend.scheduler.slowdown for backend in self._backends), default=1.0),
         )
-        self._gauge("cpu_utilization_ratio", "Share of all cores that is busy", self._cpu)
+        self._gauge(
+            "cpu_utilization_ratio", "Share of the CPU time this server may use that is used", self._cpu
+        )
         self._gauge(
             "slo_attainment_ratio",
             "Share of requests answered within their budget, last minute",

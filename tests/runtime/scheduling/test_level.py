@@ -4,12 +4,13 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.dispatch import Dispatch
-from downshift.runtime.scheduling.level import LONGEST, LoadLevel, Thresholds
+from downshift.runtime.scheduling.level import BUSY_WAIT, LONGEST_BACKOFF, LoadLevel, Thresholds
 from downshift.runtime.scheduling.load import LoadSnapshot
 from downshift.runtime.scheduling.policy import Waiting
 from tests.runtime.doubles import profile
@@ -42,12 +43,29 @@ def test_between_the_thresholds_nothing_changes() -> None:
     assert levels((1.0, 0.2, 1.0), (2.0, 0.05, 0.0), (3.0, 0.099, 0.98)) == [1, 1, 1]
 
 
-def test_a_busy_machine_stays_sparse_even_without_delay() -> None:
-    assert levels((1.0, 0.2, 1.0), (2.0, 0.0, 0.95), (3.0, 0.0, 0.9)) == [1, 1, 0]
+def test_high_utilization_delays_a_step_up_and_cannot_prevent_it() -> None:
+    assert levels((1.0, 0.2, 1.0), (1.5, 0.0, 0.9)) == [1, 0]
+    assert levels((1.0, 0.2, 1.0), (1.5, 0.0, 0.95), (1.0 + BUSY_WAIT, 0.0, 0.95)) == [1, 1, 0]
+
+
+@pytest.mark.parametrize("utilization", [0.0, 0.5, 1.0])
+def test_after_a_burst_lone_requests_get_the_densest_again_within_seconds_whatever_else_runs(
+    utilization: float,
+) -> None:
+    level, now = LoadLevel(), 10.0
+    for _ in range(64):  # a burst: everybody waits
+        level, now = level.after(now, 0.5, utilization, most=4, at=AT), now + 0.1
+    assert level.level == 4
+    quiet = now
+    while level.level and now < quiet + 60.0:  # then one request every half second, which never waits
+        now += 0.5
+        level = level.after(now, 0.0, utilization, most=4, at=AT)
+    assert level.level == 0
+    assert now <= quiet + 4 * BUSY_WAIT
 
 
 def test_on_a_busy_machine_a_short_wait_is_enough_to_step_down() -> None:
-    assert levels((1.0, 0.05, 0.98), (2.0, 0.05, 0.99), (3.0, 0.01, 1.0)) == [0, 1, 1]
+    assert levels((1.0, 0.05, 0.98), (2.0, 0.05, 0.99), (2.9, 0.01, 1.0)) == [0, 1, 1]
 
 
 def changes(load: Callable[[float, int], float], seconds: float) -> list[tuple[float, int]]:
@@ -61,7 +79,7 @@ def changes(load: Callable[[float, int], float], seconds: float) -> list[tuple[f
     return found
 
 
-def test_under_a_load_between_two_sub_nets_tries_become_rare() -> None:
+def test_under_a_load_between_two_sub_nets_trials_become_rare() -> None:
     """The densest is too slow, which shows after 0.3 s; with the next nobody waits."""
     found = changes(lambda since, level: 0.2 if level == 0 and since > 0.3 else 0.0, 60.0)
     tries = [now for now, level in found if level == 0]
@@ -72,7 +90,7 @@ def test_under_a_load_between_two_sub_nets_tries_become_rare() -> None:
     assert len(tries) < 12
 
 
-def test_after_a_long_crowd_the_densest_is_back_within_twice_the_longest_patience() -> None:
+def test_after_a_long_overload_the_densest_is_back_within_twice_the_longest_backoff() -> None:
     def load(now: float, level: int) -> float:
         return 0.2 if now < 60.0 and level < 2 else 0.0
 
@@ -83,15 +101,15 @@ def test_after_a_long_crowd_the_densest_is_back_within_twice_the_longest_patienc
         if now > 60.0 and level.level == 0:
             back = now
     assert back is not None
-    assert back < 60.0 + 2.0 * LONGEST
+    assert back < 60.0 + 2.0 * LONGEST_BACKOFF
 
 
-def test_a_try_that_has_held_lets_the_next_come_sooner_and_new_load_begins_anew() -> None:
-    tried = LoadLevel(2, 10.0, 4.0, trying=True)
+def test_a_trial_that_succeeded_lets_the_next_come_sooner_and_new_load_begins_anew() -> None:
+    tried = LoadLevel(level=2, since=10.0, backoff=4.0, on_trial=True)
     next_one = tried.after(14.0, 0.0, 0.5, most=2, at=AT)
-    assert (next_one.level, next_one.patience) == (1, 2.0)
-    assert next_one.after(20.0, 0.2, 0.5, most=2, at=AT) == LoadLevel(2, 20.0, 0.0)
-    assert next_one.after(15.0, 0.2, 0.5, most=2, at=AT) == LoadLevel(2, 15.0, 4.0)
+    assert (next_one.level, next_one.backoff) == (1, 2.0)
+    assert next_one.after(20.0, 0.2, 0.5, most=2, at=AT) == LoadLevel(level=2, since=20.0, backoff=0.0)
+    assert next_one.after(15.0, 0.2, 0.5, most=2, at=AT) == LoadLevel(level=2, since=15.0, backoff=4.0)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 0.1), st.floats(0.0, 0.3), st.floats(0.0, 1.0)), max_size=60))
