@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from downshift.server.catalog import Catalog
-from downshift.server.connection.authentication import HEALTH, METRICS, Guard
-from downshift.server.connection.error_middleware import Boundary, http_error
-from downshift.server.connection.shortcut import Shortcut
+from downshift.server.connection.authentication import HEALTH, METRICS, AuthenticationMiddleware
+from downshift.server.connection.error_middleware import ErrorMiddleware, http_error
+from downshift.server.connection.fast_path import FastPathMiddleware
 from downshift.server.images.decoders import Decoders
 from downshift.server.images.predict import predict_router
 from downshift.server.page.events import Feed, events_router
@@ -24,7 +24,7 @@ from downshift.server.settings import Settings
 from downshift.server.telemetry.exposition import OPENMETRICS, PLAIN
 from downshift.server.telemetry.machine_metrics import MachineMetrics
 from downshift.server.telemetry.metrics import Metrics, software_version
-from downshift.server.telemetry.request_log import Trails
+from downshift.server.telemetry.request_log import RequestLog
 from downshift.server.telemetry.triton_metrics import TritonMetrics
 from downshift.server.v2.endpoints import Infer, v2_router
 
@@ -44,20 +44,20 @@ def create_app(
     metrics: Metrics,
     settings: Settings,
     repository: Repository | None = None,
-    trails: Trails | None = None,
+    request_log: RequestLog | None = None,
 ) -> FastAPI:
     """The server's application; it closes the catalog's models when it shuts down.
 
-    repository: what may replace the catalog's models; by default nothing can. trails: who keeps what requests
-    leave behind; by default nobody.
+    repository: hot-swaps the catalog's models; by default nothing does. request_log: where each request's
+    record goes; by default nowhere.
     """
     decoders = Decoders(settings.decode_queue)
     feed = Feed(catalog, metrics.history, settings.max_streams)
-    kept = trails or Trails()
+    log = request_log or RequestLog()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        kept.start()
+        log.start()
         ticking = asyncio.create_task(feed.run())
         if repository is None:
             yield
@@ -68,7 +68,7 @@ def create_app(
         ticking.cancel()
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.close()
-        await asyncio.to_thread(kept.close)
+        await asyncio.to_thread(log.close)
 
     metrics.registry.register(MachineMetrics(catalog))
     metrics.registry.register(TritonMetrics(catalog))
@@ -83,11 +83,11 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours, or none: asking costs
     )
     infer = Infer(catalog, metrics, settings)
-    app.add_middleware(Shortcut, infer=infer)  # the innermost: all others see every request
+    app.add_middleware(FastPathMiddleware, infer=infer)  # the innermost: all others see every request
     if clients := settings.clients:
         open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
-        app.add_middleware(Guard, keys=(clients, settings.admins), open_paths=open_paths)
-    app.add_middleware(Boundary, trails=kept)
+        app.add_middleware(AuthenticationMiddleware, keys=(clients, settings.admins), open_paths=open_paths)
+    app.add_middleware(ErrorMiddleware, request_log=log)
     app.add_exception_handler(HTTPException, http_error)
     app.include_router(v2_router(catalog, infer, settings, version))
     app.include_router(predict_router(catalog, metrics, settings, decoders))

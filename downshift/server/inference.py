@@ -12,11 +12,11 @@ from downshift.runtime.request import Request as Query
 from downshift.runtime.scheduling.observer import Outcome
 from downshift.server.connection.arrival import arrival
 from downshift.server.connection.concurrency import alone
-from downshift.server.connection.disconnect import hangup
+from downshift.server.connection.disconnect import on_disconnect
 from downshift.server.errors import ClientGone, NotReady, ServerFault
 from downshift.server.report import Report
 from downshift.server.telemetry.metrics import INVALID, SHED
-from downshift.server.telemetry.request_log import trail
+from downshift.server.telemetry.request_log import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     client hung up.
     """
     began = arrival(request.scope)
-    noted = trail(request.scope)
+    noted = record_of(request.scope)
     budget = demand.budget
     metrics.granted(budget)
     deadline = budget.deadline(began)
@@ -110,7 +110,7 @@ async def outcome(future: Future[T], request: Request) -> T:
 
     future.add_done_callback(done)
     try:
-        with hangup(request.scope, request.receive, wake):
+        with on_disconnect(request.scope, request.receive, wake):
             await waiting
         if not future.done():
             raise ClientGone("the client hung up before its answer was ready")

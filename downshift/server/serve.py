@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
-from downshift.server.connection.concurrency import Crowd
+from downshift.server.connection.concurrency import ConcurrencyState
 from downshift.server.connection.probe import Probe
-from downshift.server.connection.protocol import PatientProtocol
+from downshift.server.connection.protocol import HttpProtocol
 from downshift.server.console import progress_bar, ready_text
 from downshift.server.errors import BadSetting
 from downshift.server.images.image import warm_up
@@ -32,7 +32,7 @@ from downshift.server.settings import read_settings
 from downshift.server.telemetry.access_log import AccessLog
 from downshift.server.telemetry.json_log import log_as_json
 from downshift.server.telemetry.metrics import Metrics
-from downshift.server.telemetry.request_log import Trails
+from downshift.server.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
             )
         config = uvicorn.Config(
             app,
-            http=partial(PatientProtocol, patience=settings.patience),  # type: ignore[arg-type]
+            http=partial(HttpProtocol, limits=settings.connection_limits),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
             why = error.strerror or error
             raise BadSetting(f"TLS with {files}: {why}; give a PEM certificate and its PEM key") from None
         super().__init__(config)
-        self.server_state = Crowd()
+        self.server_state = ConcurrencyState()
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
         self._give_up_at: float | None = None
@@ -159,10 +159,10 @@ def run(*models: str | Path, **overrides: Any) -> None:
         folder=folder,
         drain_seconds=settings.drain_seconds,
     )
-    trails = Trails(sinks(settings))
+    request_log = RequestLog(sinks(settings))
     if settings.log_json:
         log_as_json()
-    server = Server(create_app(catalog, metrics, settings, repository, trails), catalog, settings)
+    server = Server(create_app(catalog, metrics, settings, repository, request_log), catalog, settings)
     with closing(listen(settings.host, settings.port)) as listener:
         address = url(listener, server.config.is_ssl)
 

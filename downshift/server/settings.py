@@ -10,7 +10,7 @@ from downshift.runtime.machine import MOST_THREADS
 from downshift.runtime.scheduling.core import Limits
 from downshift.runtime.scheduling.level import Thresholds
 from downshift.server.connection.keys import Keys, read_keys
-from downshift.server.connection.protocol import Patience
+from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
 from downshift.server.images.image import MAX_PIXELS, MOST_PIXELS
 
@@ -91,9 +91,11 @@ class Settings(BaseSettings):
         return read_keys(self.api_keys.get_secret_value(), self.api_keys_file)
 
     @property
-    def patience(self) -> Patience:
+    def connection_limits(self) -> ConnectionLimits:
         """How long a connection waits for its client, and how many there may be."""
-        return Patience(self.max_connections, self.max_head_bytes, self.head_seconds, self.body_seconds)
+        return ConnectionLimits(
+            self.max_connections, self.max_head_bytes, self.head_seconds, self.body_seconds
+        )
 
     @property
     def admins(self) -> Keys:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from downshift.runtime.gpu import Gpu
-    from downshift.server.telemetry.request_log import Trails
+    from downshift.server.telemetry.request_log import RequestLog
 
 MODEL = "pets"
 LABELS = ("cat", "dog", "bird")
@@ -143,7 +143,7 @@ async def serving(
     backend: ScriptedBackend | None = None,
     *,
     ready: bool = True,
-    trails: Trails | None = None,
+    request_log: RequestLog | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """The application serving `backend` as model `pets`, and a client that calls it without a network."""
@@ -153,7 +153,7 @@ async def serving(
         metrics.announce(MODEL, backend.manifest, [ENGINE])
         metrics.watch(backend)
         catalog.publish(MODEL, backend)
-    app = create_app(catalog, metrics, Settings(**settings), trails=trails)
+    app = create_app(catalog, metrics, Settings(**settings), request_log=request_log)
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

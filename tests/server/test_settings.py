@@ -6,7 +6,7 @@ import pytest
 
 from downshift.runtime.scheduling.core import Limits
 from downshift.runtime.scheduling.level import Thresholds
-from downshift.server.connection.protocol import Patience
+from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
 from downshift.server.settings import read_settings
 
@@ -73,9 +73,9 @@ def test_a_setting_that_cannot_be_is_named(
 
 
 def test_a_connection_is_bounded_as_the_operator_says() -> None:
-    assert read_settings().patience == Patience()
+    assert read_settings().connection_limits == ConnectionLimits()
     chosen = read_settings(max_connections=7, max_head_bytes=2048, head_seconds=1.5, body_seconds=2.5)
-    assert chosen.patience == Patience(7, 2048, 1.5, 2.5)
+    assert chosen.connection_limits == ConnectionLimits(7, 2048, 1.5, 2.5)
 
 
 def test_keys_come_from_text_and_file_and_are_never_shown(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""When a request's first byte arrived, where its latency budget begins to run; and when its client goes."""
+"""When a request's first byte arrived, which is when its latency budget begins to run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from downshift.server.connection.concurrency import join
-from downshift.server.connection.disconnect import Line, connect
+from downshift.server.connection.concurrency import track
+from downshift.server.connection.disconnect import Disconnect, attach
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -17,38 +17,38 @@ _KEY = "downshift.arrival"
 
 
 class FirstByteProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which notes the clock when a request begins, before its headers are read.
+    """uvicorn's HTTP protocol, which stamps a request's arrival before its headers are parsed.
 
-    It also tells whoever waits on a request that the connection is lost, and who else is being answered.
+    It also attaches to each request the disconnect event of its connection and the server's concurrency.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._line = Line()
+        self._disconnect = Disconnect()
 
     def on_message_begin(self) -> None:
-        """Note the clock."""
+        """Stamp the arrival."""
         super().on_message_begin()
         scope = cast("MutableMapping[str, Any]", self.scope)
         stamp(scope)
-        connect(scope, self._line)
-        join(scope, self.server_state, self._line, arrival(scope))
+        attach(scope, self._disconnect)
+        track(scope, self.server_state, self._disconnect, arrival(scope))
 
     def on_message_complete(self) -> None:
-        """Go on reading, or a client that hangs up after a long body would not be noticed."""
+        """Resume reading: otherwise a disconnect after a long body would go unnoticed."""
         super().on_message_complete()
         if not self.pipeline:
             self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Notify every subscriber."""
         super().connection_lost(exc)
-        self._line.lose()
+        self._disconnect.set()
 
 
-def stamp(scope: MutableMapping[str, Any]) -> None:
-    """Note the arrival now, unless the protocol has done so earlier."""
-    scope.setdefault(_KEY, time.monotonic())
+def stamp(scope: MutableMapping[str, Any], moment: float | None = None) -> None:
+    """Stamp the arrival at that monotonic second, by default now, unless the protocol has done so earlier."""
+    scope.setdefault(_KEY, time.monotonic() if moment is None else moment)
 
 
 def arrival(scope: MutableMapping[str, Any]) -> float:

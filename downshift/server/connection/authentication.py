@@ -1,4 +1,4 @@
-"""ASGI middleware that lets pass who holds a key, and whoever only asks how the server is."""
+"""ASGI middleware that authenticates requests by API key; health checks need none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = "/metrics"
 _BASIC = b"basic "
 
 
-class Guard:
+class AuthenticationMiddleware:
     """Refuses every request without one of the keys, before a byte of its body is read.
 
     `open_paths` need none. Browsers may send a key as the password of HTTP Basic, so that the page works.

@@ -1,4 +1,4 @@
-"""Who else is being answered by this event loop: what a request may do to it depends on that."""
+"""Tracks concurrent requests on this event loop, so that a lone short request can run inline."""
 
 from __future__ import annotations
 
@@ -12,59 +12,62 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
     from typing import Any
 
-_KEY = "downshift.crowd"
-TOGETHER_SECONDS = 0.01
-"""Requests over two connections that come within that time count as answered at the same time."""
+_KEY = "downshift.concurrency"
+CONCURRENT_SECONDS = 0.01
+"""Requests on two connections that begin within this time count as concurrent."""
 
 
-class Crowd(ServerState):
-    """uvicorn's state of a server, which also knows whether only one client asks at present.
+class ConcurrencyState(ServerState):
+    """uvicorn's server state, which also knows whether a single client is active.
 
-    streams: answers under way that only ever wait for the clock.
+    streams: responses in progress that only wait for the clock (server-sent events).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.streams = 0
-        self._line: object = None
-        self._last = self._mixed = -math.inf
+        self._connection: object = None
+        self._last_request = self._last_switch = -math.inf
 
-    def joined(self, line: object, now: float) -> None:
-        """A request begins on that connection."""
-        if line is not self._line:
-            if now - self._last < TOGETHER_SECONDS:
-                self._mixed = now
-            self._line = line
-        self._last = now
+    def request_began(self, connection: object, now: float) -> None:
+        """A request begins on that connection at monotonic second `now`."""
+        if connection is not self._connection:
+            if now - self._last_request < CONCURRENT_SECONDS:
+                self._last_switch = now
+            self._connection = connection
+        self._last_request = now
 
     @property
     def alone(self) -> bool:
-        """One request is being answered, streams apart, and those before it came over its connection."""
-        return len(self.tasks) - self.streams <= 1 and self._last - self._mixed >= TOGETHER_SECONDS
+        """One request is in progress, streams excluded, and the ones before it used the same connection."""
+        return (
+            len(self.tasks) - self.streams <= 1
+            and self._last_request - self._last_switch >= CONCURRENT_SECONDS
+        )
 
 
-def join(scope: MutableMapping[str, Any], crowd: ServerState, line: object, now: float) -> None:
-    """Note whose request it is that begins on that connection."""
-    scope[_KEY] = crowd
-    if isinstance(crowd, Crowd):
-        crowd.joined(line, now)
+def track(scope: MutableMapping[str, Any], state: ServerState, connection: object, now: float) -> None:
+    """Attach the server's state to a request that begins on that connection."""
+    scope[_KEY] = state
+    if isinstance(state, ConcurrencyState):
+        state.request_began(connection, now)
 
 
 def alone(scope: MutableMapping[str, Any]) -> bool:
-    """Whether no other request is being answered; false where a server that is not ours runs this one."""
-    crowd = scope.get(_KEY)
-    return isinstance(crowd, Crowd) and crowd.alone
+    """Whether no other request is in progress; false under a server other than ours."""
+    state = scope.get(_KEY)
+    return isinstance(state, ConcurrencyState) and state.alone
 
 
 @contextmanager
 def streaming(scope: MutableMapping[str, Any]) -> Iterator[None]:
-    """Within, the request does not count as one that is being answered."""
-    crowd = scope.get(_KEY)
-    if not isinstance(crowd, Crowd):
+    """Within, the request does not count as concurrent: it only streams."""
+    state = scope.get(_KEY)
+    if not isinstance(state, ConcurrencyState):
         yield
         return
-    crowd.streams += 1
+    state.streams += 1
     try:
         yield
     finally:
-        crowd.streams -= 1
+        state.streams -= 1

@@ -1,4 +1,4 @@
-"""The moment at which a request's client hangs up, without a task that waits for it where that can be."""
+"""Notifies waiters when a request's client disconnects, without a polling task where the server is ours."""
 
 from __future__ import annotations
 
@@ -12,60 +12,63 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive
 
-_KEY = "downshift.line"
+_KEY = "downshift.disconnect"
 
 
-class Line:
-    """A connection, as far as whoever waits on it cares: it calls whoever is on it, once it is lost."""
+class Disconnect:
+    """The end of one connection, as an event: every subscriber is called once it is set."""
 
     def __init__(self) -> None:
-        self._lost = False
-        self._waiting: set[Callable[[], None]] = set()
+        self._set = False
+        self._callbacks: set[Callable[[], None]] = set()
 
-    def lose(self) -> None:
-        """The client has gone: call everybody who waits, and whoever comes, at once."""
-        self._lost = True
-        for call in tuple(self._waiting):
-            call()
+    def set(self) -> None:
+        """The connection is lost: call every subscriber now, and later ones at once."""
+        self._set = True
+        for callback in tuple(self._callbacks):
+            callback()
 
-    def watch(self, call: Callable[[], None]) -> None:
-        """Call it when the line is lost."""
-        self._waiting.add(call)
-        if self._lost:
-            call()
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call it when the connection is lost."""
+        self._callbacks.add(callback)
+        if self._set:
+            callback()
 
-    def leave(self, call: Callable[[], None]) -> None:
+    def unsubscribe(self, callback: Callable[[], None]) -> None:
         """No longer call it."""
-        self._waiting.discard(call)
+        self._callbacks.discard(callback)
 
 
-def connect(scope: MutableMapping[str, Any], line: Line) -> None:
-    """Note that the request came over that line."""
-    scope[_KEY] = line
+def attach(scope: MutableMapping[str, Any], disconnect: Disconnect) -> None:
+    """Attach the disconnect event of a request's connection to its scope."""
+    scope[_KEY] = disconnect
 
 
 @contextmanager
-def hangup(scope: MutableMapping[str, Any], receive: Receive, call: Callable[[], None]) -> Iterator[None]:
-    """Within, `call` is called when the client hangs up; the body must have been read before.
+def on_disconnect(
+    scope: MutableMapping[str, Any], receive: Receive, callback: Callable[[], None]
+) -> Iterator[None]:
+    """Within, `callback` is called when the client disconnects; the body must have been read before.
 
-    Where the server that runs this application is not ours, a task asks it.
+    Under a server other than ours a task waits for ASGI's `http.disconnect` instead.
     """
-    line: Line | None = scope.get(_KEY)
-    if line is not None:
-        line.watch(call)
+    disconnect: Disconnect | None = scope.get(_KEY)
+    if disconnect is not None:
+        disconnect.subscribe(callback)
         try:
             yield
         finally:
-            line.leave(call)
+            disconnect.unsubscribe(callback)
         return
-    asking = asyncio.ensure_future(_disconnected(receive))
-    asking.add_done_callback(lambda task: None if task.cancelled() else call())
+    waiting = asyncio.ensure_future(disconnected(receive))
+    waiting.add_done_callback(lambda task: None if task.cancelled() else callback())
     try:
         yield
     finally:
-        asking.cancel()
+        waiting.cancel()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return when ASGI reports `http.disconnect`."""
     while (await receive())["type"] != "http.disconnect":
         pass

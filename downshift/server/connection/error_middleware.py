@@ -1,4 +1,4 @@
-"""The outermost layer of our own: stamps the arrival, and turns every error into its response."""
+"""Outermost middleware: stamps the arrival, turns every error into its response, logs the request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from downshift.runtime.errors import Draining
 from downshift.server.connection.arrival import arrival, stamp
 from downshift.server.errors import retry_after, status_of
-from downshift.server.telemetry.request_log import begin, over
+from downshift.server.telemetry.request_log import begin_record, finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from downshift.server.telemetry.request_log import Trails
+    from downshift.server.telemetry.request_log import RequestLog
 
 log = logging.getLogger("downshift.server")
 
@@ -67,39 +67,39 @@ async def http_error(request: Request, error: Exception) -> Response:
     return _error(error.status_code, text, error.headers or {})
 
 
-class Boundary:
-    """ASGI middleware: nothing passes it but responses, each with its request's id.
+class ErrorMiddleware:
+    """ASGI middleware: every request ends in a response that carries its id, whatever the application raises.
 
-    What a request leaves behind goes to `trails`.
+    Each request's record goes to `request_log`.
     """
 
-    def __init__(self, app: ASGIApp, trails: Trails) -> None:
+    def __init__(self, app: ASGIApp, request_log: RequestLog) -> None:
         self._app = app
-        self._trails = trails
+        self._log = request_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and answer for whoever fails on it."""
+        """Run the application, and answer for an error it raises before its response began."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         stamp(scope)
-        trail = begin(scope, arrival(scope))
+        record = begin_record(scope, arrival(scope))
         started = False
 
         async def watched(message: Message) -> None:
             nonlocal started
             if started:
-                trail.sent += len(message.get("body", b""))
+                record.sent += len(message.get("body", b""))
             else:
                 started = True
-                trail.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *trail.identity.headers]
+                record.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *record.identity.headers]
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            request_id = trail.identity.request_id
+            request_id = record.identity.request_id
             if started:
                 log.error("request %s broke off in its answer", request_id, extra={"request_id": request_id})
                 raise
@@ -108,9 +108,9 @@ class Boundary:
             response.headers["Server-Timing"] = f"total;dur={taken * 1e3:.3f}"
             await response(scope, receive, watched)
         finally:
-            if self._trails.wanted:
-                over(trail, scope)
-                self._trails.add(trail)
+            if self._log.wanted:
+                finish(record, scope)
+                self._log.add(record)
 
 
 def _error(status: int, text: str, headers: Mapping[str, str]) -> Response:

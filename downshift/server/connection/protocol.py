@@ -1,8 +1,8 @@
 """The HTTP protocol with its limits: how many connections, how large a head, how slow a client.
 
-uvicorn bounds none of these with httptools. Here a connection waits for nobody longer than `Patience` says:
-not for a first byte, not for a head, not for a body. Timers are set only for what has not arrived in one
-piece, so that a usual request pays for a comparison.
+uvicorn with httptools bounds none of these. Against slowloris, `ConnectionLimits` bounds how long a
+connection may wait for its first byte, its head and its body. A timer is set only for what has not arrived
+in one piece, so that an ordinary request pays for one comparison.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PIPELINED = 32  # requests of one connection that may wait for its first
 
 
 @dataclass(frozen=True)
-class Patience:
+class ConnectionLimits:
     """connections: open at once. head_bytes: of request line and headers.
 
     head_seconds: until a connection's first byte, and from a request's first byte until its head is whole;
@@ -56,12 +56,12 @@ class Refusal(Exception):  # noqa: N818 - what it is, raised through the parser
         super().__init__(text)
 
 
-class PatientProtocol(FirstByteProtocol):
+class HttpProtocol(FirstByteProtocol):
     """One connection."""
 
-    def __init__(self, *arguments: Any, patience: Patience = Patience(), **more: Any) -> None:
+    def __init__(self, *arguments: Any, limits: ConnectionLimits = ConnectionLimits(), **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._patience = patience
+        self._limits = limits
         self._phase = self._watched = Phase.IDLE
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -71,13 +71,13 @@ class PatientProtocol(FirstByteProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or say that there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self._patience.connections:
+        if len(self.connections) > self._limits.connections:
             self.connections.discard(self)
-            most = self._patience.connections
+            most = self._limits.connections
             text = f"{most} connections are open, which is the limit: try again shortly"
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, text, b"retry-after: 1\r\n")
         else:
-            self._timer = self.loop.call_later(self._patience.head_seconds, self._expire)
+            self._timer = self.loop.call_later(self._limits.head_seconds, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer and whatever waits in the pipeline; tell the request that is being answered.
@@ -98,7 +98,7 @@ class PatientProtocol(FirstByteProtocol):
         super().data_received(data)
         if self._phase is Phase.HEAD:
             self._head_bytes += len(data)
-            if self._head_bytes > self._patience.head_bytes:
+            if self._head_bytes > self._limits.head_bytes:
                 self._refusal = self._too_large()
                 self.send_400_response("")
         if self._timer is None and self._phase is Phase.IDLE:
@@ -115,7 +115,7 @@ class PatientProtocol(FirstByteProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: start the application, unless it is too large."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._patience.head_bytes:
+        if size > self._limits.head_bytes:
             self._refusal = self._too_large()
             raise self._refusal
         if len(self.pipeline) >= PIPELINED:
@@ -150,12 +150,12 @@ class PatientProtocol(FirstByteProtocol):
             self.flow.pause_reading()
 
     def _too_large(self) -> Refusal:
-        text = f"the request's head is larger than {self._patience.head_bytes} bytes: send shorter headers"
+        text = f"the request's head is larger than {self._limits.head_bytes} bytes: send shorter headers"
         return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 
     @property
     def _seconds(self) -> float:
-        return self._patience.body_seconds if self._phase is Phase.BODY else self._patience.head_seconds
+        return self._limits.body_seconds if self._phase is Phase.BODY else self._limits.head_seconds
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""The live stream behind the page: one server-sent event a second to everybody who looks.
+"""Server-sent events behind the page: one event a second to every open stream.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -14,6 +14,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from downshift.server.connection.concurrency import streaming
+from downshift.server.connection.disconnect import disconnected
 from downshift.server.errors import ServerFault, TooManyStreams
 from downshift.server.telemetry.history import Sample
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from downshift.server.catalog import Catalog
     from downshift.server.telemetry.history import History
 
-LONGEST = 600  # events in one stream; browsers come back by themselves, and what lost its reader ends
-PATIENCE = 10.0  # seconds until a client that does not read is given up
-_AFTER = 0.02  # seconds past the full one, as timers may be early
+MAX_EVENTS = 600  # in one stream; browsers reconnect by themselves, an abandoned stream ends
+WRITE_TIMEOUT = 10.0  # seconds until a client that does not read is disconnected
+_TICK_OFFSET = 0.02  # seconds past the full one, as timers may fire early
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -34,7 +35,7 @@ _HEADERS = [
 
 
 class Feed:
-    """Samples the server once a second, and wakes every stream. Owned by the event loop's thread."""
+    """Samples the server once a second and wakes every stream. Owned by the event loop's thread."""
 
     def __init__(self, catalog: Catalog, history: History, limit: int) -> None:
         """limit: streams at once."""
@@ -52,11 +53,11 @@ class Feed:
     async def run(self) -> None:
         """Tick at the beginning of every second, until cancelled."""
         while True:
-            await asyncio.sleep(1.0 + _AFTER - time.monotonic() % 1.0)
+            await asyncio.sleep(1.0 + _TICK_OFFSET - time.monotonic() % 1.0)
             self.tick()
 
     def tick(self) -> None:
-        """A second is over."""
+        """Sample the second that ended, and wake every stream."""
         served = self._catalog.served
         self._history.sample(
             Sample(
@@ -71,18 +72,18 @@ class Feed:
         self._next.set()
         self._next = asyncio.Event()
 
-    async def over(self) -> None:
+    async def next_tick(self) -> None:
         """Return at the next tick."""
         await self._next.wait()
 
     def enter(self) -> None:
-        """Take a place among the streams; raises `TooManyStreams`."""
+        """Count a stream that opens; raises `TooManyStreams` at the limit."""
         if self._streams >= self._limit:
             raise TooManyStreams(self._limit)
         self._streams += 1
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Count a stream that closes."""
         self._streams -= 1
 
     @property
@@ -110,9 +111,9 @@ class Feed:
 
 
 class EventStream(Response):
-    """A response that goes on: the past at once, then each second when it is over.
+    """A streaming response: the history at once, then each second as it ends.
 
-    Ends when the client leaves or stops reading, when the server drains, and after `LONGEST` events.
+    Ends when the client disconnects or stops reading, when the server drains, and after `MAX_EVENTS` events.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -120,31 +121,31 @@ class EventStream(Response):
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until somebody ends it; raises `TooManyStreams` before anything is sent."""
+        """Send events until the stream ends; raises `TooManyStreams` before anything is sent."""
         with streaming(scope):
             await self._stream(receive, send)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         self._feed.enter()
-        gone = asyncio.ensure_future(_hung_up(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         try:
-            async with asyncio.timeout(None) as patience:
+            async with asyncio.timeout(None) as timeout:
                 await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
                 since = -1
-                for left in reversed(range(LONGEST)):
-                    patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+                for left in reversed(range(MAX_EVENTS)):
+                    timeout.reschedule(asyncio.get_running_loop().time() + WRITE_TIMEOUT)
                     message, since = self._feed.message(since)
                     await send({"type": "http.response.body", "body": message, "more_body": True})
                     if self._feed.draining or not left:
                         break
-                    patience.reschedule(None)
-                    over = asyncio.ensure_future(self._feed.over())
-                    await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
-                    over.cancel()
+                    timeout.reschedule(None)
+                    tick = asyncio.ensure_future(self._feed.next_tick())
+                    await asyncio.wait((tick, gone), return_when=asyncio.FIRST_COMPLETED)
+                    tick.cancel()
                     if gone.done():
                         return
                 await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:  # it reads no more, and its connection is closed
+        except TimeoutError:  # the client stopped reading; uvicorn closes its connection
             return
         finally:
             gone.cancel()
@@ -161,8 +162,3 @@ def events_router(feed: Feed) -> APIRouter:
         return EventStream(feed)
 
     return router
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

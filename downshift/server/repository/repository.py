@@ -1,4 +1,4 @@
-"""The artifacts behind the catalog: loaded beside what is served, switched at once, retired when unused."""
+"""Loads, hot-swaps and unloads the catalog's models; a replaced version drains and is then closed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from downshift.models.errors import ModelsError
 from downshift.runtime.errors import Draining, RuntimeFault
 from downshift.server.errors import BadInput, LoadFailed, UnknownModel
-from downshift.server.repository.gc_freeze import set_aside
+from downshift.server.repository.gc_freeze import collect_and_freeze
 from downshift.server.repository.source import Source
-from downshift.server.repository.watching import disturbances, stamp
+from downshift.server.repository.watching import file_changes, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from downshift.server.catalog import Catalog, Model
     from downshift.server.repository.loading import Load, Loaded
     from downshift.server.repository.source import Folder
-    from downshift.server.repository.watching import Stamp
+    from downshift.server.repository.watching import Fingerprint
     from downshift.server.telemetry.metrics import Metrics
 
 log = logging.getLogger("downshift.server")
@@ -45,10 +45,10 @@ class Entry:
 
 
 class Repository:
-    """Loads, replaces and unloads the models of a catalog; on the event loop, but for `start`.
+    """Loads, hot-swaps and unloads the models of a catalog; called on the event loop, except `start`.
 
-    One artifact is prepared at a time, since it is measured; the versions that are served go on meanwhile. A
-    version that cannot be prepared, or fails its check, leaves everything as it was.
+    One artifact is prepared at a time, since preparing measures latencies; served versions keep answering
+    meanwhile. A version that cannot be prepared or fails its self-check changes nothing.
     """
 
     def __init__(  # noqa: PLR0913 - what it connects
@@ -61,24 +61,24 @@ class Repository:
         folder: Folder | None = None,
         drain_seconds: float,
     ) -> None:
-        """folder: whose artifacts may be loaded, too. drain_seconds: how long a retired version may go on."""
+        """folder: its artifacts may be loaded by name. drain_seconds: how long a retired version drains."""
         self._catalog = catalog
         self._metrics = metrics
         self._sources = {source.name: source for source in sources}
         self._load = load
         self._folder = folder
         self._drain_seconds = drain_seconds
-        self._machine = threading.Lock()  # whoever prepares an artifact
-        self._turn = asyncio.Lock()  # of changes asked for while serving
+        self._measuring = threading.Lock()  # held while an artifact is prepared, since it is measured
+        self._changing = asyncio.Lock()  # held while a load or unload is applied
         self._loading: set[str] = set()
         self._problems: dict[str, str] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._stamps: dict[str, Stamp] = {}  # of the files as they were last read
-        self._moved = asyncio.Event()  # files are to be watched elsewhere, too
+        self._fingerprints: dict[str, Fingerprint] = {}  # of the files as they were last read
+        self._paths_changed = asyncio.Event()  # the set of watched paths has changed
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every model that was ever asked for, and its file."""
+        """Every model that was requested at start or later, and its file."""
         return tuple(self._sources.values())
 
     @property
@@ -90,15 +90,15 @@ class Repository:
         return tuple(self._entry(name, served.get(name)) for name in names)
 
     def start(self, report: Progress, ready: Callable[[Loaded], None]) -> None:
-        """Load every source, one after the other, on the calling thread; each is served when it is ready.
+        """Load every source in turn on the calling thread; each is served as soon as it is ready.
 
-        The first that cannot be loaded ends it with that error.
+        Raises the error of the first that cannot be loaded.
         """
-        with self._machine:
+        with self._measuring:
             for source in self.sources:
-                self._stamps[source.name] = stamp(source.path)
+                self._fingerprints[source.name] = fingerprint(source.path)
                 loaded = self._load(source, report)
-                set_aside()
+                collect_and_freeze()
                 self._metrics.watch(loaded.backend)
                 self._catalog.publish(source.name, loaded.backend, loaded.statistics)
                 ready(loaded)
@@ -110,12 +110,12 @@ class Repository:
         not fit to serve, `Draining`.
         """
         source = self._wanted(name, path)
-        async with self._turn:
+        async with self._changing:
             await self._retired()
             self._loading.add(name)
-            self._stamps[name] = stamp(source.path)
+            self._fingerprints[name] = fingerprint(source.path)
             try:
-                loaded = await _on_a_daemon_thread(partial(self._beside, source))
+                loaded = await _on_a_daemon_thread(partial(self._load_in_background, source))
             except Exception as error:
                 raise self._failed(source, error) from error
             finally:
@@ -124,7 +124,7 @@ class Repository:
                 await asyncio.to_thread(loaded.backend.close, 0.0)
                 raise Draining
             self._sources[name] = source
-            self._moved.set()
+            self._paths_changed.set()
             self._problems.pop(name, None)
             self._metrics.watch(loaded.backend)
             before = self._catalog.publish(name, loaded.backend, loaded.statistics)
@@ -134,10 +134,10 @@ class Repository:
             return model
 
     async def unload(self, name: str) -> None:
-        """Serve the model no more; what it was asked is answered. Raises `UnknownModel`."""
+        """Unload the model; accepted requests are still answered. Raises `UnknownModel`."""
         if name not in self._sources:
             raise UnknownModel(name, self._sources)
-        async with self._turn:
+        async with self._changing:
             before = self._catalog.withdraw(name)
             self._problems[name] = UNLOADED
             if before is not None:
@@ -146,16 +146,16 @@ class Repository:
             self._retire(before)
 
     async def load_changed(self) -> None:
-        """Load again every served model whose file is not the one that was read."""
+        """Reload every served model whose file has changed since it was read."""
         for model in self._catalog.served:
-            now = stamp(self._sources[model.name].path)
-            if now is not None and now != self._stamps.get(model.name):
+            now = fingerprint(self._sources[model.name].path)
+            if now is not None and now != self._fingerprints.get(model.name):
                 with suppress(LoadFailed, Draining):  # both are logged
                     await self.load(model.name)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Meanwhile, load every served model again when its file changes."""
+        """Within, reload every served model when its file changes."""
         task = asyncio.create_task(self._watch())
         try:
             yield
@@ -164,7 +164,7 @@ class Repository:
             await asyncio.gather(task, return_exceptions=True)
 
     async def close(self) -> None:
-        """Wait until every retired version is closed."""
+        """Wait until every retired version has drained and is closed."""
         await self._retired()
 
     def _entry(self, name: str, model: Model | None) -> Entry:
@@ -186,16 +186,16 @@ class Repository:
             raise UnknownModel(name, known)
         return known[name]
 
-    def _beside(self, source: Source) -> Loaded:
+    def _load_in_background(self, source: Source) -> Loaded:
         def report(_fraction: float, _text: str) -> None:
-            if self._catalog.draining:  # nobody will need it
+            if self._catalog.draining:  # the result would be discarded
                 raise Draining
 
-        with self._machine:
+        with self._measuring:
             return self._load(source, report)
 
     def _failed(self, source: Source, error: Exception) -> Exception:
-        """What to tell the client; the log and the index hear of it, too."""
+        """The error for the client; also logged, and kept for the index."""
         if isinstance(error, Draining):
             return Draining()
         ours = isinstance(error, ModelsError | RuntimeFault | OSError)
@@ -223,12 +223,12 @@ class Repository:
         await asyncio.to_thread(model.backend.close, self._drain_seconds)
         self._metrics.unwatch(model.backend)
         del model
-        await asyncio.to_thread(set_aside)
+        await asyncio.to_thread(collect_and_freeze)
 
     async def _watch(self) -> None:
         while True:
-            self._moved.clear()
-            async for _ in disturbances([source.path for source in self.sources], self._moved):
+            self._paths_changed.clear()
+            async for _ in file_changes([source.path for source in self.sources], self._paths_changed):
                 await self.load_changed()
 
     async def _retired(self) -> None:
@@ -238,11 +238,13 @@ class Repository:
 def _sentence(path: Path, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{path.name} cannot be read: {error.strerror or error}"
-    return " ".join(str(error).replace(str(path), path.name).split())  # clients need no folders of ours
+    return " ".join(
+        str(error).replace(str(path), path.name).split()
+    )  # our folder names do not leave the server
 
 
 async def _on_a_daemon_thread(call: Callable[[], Any]) -> Any:
-    """What the call returns or raises; a process that ends does not wait for it."""
+    """The call's result or exception; run on a daemon thread, so that process exit does not wait for it."""
     future: Future[Any] = Future()
 
     def run() -> None:

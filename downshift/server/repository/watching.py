@@ -1,4 +1,4 @@
-"""Which files have changed since they were last read; by an editor, `cp`, or Kubernetes' switched links."""
+"""Detects files that changed since they were last read: rewritten, replaced, or a Kubernetes symlink swap."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
-Stamp = tuple[int, int, int] | None
+Fingerprint = tuple[int, int, int] | None
 
 
-def stamp(path: Path) -> Stamp:
-    """What differs once another file lies there: inode, size and time of change; None when none does."""
+def fingerprint(path: Path) -> Fingerprint:
+    """Inode, size and modification time of a file, which differ once it is replaced; None without one."""
     with suppress(OSError):
         found = path.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
     return None
 
 
-async def disturbances(paths: Iterable[Path], moved: asyncio.Event) -> AsyncIterator[None]:
-    """Yields whenever something happened in a folder of these files; ends when `moved` is set."""
+async def file_changes(paths: Iterable[Path], stop: asyncio.Event) -> AsyncIterator[None]:
+    """Yields whenever something changed in a folder of these files; ends when `stop` is set."""
     folders = {path.parent.resolve() for path in paths}
-    async for _ in awatch(*folders, recursive=False, stop_event=moved):
+    async for _ in awatch(*folders, recursive=False, stop_event=stop):
         yield

@@ -16,7 +16,7 @@ from downshift.server.errors import BadSetting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from downshift.server.telemetry.request_log import Trail
+    from downshift.server.telemetry.request_log import RequestRecord
 
 STANDARD_OUTPUT = "-"
 LONGEST = 256  # characters of what a client chose
@@ -40,10 +40,10 @@ class AccessLog:
     def __str__(self) -> str:
         return f"the access log {self._path or STANDARD_OUTPUT}"
 
-    def write(self, trails: Sequence[Trail], lost: int) -> None:
+    def write(self, records: Sequence[RequestRecord], lost: int) -> None:
         """A line each, and one that says how many are missing."""
         self._follow()
-        lines = [line(each) for each in trails]
+        lines = [line(each) for each in records]
         if lost:
             lines.append(orjson.dumps({"lost": lost}) + b"\n")
         rest = memoryview(b"".join(lines))
@@ -73,7 +73,7 @@ class AccessLog:
             before.close()
 
 
-def line(ended: Trail) -> bytes:
+def line(ended: RequestRecord) -> bytes:
     """The request as one line of JSON; what does not apply to it is null."""
     identity = ended.identity
     return orjson.dumps(

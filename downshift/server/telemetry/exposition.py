@@ -52,7 +52,7 @@ class Exposition:
     """
 
     def __init__(self, registry: CollectorRegistry, rest: Callable[[float], None] = time.sleep) -> None:
-        self._calm = _Calm(registry)
+        self._metrics = _YieldingCollector(registry)
         self._rest = rest
         self._lock = threading.Lock()
         self._wanted: dict[Format, Future[bytes]] = {}
@@ -94,13 +94,13 @@ class Exposition:
             for form, future in wanted.items():
                 began = time.perf_counter()
                 try:
-                    future.set_result(form.write(self._calm))
+                    future.set_result(form.write(self._metrics))
                 except Exception as error:  # noqa: BLE001  raised again by whoever asked
                     future.set_exception(error)
                 self._rest((time.perf_counter() - began) * (1.0 / SHARE - 1.0))
 
 
-class _Calm(Collector):
+class _YieldingCollector(Collector):
     """A registry's metrics; between two of them other threads get their turn at the interpreter."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -1,4 +1,4 @@
-"""What one request leaves behind for people who look later: noted on its way, written once it is over."""
+"""Request log: a record per request, filled in on the event loop and written to sinks on a thread."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("downshift.server")
 
-MOST = 65_536  # trails that may wait to be written: some tens of MB
-PERIOD = 0.1
-_KEY = "downshift.trail"
+MAX_PENDING = 65_536  # records that may wait to be written: some tens of MB
+FLUSH_SECONDS = 0.1
+_KEY = "downshift.request_record"
 
 
-class Trail:
-    """One request. Owned by its own task until it is over, then by whoever writes it.
+class RequestRecord:
+    """One request. Owned by its own task until it has ended, then by the log's thread.
 
     began, answered_at, ended: monotonic seconds of the first byte, of the model's answer, of the end.
     finished: Unix seconds of the end. status: 0 when no response began. received: bytes of the request's
@@ -69,7 +69,7 @@ class Trail:
         self.answered_at: float | None = None
 
     def asked(self, model: str, budget: float | None) -> None:
-        """A model is asked, within that many seconds, or as long as it takes."""
+        """The request goes to a model, with a budget in seconds, or without one."""
         self.model, self.budget = model, budget
 
     def answered(self, report: Report) -> None:
@@ -80,66 +80,66 @@ class Trail:
         self.queue_seconds, self.infer_seconds = answer.queue_seconds, answer.compute_seconds
 
 
-def begin(scope: MutableMapping[str, Any], began: float) -> Trail:
-    """The trail of a request that begins, to be found by `trail`."""
-    made: Trail = Trail(scope, began)
+def begin_record(scope: MutableMapping[str, Any], began: float) -> RequestRecord:
+    """A new record for a request that begins; `record_of` finds it again."""
+    made: RequestRecord = RequestRecord(scope, began)
     scope[_KEY] = made
     return made
 
 
-def trail(scope: Mapping[str, Any]) -> Trail:
-    """The trail of a request that passed the boundary."""
-    found: Trail = scope[_KEY]
+def record_of(scope: Mapping[str, Any]) -> RequestRecord:
+    """The record of a request that passed the error middleware."""
+    found: RequestRecord = scope[_KEY]
     return found
 
 
 class Sink(Protocol):
-    """Where trails are written; called on one thread, which is never the event loop's."""
+    """Where records are written; called on one thread, never on the event loop."""
 
-    def write(self, trails: Sequence[Trail], lost: int) -> None:
-        """Keep them; `lost` more were dropped since the last time, because too many waited."""
+    def write(self, records: Sequence[RequestRecord], lost: int) -> None:
+        """Write them; `lost` more were dropped since the last call because the queue was full."""
         ...
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Flush and release; nothing follows."""
         ...
 
 
-class Trails:
-    """Takes trails on the event loop for the price of an append; a thread writes them ten times a second.
+class RequestLog:
+    """Queues records on the event loop (one append each); a thread writes them ten times a second.
 
-    What a killed process had not written is lost. A sink that fails is named in the server's log, once until
-    it works again, and costs no request anything.
+    A killed process loses what it had not written. A sink that fails is named in the server's log, once until
+    it works again, and affects no request.
     """
 
-    def __init__(self, sinks: Sequence[Sink] = (), most: int = MOST) -> None:
+    def __init__(self, sinks: Sequence[Sink] = (), max_pending: int = MAX_PENDING) -> None:
         self._sinks = tuple(sinks)
-        self._most = most
-        self._waiting: deque[Trail] = deque()
+        self._max_pending = max_pending
+        self._pending: deque[RequestRecord] = deque()
         self._lost = 0
         self._failing: set[int] = set()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="downshift-trails", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="downshift-records", daemon=True)
 
     @property
     def wanted(self) -> bool:
-        """Somebody writes them."""
+        """Whether there is a sink."""
         return bool(self._sinks)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the writing thread."""
         if self._sinks:
             self._thread.start()
 
-    def add(self, ended: Trail) -> None:
-        """The request is over."""
-        if len(self._waiting) < self._most:
-            self._waiting.append(ended)
+    def add(self, ended: RequestRecord) -> None:
+        """Queue the record of a request that has ended; a full queue drops it and counts it as lost."""
+        if len(self._pending) < self._max_pending:
+            self._pending.append(ended)
         else:
             self._lost += 1
 
     def close(self) -> None:
-        """Write what waits and close the sinks."""
+        """Write what is queued and close the sinks."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -151,14 +151,14 @@ class Trails:
                 log.error("%s cannot be closed: %s", sink, error)
 
     def flush(self) -> None:
-        """Write what waits, on the calling thread."""
+        """Write what is queued, on the calling thread."""
         lost, self._lost = self._lost, 0
-        trails = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not trails and not lost:
+        records = [self._pending.popleft() for _ in range(len(self._pending))]
+        if not records and not lost:
             return
         for index, sink in enumerate(self._sinks):
             try:
-                sink.write(trails, lost)
+                sink.write(records, lost)
             except Exception as error:  # noqa: BLE001  a full disk must not end the thread
                 if index not in self._failing:
                     log.error("%s cannot write: %s; what it is given is lost", sink, error)
@@ -167,17 +167,17 @@ class Trails:
                 self._failing.discard(index)
 
     def _serve(self) -> None:
-        while not self._stop.wait(PERIOD):
+        while not self._stop.wait(FLUSH_SECONDS):
             self.flush()
 
 
-def unix(moment: float, ended: Trail) -> float:
+def unix(moment: float, ended: RequestRecord) -> float:
     """Unix seconds of a monotonic moment of that request."""
     return ended.finished - (ended.ended - moment)
 
 
-def over(ended: Trail, scope: Mapping[str, Any]) -> None:
-    """Note that the request is over now."""
+def finish(ended: RequestRecord, scope: Mapping[str, Any]) -> None:
+    """Stamp the end of the request, and its body's declared length."""
     ended.ended, ended.finished = time.monotonic(), time.time()
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.util.types import AttributeValue
 
-    from downshift.server.telemetry.request_log import Trail
+    from downshift.server.telemetry.request_log import RequestRecord
 
 FAILED = 500
 
@@ -43,7 +43,7 @@ class _Ids(RandomIdGenerator):
 
 
 class Spans:
-    """A sink of trails. Whether a request is sampled its client decides, or else OTEL_TRACES_SAMPLER."""
+    """A sink of records. Whether a request is sampled its client decides, or else OTEL_TRACES_SAMPLER."""
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
         """exporter: where spans go; by default to an OTLP collector over HTTP."""
@@ -61,16 +61,16 @@ class Spans:
     def __str__(self) -> str:
         return "OpenTelemetry"
 
-    def write(self, trails: Sequence[Trail], lost: int) -> None:  # noqa: ARG002  the access log tells
+    def write(self, records: Sequence[RequestRecord], lost: int) -> None:  # noqa: ARG002  the access log tells
         """A span each, with its two phases where there were any."""
-        for ended in trails:
+        for ended in records:
             self._write(ended)
 
     def close(self) -> None:
         """Send what waits."""
         self._provider.shutdown()
 
-    def _write(self, ended: Trail) -> None:
+    def _write(self, ended: RequestRecord) -> None:
         told = ended.identity.trace
         self._ids.told = int(told.span_id, 16) if told else None
         span = self._tracer.start_span(
@@ -102,7 +102,7 @@ def _resource() -> Resource:
     return found
 
 
-def _parent(ended: Trail) -> Context | None:
+def _parent(ended: RequestRecord) -> Context | None:
     told = ended.identity.trace
     if told is None:
         return None
@@ -111,7 +111,7 @@ def _parent(ended: Trail) -> Context | None:
     return trace.set_span_in_context(NonRecordingSpan(parent))
 
 
-def _attributes(ended: Trail) -> dict[str, AttributeValue]:
+def _attributes(ended: RequestRecord) -> dict[str, AttributeValue]:
     found: dict[str, str | float | None] = {
         "http.request.method": ended.method,
         "url.path": ended.path[:256],

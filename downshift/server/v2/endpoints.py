@@ -30,7 +30,7 @@ LARGE = LONG
 
 
 class Infer:
-    """The endpoint that infers, for `downshift.server.connection.shortcut` and for the router."""
+    """The endpoint that infers, for `downshift.server.connection.fast_path` and for the router."""
 
     def __init__(self, catalog: Catalog, metrics: Metrics, settings: Settings) -> None:
         self._catalog = catalog
@@ -74,7 +74,7 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
     """All routes below /v2, answering for the models of `catalog`."""
     router = APIRouter(prefix="/v2", tags=["V2 inference protocol"])
 
-    # `downshift.server.connection.shortcut` answers these; here they are described
+    # `downshift.server.connection.fast_path` answers these; here they are described
     for path in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer"):
         router.add_api_route(
             path,

@@ -3,20 +3,26 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from downshift.server.connection.concurrency import TOGETHER_SECONDS, Crowd, alone, join, streaming
+from downshift.server.connection.concurrency import (
+    CONCURRENT_SECONDS,
+    ConcurrencyState,
+    alone,
+    streaming,
+    track,
+)
 from tests.server.doubles import ScriptedBackend
 from tests.server.listening import listening, post, read_all, status, wait_for
 
 CLOSE = "Connection: close\r\n"
-SOON, LATER = TOGETHER_SECONDS / 4, TOGETHER_SECONDS * 2
+SOON, LATER = CONCURRENT_SECONDS / 4, CONCURRENT_SECONDS * 2
 
 
 async def test_two_who_are_being_answered_are_not_alone_unless_one_of_them_only_streams() -> None:
-    crowd, scope = Crowd(), dict[str, Any]()
+    state, scope = ConcurrencyState(), dict[str, Any]()
     assert not alone(scope), "nobody knows"
-    join(scope, crowd, "a line", 1.0)
+    track(scope, state, "a connection", 1.0)
     assert alone(scope)
-    crowd.tasks |= {asyncio.create_task(asyncio.sleep(0)) for _ in range(2)}
+    state.tasks |= {asyncio.create_task(asyncio.sleep(0)) for _ in range(2)}
     assert not alone(scope)
     with streaming(scope):
         assert alone(scope)
@@ -24,22 +30,22 @@ async def test_two_who_are_being_answered_are_not_alone_unless_one_of_them_only_
 
 
 def test_clients_that_take_turns_are_not_alone_and_one_that_goes_on_soon_is() -> None:
-    crowd, scope = Crowd(), dict[str, Any]()
+    state, scope = ConcurrencyState(), dict[str, Any]()
     now = 1.0
-    for line in "abab":
+    for connection in "abab":
         now += SOON
-        join(scope, crowd, line, now)
+        track(scope, state, connection, now)
     assert not alone(scope)
-    join(scope, crowd, "b", now + SOON)
+    track(scope, state, "b", now + SOON)
     assert not alone(scope)
-    join(scope, crowd, "b", now + LATER)
+    track(scope, state, "b", now + LATER)
     assert alone(scope)
 
 
 def test_clients_of_which_each_comes_long_after_the_other_are_alone() -> None:
-    crowd, scope = Crowd(), dict[str, Any]()
-    for index, line in enumerate("abab"):
-        join(scope, crowd, line, index * LATER)
+    state, scope = ConcurrencyState(), dict[str, Any]()
+    for index, connection in enumerate("abab"):
+        track(scope, state, connection, index * LATER)
         assert alone(scope)
 
 

@@ -1,55 +1,58 @@
-"""Whoever waits hears of a client that hangs up: at once, once, and only while waiting."""
+"""Waiters are notified of a disconnect at once, once, and only while they wait."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from downshift.server.connection.disconnect import Line, connect, hangup
+from downshift.server.connection.disconnect import Disconnect, attach, on_disconnect
 from tests.server.doubles import until
 
 
 async def nothing() -> dict[str, Any]:
-    raise AssertionError("the line says it")
+    raise AssertionError("the event says it")
 
 
-async def test_a_lost_line_calls_everybody_on_it() -> None:
-    line, heard = Line(), list[str]()
+async def test_a_lost_connection_notifies_every_subscriber() -> None:
+    disconnect, heard = Disconnect(), list[str]()
     scope: dict[str, Any] = {}
-    connect(scope, line)
-    with hangup(scope, nothing, lambda: heard.append("a")), hangup(scope, nothing, lambda: heard.append("b")):
+    attach(scope, disconnect)
+    with (
+        on_disconnect(scope, nothing, lambda: heard.append("a")),
+        on_disconnect(scope, nothing, lambda: heard.append("b")),
+    ):
         assert not heard
-        line.lose()
+        disconnect.set()
         assert sorted(heard) == ["a", "b"]
 
 
-async def test_who_has_left_is_not_called() -> None:
-    line, heard = Line(), list[str]()
+async def test_who_has_unsubscribed_is_not_called() -> None:
+    disconnect, heard = Disconnect(), list[str]()
     scope: dict[str, Any] = {}
-    connect(scope, line)
-    with hangup(scope, nothing, lambda: heard.append("a")):
+    attach(scope, disconnect)
+    with on_disconnect(scope, nothing, lambda: heard.append("a")):
         pass
-    line.lose()
+    disconnect.set()
     assert not heard
 
 
-async def test_who_comes_too_late_is_called_at_once() -> None:
-    line, heard = Line(), list[str]()
+async def test_who_subscribes_too_late_is_called_at_once() -> None:
+    disconnect, heard = Disconnect(), list[str]()
     scope: dict[str, Any] = {}
-    connect(scope, line)
-    line.lose()
-    with hangup(scope, nothing, lambda: heard.append("a")):
+    attach(scope, disconnect)
+    disconnect.set()
+    with on_disconnect(scope, nothing, lambda: heard.append("a")):
         assert heard == ["a"]
 
 
-async def test_without_a_line_the_server_is_asked() -> None:
+async def test_under_another_server_asgi_is_asked() -> None:
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     heard = list[str]()
-    with hangup({}, messages.get, lambda: heard.append("a")):
+    with on_disconnect({}, messages.get, lambda: heard.append("a")):
         messages.put_nowait({"type": "http.request"})
         messages.put_nowait({"type": "http.disconnect"})
         await until(lambda: heard)
-    with hangup({}, messages.get, lambda: heard.append("b")):
+    with on_disconnect({}, messages.get, lambda: heard.append("b")):
         await asyncio.sleep(0)
     messages.put_nowait({"type": "http.disconnect"})
     await asyncio.sleep(0)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from downshift.runtime.errors import Draining
-from downshift.server.connection.error_middleware import Boundary
-from downshift.server.telemetry.request_log import Trail, Trails
+from downshift.server.connection.error_middleware import ErrorMiddleware
+from downshift.server.telemetry.request_log import RequestLog, RequestRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,10 @@ SCOPE: dict[str, Any] = {
 
 class Kept:
     def __init__(self) -> None:
-        self.trails: list[Trail] = []
+        self.request_log: list[RequestRecord] = []
 
-    def write(self, trails: Sequence[Trail], lost: int) -> None:
-        self.trails += trails
+    def write(self, request_log: Sequence[RequestRecord], lost: int) -> None:
+        self.request_log += request_log
 
     def close(self) -> None:
         pass
@@ -38,23 +38,23 @@ async def receive() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-async def pass_through(app: Any) -> tuple[list[Any], Trail, Exception | None]:
-    """What was sent, the one trail, and what was raised."""
+async def pass_through(app: Any) -> tuple[list[Any], RequestRecord, Exception | None]:
+    """What was sent, the one record, and what was raised."""
     sent: list[Any] = []
     kept = Kept()
-    trails = Trails([kept])
+    request_log = RequestLog([kept])
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     raised = None
     try:
-        await Boundary(app, trails)(dict(SCOPE), receive, send)
+        await ErrorMiddleware(app, request_log)(dict(SCOPE), receive, send)
     except RuntimeError as error:
         raised = error
-    trails.close()
-    [trail] = kept.trails
-    return sent, trail, raised
+    request_log.close()
+    [record] = kept.request_log
+    return sent, record, raised
 
 
 async def test_every_response_carries_its_requests_id_and_every_byte_is_counted() -> None:
@@ -63,10 +63,10 @@ async def test_every_response_carries_its_requests_id_and_every_byte_is_counted(
         await send({"type": "http.response.body", "body": b"abc", "more_body": True})
         await send({"type": "http.response.body", "body": b"de"})
 
-    sent, trail, _ = await pass_through(app)
+    sent, record, _ = await pass_through(app)
     assert sent[0]["headers"] == [(b"x-request-id", b"mine")]
-    assert (trail.status, trail.received, trail.sent, trail.client) == (201, 12, 5, None)
-    assert trail.ended >= trail.began
+    assert (record.status, record.received, record.sent, record.client) == (201, 12, 5, None)
+    assert record.ended >= record.began
 
 
 async def test_an_answer_that_breaks_off_is_logged_with_its_requests_id(
@@ -77,9 +77,9 @@ async def test_an_answer_that_breaks_off_is_logged_with_its_requests_id(
         raise RuntimeError("broken")
 
     with caplog.at_level(logging.ERROR, "downshift.server"):
-        _, trail, raised = await pass_through(app)
+        _, record, raised = await pass_through(app)
     assert str(raised) == "broken"
-    assert trail.status == 200
+    assert record.status == 200
     [record] = caplog.records
     assert record.__dict__["request_id"] == "mine"
 
@@ -88,8 +88,8 @@ async def test_a_client_that_hangs_up_before_the_answer_leaves_a_trail_without_s
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
-    _, trail, _ = await pass_through(app)
-    assert trail.status == 0
+    _, record, _ = await pass_through(app)
+    assert record.status == 0
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
@@ -103,11 +103,11 @@ async def test_only_http_requests_leave_trails(kind: str) -> None:
         pass
 
     kept = Kept()
-    trails = Trails([kept])
-    await Boundary(app, trails)({"type": kind}, receive, send)
-    trails.close()
+    request_log = RequestLog([kept])
+    await ErrorMiddleware(app, request_log)({"type": kind}, receive, send)
+    request_log.close()
     assert passed == [kind]
-    assert kept.trails == []
+    assert kept.request_log == []
 
 
 async def test_an_error_says_how_long_it_took_from_the_first_byte() -> None:

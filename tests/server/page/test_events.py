@@ -111,7 +111,7 @@ async def test_no_more_streams_than_may_be() -> None:
 
 
 async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("downshift.server.page.events.PATIENCE", 0.0)
+    monkeypatch.setattr("downshift.server.page.events.WRITE_TIMEOUT", 0.0)
     room = Room()
 
     async def stuck() -> None:
@@ -126,7 +126,7 @@ async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.Monke
 async def test_a_stream_ends_after_its_longest_time_so_that_the_lost_end_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("downshift.server.page.events.LONGEST", 2)
+    monkeypatch.setattr("downshift.server.page.events.MAX_EVENTS", 2)
     room = Room()
     browser = Browser(room.feed)
     await until(lambda: browser.events)

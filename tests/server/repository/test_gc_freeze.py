@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from downshift.server.repository.gc_freeze import set_aside
+from downshift.server.repository.gc_freeze import collect_and_freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def thawed() -> Iterator[None]:
 
 def test_what_is_there_is_not_looked_at_again_and_what_comes_later_is() -> None:
     kept = Knot()
-    set_aside()
+    collect_and_freeze()
     assert gc.get_freeze_count() > 1000
     assert not any(each is kept for each in gc.get_objects())
     late = weakref.ref(Knot())
@@ -37,10 +37,10 @@ def test_what_is_there_is_not_looked_at_again_and_what_comes_later_is() -> None:
 
 def test_what_has_become_garbage_meanwhile_goes_when_it_is_called_again() -> None:
     old = Knot()
-    set_aside()
+    collect_and_freeze()
     seen = weakref.ref(old)
     del old
     gc.collect()
     assert seen() is not None
-    set_aside()
+    collect_and_freeze()
     assert seen() is None

@@ -13,7 +13,7 @@ import pytest
 from downshift.server.errors import BadSetting
 from downshift.server.telemetry.access_log import LONGEST, AccessLog, line
 from downshift.server.telemetry.identity import Identity, Trace
-from downshift.server.telemetry.request_log import Trail, Trails
+from downshift.server.telemetry.request_log import RequestLog, RequestRecord
 from tests.server.doubles import ScriptedBackend, serving, tensor
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 FULL = Path("/dev/full")
 
 
-def trail(path: str = "/predict") -> Trail:
-    made = Trail({"method": "POST", "path": path, "headers": [], "client": ("10.0.0.1", 5)}, began=100.0)
+def record(path: str = "/predict") -> RequestRecord:
+    made = RequestRecord(
+        {"method": "POST", "path": path, "headers": [], "client": ("10.0.0.1", 5)}, began=100.0
+    )
     made.identity = Identity("id-1", Trace(TRACE, "a" * 16, "b" * 16, sampled=True))
     made.status, made.received, made.sent = 200, 3072, 512
     made.model, made.subnet, made.budget = "pets", "s90", 0.025
@@ -35,7 +37,7 @@ def trail(path: str = "/predict") -> Trail:
 
 
 def test_a_line_of_the_log() -> None:
-    assert line(trail()) == (
+    assert line(record()) == (
         b'{"time":"2027-01-15T08:00:00.250+00:00","request_id":"id-1","method":"POST","path":"/predict",'
         b'"status":200,"model":"pets","subnet":"s90","budget_ms":25.0,"queue_ms":1.5,"infer_ms":4.0,'
         b'"total_ms":7.5,"bytes_in":3072,"bytes_out":512,"client":"10.0.0.1",'
@@ -44,7 +46,7 @@ def test_a_line_of_the_log() -> None:
 
 
 def test_what_a_client_chose_is_bounded_and_cannot_forge_a_line() -> None:
-    written = line(trail('/\n{"status":200}' + "x" * 10_000))
+    written = line(record('/\n{"status":200}' + "x" * 10_000))
     assert written.count(b"\n") == 1
     assert len(orjson.loads(written)["path"]) == LONGEST
 
@@ -53,7 +55,7 @@ def test_lines_are_appended_and_losses_told(tmp_path: Path) -> None:
     target = tmp_path / "access.log"
     target.write_text("before\n")
     log = AccessLog(str(target))
-    log.write([trail(), trail()], lost=3)
+    log.write([record(), record()], lost=3)
     log.close()
     first, *lines = target.read_text().splitlines()
     assert first == "before"
@@ -64,9 +66,9 @@ def test_lines_are_appended_and_losses_told(tmp_path: Path) -> None:
 def test_a_rotated_file_is_left_and_a_new_one_begun(tmp_path: Path) -> None:
     target = tmp_path / "access.log"
     log = AccessLog(str(target))
-    log.write([trail("/one")], lost=0)
+    log.write([record("/one")], lost=0)
     target.rename(tmp_path / "access.log.1")
-    log.write([trail("/two")], lost=0)
+    log.write([record("/two")], lost=0)
     log.close()
     assert "/one" in (tmp_path / "access.log.1").read_text()
     assert "/two" in target.read_text()
@@ -75,10 +77,10 @@ def test_a_rotated_file_is_left_and_a_new_one_begun(tmp_path: Path) -> None:
 
 def test_standard_output_stays_open(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     log = AccessLog("-")
-    log.write([trail()], lost=0)
+    log.write([record()], lost=0)
     log.close()
     assert not sys.stdout.closed
-    assert capfdbinary.readouterr().out == line(trail())
+    assert capfdbinary.readouterr().out == line(record())
 
 
 def test_a_file_that_cannot_be_is_named(tmp_path: Path) -> None:
@@ -90,16 +92,16 @@ def test_a_file_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 async def test_a_full_disk_costs_no_request_anything(caplog: pytest.LogCaptureFixture) -> None:
-    trails = Trails([AccessLog(str(FULL))])
+    request_log = RequestLog([AccessLog(str(FULL))])
     with caplog.at_level(logging.ERROR, "downshift.server"):
-        async with serving(trails=trails) as served:
+        async with serving(request_log=request_log) as served:
             assert (await served.client.post("/v2/models/pets/infer", json=tensor())).status_code == 200
     assert [message for message in caplog.messages if "No space left" in message]
 
 
 async def logged(target: Path, headers: dict[str, str], *, path: str, **content: Any) -> tuple[Response, Any]:
     """The answer to one request, and its line."""
-    async with serving(ScriptedBackend(), trails=Trails([AccessLog(str(target))])) as served:
+    async with serving(ScriptedBackend(), request_log=RequestLog([AccessLog(str(target))])) as served:
         response = await served.client.post(path, headers=headers, **content)
     [only] = target.read_text().splitlines()  # noqa: ASYNC240
     return response, json.loads(only)
@@ -132,9 +134,9 @@ async def test_an_internal_error_carries_the_request_id_to_client_and_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = ScriptedBackend(error=RuntimeError("secret"))
-    trails = Trails([AccessLog(str(tmp_path / "log"))])
+    request_log = RequestLog([AccessLog(str(tmp_path / "log"))])
     with caplog.at_level(logging.ERROR, "downshift.server"):
-        async with serving(backend, trails=trails) as served:
+        async with serving(backend, request_log=request_log) as served:
             response = await served.client.post(
                 "/v2/models/pets/infer", json=tensor(), headers={"X-Request-Id": "mine"}
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from downshift.server.telemetry.request_log import Trails
+from downshift.server.telemetry.request_log import RequestLog
 from tests.server.doubles import ScriptedBackend, serving, tensor
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def spans(headers: dict[str, str], backend: ScriptedBackend | None = None)
     """The spans of one inference request, by name, and the client's headers under `told`."""
     exporter = InMemorySpanExporter()
     sink = Spans(exporter)
-    async with serving(backend, trails=Trails([sink])) as served:
+    async with serving(backend, request_log=RequestLog([sink])) as served:
         response = await served.client.post("/v2/models/pets/infer", json=tensor(), headers=headers)
     found: Sequence[ReadableSpan] = exporter.get_finished_spans()
     told = response.headers.get("traceresponse")
@@ -101,7 +101,7 @@ async def test_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
         thread = threading.Thread(target=collector.serve_forever)
         thread.start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
-        async with serving(trails=Trails([Spans()])) as served:
+        async with serving(request_log=RequestLog([Spans()])) as served:
             await served.client.post(
                 "/v2/models/pets/infer", json=tensor(), headers={"traceparent": f"00-{TRACE}-{PARENT}-01"}
             )

@@ -1,4 +1,4 @@
-"""Inference requests skip the framework's router, which takes longer for one than all else that we do."""
+"""Fast path: infer requests bypass the framework's router, which costs more than the rest of our handling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 
 
-class Shortcut:
+class FastPathMiddleware:
     """ASGI middleware that answers `POST /v2/models/…/infer` by `infer` and passes on everything else.
 
     The router knows these routes as well: it describes them, and refuses other methods.

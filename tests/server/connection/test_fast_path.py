@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse
 
-from downshift.server.connection.shortcut import Shortcut
+from downshift.server.connection.fast_path import FastPathMiddleware
 from tests.server.doubles import serving, tensor
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def ask(method: str, path: str) -> str:
         sent.append(message.get("body", b""))
 
     scope = {"type": "http", "method": method, "path": path, "headers": []}
-    await Shortcut(router, infer)(scope, receive=_nothing, send=send)
+    await FastPathMiddleware(router, infer)(scope, receive=_nothing, send=send)
     return b"".join(sent).decode()
 
 
@@ -57,7 +57,7 @@ async def test_lifespan_is_the_routers() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope["type"])
 
-    await Shortcut(app, infer)({"type": "lifespan"}, receive=_nothing, send=None)  # type: ignore[arg-type]
+    await FastPathMiddleware(app, infer)({"type": "lifespan"}, receive=_nothing, send=None)  # type: ignore[arg-type]
     assert seen == ["lifespan"]
 
 
@@ -66,7 +66,7 @@ async def test_the_router_still_describes_them_and_answers_alike(monkeypatch: py
         described = (await served.client.get("/openapi.json")).json()["paths"]
         quick = await served.client.post("/v2/models/pets/infer", json=tensor())
         wrong = await served.client.get("/v2/models/pets/infer")
-        monkeypatch.setattr("downshift.server.connection.shortcut.Shortcut.__call__", _pass_on)
+        monkeypatch.setattr("downshift.server.connection.fast_path.FastPathMiddleware.__call__", _pass_on)
         slow = await served.client.post("/v2/models/pets/infer", json=tensor())
     for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
         assert "within the latency budget" in described[path]["post"]["description"]
@@ -75,5 +75,5 @@ async def test_the_router_still_describes_them_and_answers_alike(monkeypatch: py
     assert quick.headers.keys() == slow.headers.keys()
 
 
-async def _pass_on(self: Shortcut, scope: Scope, receive: Receive, send: Send) -> None:
+async def _pass_on(self: FastPathMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
     await self._app(scope, receive, send)
