@@ -286,11 +286,12 @@ def predict(
     """Label one image with the most accurate sub-net that fits the budget, or with the one named."""
     import time
 
+    from downshift.models.images.preprocess import read_input
+    from downshift.models.images.reader import read_image
     from downshift.runtime.deployment import Deployment
     from downshift.runtime.preparation import Setup, prepare
     from downshift.runtime.request import Request
     from downshift.server.console import progress_bar
-    from downshift.server.images.image import read_image, read_input
     from downshift.server.images.predict import DEFAULT_TOP_K, top_labels
 
     if budget_ms is not None and not 0 < budget_ms < float("inf"):

@@ -13,11 +13,9 @@
     ├── ClientGone          the client hung up before its answer was ready
     ├── DecodersBusy        a `Shed` of the runtime's: as many pictures wait to be decoded as may wait
     ├── TooManyStreams      as many pages are watching as may watch
-    ├── BadSetting          a server setting that cannot be; only whoever starts the server sees it
-    └── ImageFault          (see `downshift.server.images.image`) an upload that is no usable image
-        ├── NotAnImage
-        ├── ImageTooLarge
-        └── BrokenImage
+    └── BadSetting          a server setting that cannot be; only whoever starts the server sees it
+
+An upload that is no usable image raises an `ImageError` of `downshift.models.images.errors`.
 
 Only the text of an error whose type is in `STATUS` reaches a client. For anything else the answer
 is a 500 that carries nothing but the request's id, and the log has the rest.
@@ -30,6 +28,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from downshift.models.errors import UnknownName
+from downshift.models.images.errors import BrokenImage, ImageTooLarge, NotAnImage, UnsupportedImage
 from downshift.runtime.errors import (
     AccuracyUnavailable,
     DeadlineExpired,
@@ -123,22 +122,6 @@ class BadSetting(ServerFault):
     """A setting the server cannot start with."""
 
 
-class ImageFault(ServerFault):
-    """An upload that is no usable image."""
-
-
-class NotAnImage(ImageFault):
-    """Bytes that are in none of the accepted image formats, whatever their name says."""
-
-
-class ImageTooLarge(ImageFault):
-    """An image with more pixels than the server decodes."""
-
-
-class BrokenImage(ImageFault):
-    """An image that begins well and cannot be decoded, or not at a reasonable cost."""
-
-
 CLIENT_CLOSED_REQUEST = 499
 
 STATUS: Mapping[type[Exception], int] = {
@@ -156,6 +139,7 @@ STATUS: Mapping[type[Exception], int] = {
     ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Shed: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
     ClientGone: CLIENT_CLOSED_REQUEST,

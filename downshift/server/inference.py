@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from downshift.models.images.errors import ImageError
 from downshift.runtime.errors import DeadlineExpired, Draining, Shed
 from downshift.runtime.request import Request as Query
 from downshift.runtime.scheduling.observer import Outcome
@@ -47,7 +48,7 @@ def counted(metrics: Metrics) -> Iterator[None]:
     except ClientGone:
         metrics.refused(Outcome.CANCELLED)
         raise
-    except ServerFault:
+    except (ServerFault, ImageError):
         metrics.refused(INVALID)
         raise
 

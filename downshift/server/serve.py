@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from downshift.models.images.reader import warm_up
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.concurrency import ConcurrencyState
@@ -24,7 +25,6 @@ from downshift.server.connection.probe import Probe
 from downshift.server.connection.protocol import HttpProtocol
 from downshift.server.console import progress_bar, ready_text
 from downshift.server.errors import BadSetting
-from downshift.server.images.image import warm_up
 from downshift.server.repository.loading import DeploymentLoad
 from downshift.server.repository.repository import Repository
 from downshift.server.repository.source import Folder, read_sources

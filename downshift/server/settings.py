@@ -6,13 +6,13 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from downshift.models.images.reader import MAX_PIXELS, MOST_PIXELS
 from downshift.runtime.machine import MOST_THREADS
 from downshift.runtime.scheduling.core import Limits
 from downshift.runtime.scheduling.level import Thresholds
 from downshift.server.connection.keys import Keys, read_keys
 from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
-from downshift.server.images.image import MAX_PIXELS, MOST_PIXELS
 
 
 class Settings(BaseSettings):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from downshift.models.images.errors import ImageError
 from downshift.runtime.errors import ExecutionFailed, Rejected
 from downshift.runtime.scheduling.observer import Outcome, Silent
 from downshift.server.errors import ClientGone, ServerFault
@@ -147,7 +148,7 @@ class Statistics(Silent):
         except Rejected:
             self._fail(Reason.REJECTED)
             raise
-        except ServerFault:
+        except (ServerFault, ImageError):
             self._fail(Reason.OTHER)
             raise
 

@@ -21,8 +21,8 @@ from downshift.runtime.errors import (
     QueueFull,
     RuntimeFault,
 )
+from tests.models.images.pictures import encoded, noise, picture, png_header
 from tests.server.doubles import ScriptedBackend, serving, tensor
-from tests.server.pictures import encoded, noise, picture, png_header
 
 INFER = "/v2/models/pets/infer"
 JSON = orjson.dumps(tensor())

@@ -39,9 +39,9 @@ from downshift.server.serve import (
 )
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
+from tests.models.images.pictures import encoded, noise, picture
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
-from tests.server.pictures import encoded, noise, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

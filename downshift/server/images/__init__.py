@@ -1,1 +1,1 @@
-"""The image endpoint, and the way from a picture's bytes to a network's input."""
+"""The image endpoint: uploads, and the threads that decode them."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from downshift.models.images.preprocess import read_input
 from downshift.models.spec import InputSpec
 from downshift.server.catalog import Catalog, Model
 from downshift.server.connection.arrival import arrival
@@ -20,7 +21,6 @@ from downshift.server.connection.error_middleware import Json
 from downshift.server.demand import read_demand
 from downshift.server.errors import BadInput
 from downshift.server.images.decoders import Decoders
-from downshift.server.images.image import read_input
 from downshift.server.images.upload import picture_file
 from downshift.server.inference import admitted, counted, infer, outcome
 from downshift.server.settings import Settings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from downshift.models.pixels import normalise
 from downshift.server.errors import BadInput
-from downshift.server.images.pixels import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

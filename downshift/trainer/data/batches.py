@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from downshift.models.pixels import standardise
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,9 +32,9 @@ class Normalisation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 [N, H, W, C] -> float32 [N, C, H, W] in channels_last memory order."""
-        mean = torch.tensor(self.mean, device=images.device) * 255.0
-        std = torch.tensor(self.std, device=images.device) * 255.0
-        return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+        mean, std = (torch.tensor(each, device=images.device) for each in (self.mean, self.std))
+        normalised: Tensor = standardise(images.float(), mean, std)
+        return normalised.permute(0, 3, 1, 2)
 
 
 class Batches:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from downshift.server.images.pixels import normalise
+from downshift.models.pixels import normalise
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.clients.served import MODEL, seen
 

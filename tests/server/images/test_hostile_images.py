@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.server.bombs import BOMBS
+from tests.models.images.bombs import BOMBS
+from tests.models.images.pictures import encoded, noise, picture
 from tests.server.doubles import serving
-from tests.server.pictures import encoded, noise, picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def costs() -> Mapping[str, tuple[str, int, int]]:
     """What reading every bomb answered, its size, and the memory it took, in a process of its own."""
-    program = [sys.executable, "-m", "tests.server.bombs"]
+    program = [sys.executable, "-m", "tests.models.images.bombs"]
     costs: dict[str, tuple[str, int, int]] = json.loads(subprocess.check_output(program))
     return costs
 

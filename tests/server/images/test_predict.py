@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from downshift.server.images import predict
 from downshift.server.images.decoders import THREADS
 from downshift.server.images.predict import read_top_k, softmax, top_labels
+from tests.models.images.pictures import encoded, noise, picture
 from tests.server.doubles import ScriptedBackend, serving, until
-from tests.server.pictures import encoded, noise, picture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -19,8 +19,8 @@ from downshift.server.catalog import Catalog
 from downshift.server.serve import Server, listen, url
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
+from tests.models.images.pictures import encoded, noise, picture
 from tests.server.doubles import ENGINE, ScriptedBackend
-from tests.server.pictures import encoded, noise, picture
 from tests.server.test_serve import wait_for
 
 if TYPE_CHECKING:

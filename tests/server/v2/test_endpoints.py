@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from downshift.server.v2.endpoints import LARGE
+from tests.models.images.pictures import encoded, noise, picture
 from tests.server.doubles import ScriptedBackend, manifest, serving, tensor
-from tests.server.pictures import encoded, noise, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

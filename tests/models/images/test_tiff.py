@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.server.errors import BrokenImage, ImageFault, ImageTooLarge, UnsupportedMedia
-from downshift.server.images.tiff import MAX_ENTRIES, MAX_VALUES, check_tiff
+from downshift.models.images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
+from downshift.models.images.tiff import MAX_ENTRIES, MAX_VALUES, check_tiff
 
 SHORT, LONG, LONG8, UNDEFINED, FLOAT = 3, 4, 16, 7, 11
 WIDTH, COMPRESSION, STRIPS, TILE_WIDTH, TILE_LENGTH, EXIF = 256, 259, 273, 322, 323, 34665
@@ -79,7 +79,7 @@ def test_the_larger_of_two_claims_counts() -> None:
 
 
 def test_a_compression_with_a_dictionary_of_its_own_size_is_refused() -> None:
-    with pytest.raises(UnsupportedMedia, match="TIFF compression 34925 is not read here: save it with LZW"):
+    with pytest.raises(UnsupportedImage, match="TIFF compression 34925 is not read here: save it with LZW"):
         check_tiff(tiff((COMPRESSION, SHORT, 1, 34925)), 50)
 
 
@@ -110,5 +110,5 @@ def test_a_directory_of_thousands_is_refused() -> None:
 
 @given(st.sampled_from([b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"]), st.binary(max_size=200))
 def test_no_bytes_give_anything_but_our_own_errors(magic: bytes, data: bytes) -> None:
-    with suppress(ImageFault, UnsupportedMedia):
+    with suppress(ImageError, UnsupportedImage):
         check_tiff(magic + data, 50)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from downshift.models.images.preprocess import preprocess
+from downshift.models.pixels import normalise
 from downshift.models.spec import InputSpec
-from downshift.server.images.image import preprocess
-from downshift.server.images.pixels import normalise
 
 SPEC = InputSpec("image", 3, 2, 2, (0.5, 0.25, 0.125), (0.5, 0.5, 0.25))
 

@@ -1,6 +1,6 @@
 """Small files that claim or hold far more than they should. As a program: what reading each one costs.
 
-`python -m tests.server.bombs` prints, for every bomb, the answer and by how many bytes the process grew.
+`python -m tests.models.images.bombs` prints every bomb's answer and by how many bytes the process grew.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from downshift.server.errors import ServerFault
-from downshift.server.images.image import read_image
-from tests.server.pictures import chunk, encoded, png, png_header
+from downshift.models.images.errors import ImageError
+from downshift.models.images.reader import read_image
+from tests.models.images.pictures import chunk, encoded, png, png_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ def main() -> None:
         try:
             read_image(data, max_pixels=LIMIT)
             answer = "read"
-        except ServerFault as error:
+        except ImageError as error:
             answer = type(error).__name__
         cost[name] = (answer, len(data), peak() - before)
     json.dump(cost, sys.stdout)

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from downshift.server.errors import BrokenImage, ImageTooLarge, UnsupportedMedia
+from downshift.models.images.errors import BrokenImage, ImageTooLarge, UnsupportedImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ class _Entry:
 def check_tiff(data: bytes, max_pixels: int) -> None:
     """Pass a file whose first picture can be decoded in bounded memory.
 
-    Raises `ImageTooLarge` for tiles beyond `max_pixels`, `UnsupportedMedia` for a compression that is not
+    Raises `ImageTooLarge` for tiles beyond `max_pixels`, `UnsupportedImage` for a compression that is not
     read, `BrokenImage` for directories that run out of the file or over every measure.
     """
     layout = _LAYOUTS[data[:4]]
@@ -87,7 +87,7 @@ def _check(entry: _Entry, tile: list[int]) -> list[int]:
             "accepted: save it with larger strips"
         )
     if entry.tag == _COMPRESSION and entry.number not in _READ:
-        raise UnsupportedMedia(
+        raise UnsupportedImage(
             f"TIFF compression {entry.number} is not read here: save it with LZW or Deflate"
         )
     if entry.tag in _TILE_SIDES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from downshift.server.errors import BrokenImage
+from downshift.models.images.errors import BrokenImage
 
 MAX_SCANS = 100  # encoders write ten or so
 MAX_EXIF = 2**18  # bytes; the standard's limit is a quarter of that

@@ -13,11 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from downshift.models.images.errors import (
+    BrokenImage,
+    ImageError,
+    ImageTooLarge,
+    NotAnImage,
+    UnsupportedImage,
+)
+from downshift.models.images.jpeg import MAX_EXIF
+from downshift.models.images.preprocess import preprocess, read_input
+from downshift.models.images.reader import read_image
 from downshift.models.spec import InputSpec
-from downshift.server.errors import BrokenImage, ImageFault, ImageTooLarge, NotAnImage, UnsupportedMedia
-from downshift.server.images.image import preprocess, read_image, read_input
-from downshift.server.images.jpeg import MAX_EXIF
-from tests.server.pictures import chunk, encoded, noise, picture, png, png_header
+from tests.models.images.pictures import chunk, encoded, noise, picture, png, png_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -287,7 +294,7 @@ def test_twelve_bits_of_grey_fill_the_range() -> None:
     ],
 )
 def test_pixels_without_an_agreed_white_are_refused(image: Image.Image, sentence: str) -> None:
-    with pytest.raises(UnsupportedMedia, match=sentence):
+    with pytest.raises(UnsupportedImage, match=sentence):
         read_image(encoded(image, "TIFF"))
 
 
@@ -387,7 +394,7 @@ def test_damaged_files_give_a_picture_or_our_own_error(
         del data[-(cut % len(data)) :]
     try:
         image = read_image(bytes(data), max_pixels=10_000)
-    except (ImageFault, UnsupportedMedia):
+    except (ImageError, UnsupportedImage):
         return
     assert np.isfinite(preprocess(image, COLOUR)).all()
 
@@ -395,7 +402,7 @@ def test_damaged_files_give_a_picture_or_our_own_error(
 WARMED = """
 import sys
 from pathlib import Path
-from downshift.server.images.image import read_image, warm_up
+from downshift.models.images.reader import read_image, warm_up
 warm_up()
 known = set(sys.modules)
 for file in Path(sys.argv[1]).iterdir():

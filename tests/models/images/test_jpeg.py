@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from downshift.server.errors import BrokenImage
-from downshift.server.images.image import read_image
-from downshift.server.images.jpeg import MAX_EXIF, MAX_SCANS, check_jpeg
-from tests.server.pictures import encoded, noise, picture
+from downshift.models.images.errors import BrokenImage
+from downshift.models.images.jpeg import MAX_EXIF, MAX_SCANS, check_jpeg
+from downshift.models.images.reader import read_image
+from tests.models.images.pictures import encoded, noise, picture
 
 
 def segment(kind: int, data: bytes) -> bytes:
