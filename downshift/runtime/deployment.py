@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from downshift.runtime.request import Answer, Request
     from downshift.runtime.scheduling.observer import Observer
     from downshift.runtime.scheduling.policy import Policy
+    from downshift.runtime.supervisor import Supervisor
 
 DRAIN_SECONDS = 10.0
 
@@ -37,7 +38,7 @@ class Deployment:
     `serving` say how it is.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it connects
         self,
         prepared: Prepared,
         *,
@@ -45,16 +46,18 @@ class Deployment:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         observer: Observer | None = None,
         improved: Callable[[Profile], None] | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """Start serving. policy: `BudgetPolicy()` by default. observer: hears every event.
 
         improved: called once with the profile that replaces the prepared one, if one ever does.
+        supervisor: runs the background workers; by default one of its own.
         """
         self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
         clock = MonotonicClock()
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
         executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
-        self.load = MachineLoad()
+        self.load = MachineLoad(supervisor=supervisor)
         self.scheduler = Scheduler(core, executor, load=self.load, observer=observer)
         self._improved = improved
         self.load.start()

@@ -58,7 +58,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log.start()
-        ticking = asyncio.create_task(feed.run())
+        ticking = asyncio.create_task(catalog.supervisor.run("page-feed", feed.run))
         if repository is None:
             yield
         else:

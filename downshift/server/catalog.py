@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from downshift.runtime.errors import Draining
+from downshift.runtime.supervisor import Supervisor
 from downshift.server.delivery import Delivery
 from downshift.server.errors import NotReady, UnknownModel
 from downshift.server.statistics import Statistics
@@ -131,10 +132,11 @@ class Catalog:
     """Models by name; the first is the one that answers when none is named.
 
     Owned by the event loop's thread, but for `publish`, which another thread may call. delivery: of all
-    models' answers.
+    models' answers. supervisor: of the process's background workers.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), supervisor: Supervisor | None = None) -> None:
+        self.supervisor = supervisor or Supervisor()
         self._models: dict[str, Model | None] = dict.fromkeys(names)
         self._withdrawn: frozenset[str] = frozenset()
         self._versions: dict[str, int] = {}
@@ -155,8 +157,10 @@ class Catalog:
 
     @property
     def alive(self) -> bool:
-        """No model's execution thread has died; shutting down is not dying."""
-        return self._draining or all(model.backend.scheduler.serving for model in self.served)
+        """No model's execution thread and no background worker has died; shutting down is not dying."""
+        return self._draining or (
+            all(model.backend.scheduler.serving for model in self.served) and self.supervisor.alive
+        )
 
     @property
     def draining(self) -> bool:

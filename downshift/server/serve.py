@@ -18,6 +18,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from downshift.models.images.reader import warm_up
+from downshift.runtime.supervisor import Supervisor
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.concurrency import ConcurrencyState
@@ -150,7 +151,9 @@ def run(*models: str | Path, **overrides: Any) -> None:
     if not sources:
         remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
         raise BadSetting(f"no model to serve: {remedy}")
-    metrics, catalog = Metrics(CollectorRegistry()), Catalog(source.name for source in sources)
+    supervisor = Supervisor()
+    metrics = Metrics(CollectorRegistry(), supervisor=supervisor)
+    catalog = Catalog((source.name for source in sources), supervisor)
     repository = Repository(
         catalog,
         metrics,
@@ -159,7 +162,7 @@ def run(*models: str | Path, **overrides: Any) -> None:
         folder=folder,
         drain_seconds=settings.drain_seconds,
     )
-    request_log = RequestLog(sinks(settings))
+    request_log = RequestLog(sinks(settings), supervisor=supervisor)
     if settings.log_json:
         log_as_json()
     server = Server(create_app(catalog, metrics, settings, repository, request_log), catalog, settings)
@@ -219,10 +222,11 @@ def expose(catalog: Catalog, metrics: Metrics, host: str, port: int) -> socket.s
         access_log=False,
         server_header=False,
     )
-    exporter = uvicorn.Server(config)
-    threading.Thread(
-        target=exporter.run, args=([listener],), name="downshift-metrics-port", daemon=True
-    ).start()
+
+    def serve_metrics() -> None:
+        uvicorn.Server(config).run([listener.dup()])  # a server that ends closes what it was given
+
+    metrics.supervisor.start("metrics-port", serve_metrics)
     return listener
 
 

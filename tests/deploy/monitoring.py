@@ -69,7 +69,9 @@ def exposed() -> set[str]:
     metrics.announce("pets", backend.manifest, [ENGINE])
     catalog.publish("pets", backend)
     create_app(catalog, metrics, Settings())
+    worker = metrics.supervisor.start("load", lambda: None, period=3600.0)
     text = generate_latest(metrics.registry).decode()
+    worker.close()
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 

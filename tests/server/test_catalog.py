@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from downshift.runtime.errors import Draining
+from downshift.runtime.supervisor import Supervisor
 from downshift.server.catalog import Catalog
 from downshift.server.errors import NotReady, UnknownModel
 from downshift.server.statistics import Statistics
@@ -134,6 +135,21 @@ def test_a_model_nobody_announced_can_be_published() -> None:
     catalog.publish("new", ScriptedBackend())
     assert catalog.names == ("a", "new")
     assert catalog.get("new").version == "1"
+
+
+def test_it_is_dead_when_a_background_worker_has_ended_by_itself() -> None:
+    class Watched(Supervisor):
+        alive = True
+
+    supervisor = Watched()
+    catalog = Catalog(["a"], supervisor)
+    catalog.publish("a", ScriptedBackend())
+    assert catalog.alive
+    supervisor.alive = False
+    assert not catalog.alive
+    assert catalog.ready, "requests are answered as long as nobody ends the process"
+    catalog.drain()
+    assert catalog.alive
 
 
 def test_closing_reaches_every_model_that_is_loaded() -> None:

@@ -62,5 +62,6 @@ class DeploymentLoad:
             limits=settings.limits,
             observer=Several(statistics, events),
             improved=lambda profile: print(improved_text(source.name, profile), flush=True),
+            supervisor=self.metrics.supervisor,
         )
         return Loaded(deployment, statistics, subnets_text(source.name, prepared))

@@ -156,7 +156,7 @@ class Repository:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Within, reload every served model when its file changes."""
-        task = asyncio.create_task(self._watch())
+        task = asyncio.create_task(self._catalog.supervisor.run("watch", self._watch))
         try:
             yield
         finally:
@@ -228,6 +228,7 @@ class Repository:
     async def _watch(self) -> None:
         while True:
             self._paths_changed.clear()
+            await self.load_changed()  # what changed while nobody watched
             async for _ in file_changes([source.path for source in self.sources], self._paths_changed):
                 await self.load_changed()
 

@@ -15,6 +15,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from downshift.runtime.supervisor import Supervisor
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -51,7 +53,14 @@ class Exposition:
     do not.
     """
 
-    def __init__(self, registry: CollectorRegistry, rest: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        rest: Callable[[float], None] = time.sleep,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        """rest: sleeps that many seconds. supervisor: runs the thread."""
+        self._supervisor = supervisor or Supervisor()
         self._metrics = _YieldingCollector(registry)
         self._rest = rest
         self._lock = threading.Lock()
@@ -67,8 +76,10 @@ class Exposition:
                 future = self._wanted[form] = Future()
                 future.set_running_or_notify_cancel()
             if not self._started:
-                self._started = True
-                threading.Thread(target=self._serve, name="downshift-metrics", daemon=True).start()
+                self._supervisor.start("metrics", self._serve)
+                self._started = (
+                    True  # only now: where the system refuses a thread, the next scrape asks again
+                )
         self._asked.set()
         return future
 
@@ -87,17 +98,17 @@ class Exposition:
             await response(scope, receive, send)
 
     def _serve(self) -> None:
-        while self._asked.wait():
-            self._asked.clear()
-            with self._lock:
-                wanted, self._wanted = self._wanted, {}
-            for form, future in wanted.items():
-                began = time.perf_counter()
-                try:
-                    future.set_result(form.write(self._metrics))
-                except Exception as error:  # noqa: BLE001  raised again by whoever asked
-                    future.set_exception(error)
-                self._rest((time.perf_counter() - began) * (1.0 / SHARE - 1.0))
+        self._asked.wait()
+        self._asked.clear()
+        with self._lock:
+            wanted, self._wanted = self._wanted, {}
+        for form, future in wanted.items():
+            began = time.perf_counter()
+            try:
+                future.set_result(form.write(self._metrics))
+            except Exception as error:  # noqa: BLE001  raised again by whoever asked
+                future.set_exception(error)
+            self._rest((time.perf_counter() - began) * (1.0 / SHARE - 1.0))
 
 
 class _YieldingCollector(Collector):

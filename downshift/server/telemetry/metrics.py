@@ -16,10 +16,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from downshift.runtime.errors import DeadlineImpossible, Draining, Shed
 from downshift.runtime.scheduling.observer import Outcome, Several, Silent
 from downshift.runtime.scheduling.policy import Reason
+from downshift.runtime.supervisor import Supervisor
 from downshift.server.budget import LABELS, SOURCES
 from downshift.server.telemetry.exposition import Exposition
 from downshift.server.telemetry.history import History
 from downshift.server.telemetry.window import Window
+from downshift.server.telemetry.worker_metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,11 +45,18 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """All `downshift_…` metrics, in the registry passed in."""
+    """All `downshift_…` metrics, in the registry passed in. supervisor: whose workers they tell of."""
 
-    def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        now: Callable[[], float] = time.monotonic,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self.registry = registry
-        self.exposition = Exposition(registry)
+        self.supervisor = supervisor or Supervisor()
+        registry.register(WorkerMetrics(self.supervisor))
+        self.exposition = Exposition(registry, supervisor=self.supervisor)
         self.now = now
         self.window = Window()
         self.history = History(now=now)

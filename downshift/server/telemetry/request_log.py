@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from downshift.runtime.supervisor import Supervisor
 from downshift.server.telemetry.identity import read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
     from typing import Any
 
+    from downshift.runtime.supervisor import Worker
     from downshift.server.report import Report
     from downshift.server.telemetry.identity import Identity
 
@@ -112,14 +113,20 @@ class RequestLog:
     it works again, and affects no request.
     """
 
-    def __init__(self, sinks: Sequence[Sink] = (), max_pending: int = MAX_PENDING) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[Sink] = (),
+        max_pending: int = MAX_PENDING,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        """max_pending: records that may wait. supervisor: runs the thread."""
         self._sinks = tuple(sinks)
         self._max_pending = max_pending
         self._pending: deque[RequestRecord] = deque()
         self._lost = 0
         self._failing: set[int] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="downshift-records", daemon=True)
+        self._supervisor = supervisor or Supervisor()
+        self._worker: Worker | None = None
 
     @property
     def wanted(self) -> bool:
@@ -129,7 +136,7 @@ class RequestLog:
     def start(self) -> None:
         """Start the writing thread."""
         if self._sinks:
-            self._thread.start()
+            self._worker = self._supervisor.start("request-log", self.flush, period=FLUSH_SECONDS)
 
     def add(self, ended: RequestRecord) -> None:
         """Queue the record of a request that has ended; a full queue drops it and counts it as lost."""
@@ -140,9 +147,8 @@ class RequestLog:
 
     def close(self) -> None:
         """Write what is queued and close the sinks."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._worker is not None:
+            self._worker.close()
         self.flush()
         for sink in self._sinks:
             try:
@@ -165,10 +171,6 @@ class RequestLog:
                 self._failing.add(index)
             else:
                 self._failing.discard(index)
-
-    def _serve(self) -> None:
-        while not self._stop.wait(FLUSH_SECONDS):
-            self.flush()
 
 
 def unix(moment: float, ended: RequestRecord) -> float:

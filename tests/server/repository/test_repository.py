@@ -20,12 +20,13 @@ from downshift.server.errors import BadInput, LoadFailed, UnknownModel
 from downshift.server.repository.loading import Loaded
 from downshift.server.repository.repository import Entry, Repository
 from downshift.server.repository.source import Folder, Source
+from downshift.server.repository.watching import file_changes
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, MODEL, ScriptedBackend, manifest, tensor, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from downshift.runtime.profiling.profiler import Progress
@@ -350,6 +351,26 @@ async def test_watching_notices_a_file_that_is_replaced(tmp_path: Path) -> None:
                 break
             await asyncio.sleep(0.01)
         await until(lambda: served.catalog.get(MODEL).version != "1")
+
+
+async def test_watching_goes_on_after_a_failure_and_loads_what_changed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([OSError(24, "Too many open files"), OSError(28, "inotify watch limit reached")])
+
+    async def failing(paths: Iterable[Path], moved: asyncio.Event) -> AsyncIterator[None]:
+        if (error := next(failures, None)) is not None:
+            (tmp_path / "pets.onnx").write_bytes(b"another")
+            raise error
+        async for each in file_changes(paths, moved):
+            yield each
+
+    monkeypatch.setattr("downshift.server.repository.repository.file_changes", failing)
+    async with scene(tmp_path, watch=True) as served:
+        await until(lambda: served.catalog.get(MODEL).version != "1")
+        [health] = [each for each in served.catalog.supervisor.health if each.name == "watch"]
+        assert health.errors >= 1
+        assert health.alive
 
 
 async def test_failures_name_the_model_when_nothing_is_served(tmp_path: Path) -> None:

@@ -125,6 +125,21 @@ def test_an_error_reaches_whoever_asked_and_the_next_one_is_answered() -> None:
     assert b"fine 1.0" in metrics.text(PLAIN).result(10)
 
 
+def test_where_the_system_refuses_a_thread_the_next_scrape_is_answered(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    metrics = registered(gate)
+    gate.open.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            metrics.text(PLAIN)
+    assert b"reads" in metrics.text(PLAIN).result(10)
+
+
 @pytest.mark.parametrize(
     ("accept", "form"),
     [
