@@ -11,13 +11,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from downshift.errors import DownshiftError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHOWN = 40  # names listed in one message
 
 
-class ModelsError(Exception):
+class ModelsError(DownshiftError):
     """Base of every error this package raises; the text names the value and the remedy."""
 
 

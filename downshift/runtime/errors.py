@@ -24,8 +24,10 @@ A request that its client cancels ends as `concurrent.futures.CancelledError`, r
 
 from __future__ import annotations
 
+from downshift.errors import DownshiftError
 
-class RuntimeFault(Exception):  # noqa: N818 - RuntimeError is Python's own
+
+class RuntimeFault(DownshiftError):  # noqa: N818 - RuntimeError is Python's own
     """Base of every error this package raises; the text names the value and the remedy."""
 
 

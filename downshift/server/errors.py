@@ -27,6 +27,7 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from downshift.errors import DownshiftError
 from downshift.models.errors import UnknownName
 from downshift.models.images.errors import BrokenImage, ImageTooLarge, NotAnImage, UnsupportedImage
 from downshift.runtime.errors import (
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class ServerFault(Exception):  # noqa: N818 - named like RuntimeFault
+class ServerFault(DownshiftError):  # noqa: N818 - named like RuntimeFault
     """Base of every error this package raises; the text is one sentence meant for the client."""
 
 

@@ -24,8 +24,8 @@ from downshift.server.catalog import Catalog
 from downshift.server.connection.concurrency import ConcurrencyState
 from downshift.server.connection.probe import Probe
 from downshift.server.connection.protocol import HttpProtocol
-from downshift.server.console import progress_bar, ready_text
 from downshift.server.errors import BadSetting
+from downshift.server.operator import Operator, Silent
 from downshift.server.repository.loading import DeploymentLoad
 from downshift.server.repository.repository import Repository
 from downshift.server.repository.source import Folder, read_sources
@@ -133,17 +133,18 @@ class Loader(threading.Thread):
             self._server.should_exit = True
 
 
-def run(*models: str | Path, **overrides: Any) -> None:
+def run(*models: str | Path, operator: Operator | None = None, **overrides: Any) -> None:
     """Serve these artifacts until SIGTERM or SIGINT, then answer what is queued and return.
 
     models: `PATH`, to be called like the file, or `NAME=PATH`; the first answers where none is named. Without
-    any, every artifact in the repository's folder. overrides: fields of `Settings` (host, port, threads...),
+    any, every artifact in the repository's folder. operator: told of progress, the URL and tuning; by default
+    nobody is. overrides: fields of `Settings` (host, port, threads...),
     before those of the environment; None counts as not given.
 
     Raises `BadSetting` (for a port in use, too) and whatever `downshift.runtime.preparation.prepare` raises.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    settings = read_settings(**overrides)
+    settings, operator = read_settings(**overrides), operator or Silent()
     folder = None if settings.repository is None else Folder(settings.repository)
     if folder is not None and not folder.path.is_dir():
         raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
@@ -158,7 +159,7 @@ def run(*models: str | Path, **overrides: Any) -> None:
         catalog,
         metrics,
         sources,
-        DeploymentLoad(metrics, settings),
+        DeploymentLoad(metrics, settings, operator),
         folder=folder,
         drain_seconds=settings.drain_seconds,
     )
@@ -170,11 +171,10 @@ def run(*models: str | Path, **overrides: Any) -> None:
         address = url(listener, server.config.is_ssl)
 
         def load() -> None:
-            texts: list[str] = []
             warm_up()
-            with progress_bar() as report:
-                repository.start(report, lambda loaded: texts.append(loaded.text))
-            print(*texts, ready_text(address, sample_picture(sources[0].path)), sep="\n", flush=True)
+            with operator.loading() as report:
+                repository.start(report)
+            operator.ready(address, sample_picture(sources[0].path))
 
         if settings.metrics_port is not None:
             expose(catalog, metrics, settings.host, settings.metrics_port)

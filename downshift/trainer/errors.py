@@ -8,8 +8,10 @@ TrainerError
 
 from __future__ import annotations
 
+from downshift.errors import DownshiftError
 
-class TrainerError(Exception):
+
+class TrainerError(DownshiftError):
     """Base of every error this package raises; the text names the value and the remedy."""
 
 

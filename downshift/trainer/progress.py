@@ -1,22 +1,18 @@
-"""What a person sees while a run goes on: a bar with the time left and every sub-net's latest accuracy."""
+"""Progress of a training run, for whoever started it; the command line draws a bar from it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 
 class Reporter(Protocol):
-    """Told how a run fares."""
+    """Receives the progress of a run."""
 
     def begin(self, done: int, total: int) -> None:
-        """The run starts, or goes on, with `done` of `total` steps taken."""
+        """The run starts, or is resumed, with `done` of `total` steps taken."""
 
     def step(self) -> None:
         """One more step is done."""
@@ -25,7 +21,7 @@ class Reporter(Protocol):
         """Validation accuracy of every sub-net, ratios."""
 
     def say(self, text: str) -> None:
-        """Something worth a line."""
+        """A message of one line."""
 
 
 class Silence:
@@ -42,52 +38,3 @@ class Silence:
 
     def say(self, text: str) -> None:
         """Ignored."""
-
-
-class ProgressBar:
-    """A live bar on a terminal; plain lines, one an evaluation, where there is none."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._progress.add_task("", total=None)
-        self._done = 0
-        self._total = 0
-
-    def begin(self, done: int, total: int) -> None:
-        """Show `done` of `total` steps."""
-        self._done, self._total = done, total
-        self._progress.update(self._task, total=total, completed=done)
-
-    def step(self) -> None:
-        """Advance by one step."""
-        self._done += 1
-        self._progress.advance(self._task)
-
-    def evaluated(self, accuracies: Mapping[str, float]) -> None:
-        """Show the latest validation accuracies."""
-        text = "  ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
-        self._progress.update(self._task, description=text)
-        if not self._console.is_terminal:
-            self._console.print(f"step {self._done}/{self._total}  {text}", highlight=False)
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(text, highlight=False)
-
-    def __enter__(self) -> ProgressBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()

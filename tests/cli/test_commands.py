@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from downshift.cli import main
+from downshift.cli import main, options
 from downshift.models import artifact as artifacts
 from downshift.models import manifest_json
 from downshift.models.materialize import materialize
@@ -107,7 +107,7 @@ main.app()
         assert "downshift[otel]" in run("serve", "--help").stdout
 
     def test_the_limits_are_those_of_what_they_limit(self) -> None:
-        assert main.MOST_THREADS == MOST_THREADS
+        assert options.MOST_THREADS == MOST_THREADS
 
     def test_all_commands_are_covered_here(self) -> None:
         shown = re.findall(r"^│ (\w+) ", run("--help").stdout.partition("Commands")[2], re.MULTILINE)
@@ -246,15 +246,13 @@ class TestWrongInput:
 
 
 class TestExplain:
-    def test_every_base_error_of_ours_is_there_under_the_name_it_is_recognised_by(self) -> None:
+    def test_every_base_error_of_ours_is_recognised(self) -> None:
         from downshift.models.errors import ModelsError
         from downshift.runtime.errors import RuntimeFault
         from downshift.server.errors import ServerFault
         from downshift.trainer.errors import TrainerError
 
-        bases = (ModelsError, RuntimeFault, ServerFault, TrainerError)
-        assert {f"{base.__module__}.{base.__name__}" for base in bases} == main.EXPECTED
-        for base in bases:
+        for base in (ModelsError, RuntimeFault, ServerFault, TrainerError):
             derived = type("Derived", (base,), {})
             assert main.explain(derived("what and why")) == "what and why"
 

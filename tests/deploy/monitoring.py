@@ -35,8 +35,10 @@ PROMETHEUS = DEPLOY / "prometheus"
 RULES = ("targets.yml", "recording.yml", "alerts.yml")
 _SERVER = """
 import sys
+from downshift.cli.server_console import ServerConsole
 from downshift.server.serve import run
-run(sys.argv[1], port=int(sys.argv[3]), threads=1, cache_dir=sys.argv[2], drain_seconds=5)
+settings = {"threads": 1, "cache_dir": sys.argv[2], "drain_seconds": 5}
+run(sys.argv[1], port=int(sys.argv[3]), operator=ServerConsole(), **settings)
 """
 _NAME = re.compile(r"(?<![\w:])(?:[a-z_]+:)?(?:downshift|nv)_[a-z0-9_:]+|(?<![\w:])[a-z_]+:[a-z_][a-z0-9_:]*")
 

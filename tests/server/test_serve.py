@@ -238,8 +238,10 @@ def test_the_sample_is_the_picture_beside_the_artifact(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
+from downshift.cli.server_console import ServerConsole
 from downshift.server.serve import run
-run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5, access_log=sys.argv[2] + ".log")
+settings = {"threads": 1, "cache_dir": sys.argv[2], "drain_seconds": 5, "access_log": sys.argv[2] + ".log"}
+run(sys.argv[1], port=0, operator=ServerConsole(), **settings)
 loaded = {"torch", "torchvision"} & set(sys.modules)
 print("torch-free" if not loaded else loaded)
 """
@@ -322,8 +324,10 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
 
 SEVERAL = """
 import sys
+from downshift.cli.server_console import ServerConsole
 from downshift.server.serve import run
-run(*sys.argv[2:], port=0, threads=1, cache_dir=sys.argv[1], admin_keys="the-admins-key", drain_seconds=5)
+settings = {"threads": 1, "cache_dir": sys.argv[1], "admin_keys": "the-admins-key", "drain_seconds": 5}
+run(*sys.argv[2:], port=0, operator=ServerConsole(), **settings)
 """
 
 

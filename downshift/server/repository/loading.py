@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.deployment import Deployment
 from downshift.runtime.preparation import Setup, Tune, prepare
 from downshift.runtime.scheduling.observer import Several
-from downshift.server.console import improved_text, subnets_text
+from downshift.server.operator import Silent
 from downshift.server.statistics import Statistics
 
 if TYPE_CHECKING:
     from downshift.runtime.profiling.profiler import Progress
     from downshift.server.catalog import Backend
+    from downshift.server.operator import Operator
     from downshift.server.repository.source import Source
     from downshift.server.settings import Settings
     from downshift.server.telemetry.metrics import Metrics
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
 class Loaded:
     """A backend that answers already, though nobody asks it yet.
 
-    statistics: its observer. text: its sub-nets, for the operator.
+    statistics: its observer.
     """
 
     backend: Backend
     statistics: Statistics = field(default_factory=Statistics)
-    text: str = ""
 
 
 class Load(Protocol):
@@ -41,10 +42,11 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class DeploymentLoad:
-    """Loads artifacts as the settings want it; the metrics learn of every deployment it starts."""
+    """Loads artifacts as the settings want it; metrics and operator learn of every deployment it starts."""
 
     metrics: Metrics
     settings: Settings
+    operator: Operator = field(default_factory=Silent)
 
     def __call__(self, source: Source, report: Progress) -> Loaded:
         """Read, profile or find the profile, compile and check, then start.
@@ -61,7 +63,8 @@ class DeploymentLoad:
             prepared,
             limits=settings.limits,
             observer=Several(statistics, events),
-            improved=lambda profile: print(improved_text(source.name, profile), flush=True),
+            improved=partial(self.operator.improved, source.name),
             supervisor=self.metrics.supervisor,
         )
-        return Loaded(deployment, statistics, subnets_text(source.name, prepared))
+        self.operator.loaded(source.name, prepared)
+        return Loaded(deployment, statistics)

@@ -89,7 +89,7 @@ class Repository:
         names = dict.fromkeys((*self._sources, *(source.name for source in found)))
         return tuple(self._entry(name, served.get(name)) for name in names)
 
-    def start(self, report: Progress, ready: Callable[[Loaded], None]) -> None:
+    def start(self, report: Progress) -> None:
         """Load every source in turn on the calling thread; each is served as soon as it is ready.
 
         Raises the error of the first that cannot be loaded.
@@ -101,7 +101,6 @@ class Repository:
                 collect_and_freeze()
                 self._metrics.watch(loaded.backend)
                 self._catalog.publish(source.name, loaded.backend, loaded.statistics)
-                ready(loaded)
 
     async def load(self, name: str, path: str | None = None) -> Model:
         """Read the model's file again, or the one at that path in the folder, and serve it from then on.

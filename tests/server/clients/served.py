@@ -25,8 +25,9 @@ MODEL = "tiny"
 ADMIN_KEY = "the-key-of-whoever-runs-this-test"
 _SERVER = """
 import sys
+from downshift.cli.server_console import ServerConsole
 from downshift.server.serve import run
-run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5)
+run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5, operator=ServerConsole())
 """
 
 

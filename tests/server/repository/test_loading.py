@@ -38,7 +38,7 @@ async def test_nothing_keeps_a_retired_version_alive(tmp_path: Path) -> None:
     load = DeploymentLoad(metrics, settings)
     others = runners()
     repository = Repository(catalog, metrics, [Source("pets", path)], load, drain_seconds=20)
-    repository.start(lambda *_: None, lambda _: None)
+    repository.start(lambda *_: None)
     serving = runners()
     assert len(serving) == len(others) + len(RUNNERS)
     retired: list[weakref.ref[object]] = []

@@ -94,7 +94,7 @@ async def scene(folder: Path, *, offered: bool = False, **settings: Any) -> Asyn
     repository = Repository(
         catalog, metrics, [source], load, folder=Folder(folder) if offered else None, drain_seconds=20
     )
-    repository.start(lambda *_: None, lambda _: None)
+    repository.start(lambda *_: None)
     app = create_app(catalog, metrics, Settings(**({"admin_keys": KEY} | settings)), repository)
     transport = httpx2.ASGITransport(app)
     async with (
@@ -108,14 +108,14 @@ async def test_start_serves_every_source_and_stops_at_the_first_that_cannot_be(t
     metrics = Metrics(CollectorRegistry())
     sources = [Source(name, tmp_path / name) for name in ("a", "b")]
     catalog, load = Catalog(["a", "b"]), ScriptedLoad(metrics)
-    heard: list[Loaded] = []
-    Repository(catalog, metrics, sources, load, drain_seconds=1).start(lambda *_: None, heard.append)
+    Repository(catalog, metrics, sources, load, drain_seconds=1).start(lambda *_: None)
     assert [catalog.get(name).backend for name in ("a", "b")] == load.made
-    assert [loaded.backend for loaded in heard] == load.made
+    assert [path.name for path in load.asked] == ["a", "b"]
     load.error = ArtifactError("graph", "is not there")
     with pytest.raises(ArtifactError):
-        Repository(catalog, metrics, sources, load, drain_seconds=1).start(lambda *_: None, heard.append)
-    assert len(heard) == 2
+        Repository(catalog, metrics, sources, load, drain_seconds=1).start(lambda *_: None)
+    assert [path.name for path in load.asked] == ["a", "b", "a"]
+    assert len(load.made) == 2
 
 
 async def test_the_next_version_is_loaded_beside_the_one_that_answers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees."""
+"""The bar of a training run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import io
 
 from rich.console import Console
 
-from downshift.trainer.progress import ProgressBar
+from downshift.cli.training_bar import TrainingBar
 
 
 def test_without_a_terminal_every_evaluation_is_one_plain_line() -> None:
     out = io.StringIO()
-    with ProgressBar(Console(file=out, width=200)) as bar:
+    with TrainingBar(Console(file=out, width=200)) as bar:
         bar.begin(3, 10)
         bar.step()
         bar.evaluated({"s50": 0.9, "s90": 0.8125})
@@ -21,7 +21,7 @@ def test_without_a_terminal_every_evaluation_is_one_plain_line() -> None:
 
 def test_a_terminal_shows_steps_and_accuracies_in_one_bar() -> None:
     out = io.StringIO()
-    with ProgressBar(Console(file=out, width=120, force_terminal=True)) as bar:
+    with TrainingBar(Console(file=out, width=120, force_terminal=True)) as bar:
         bar.begin(3, 10)
         bar.step()
         bar.evaluated({"s50": 0.9})

@@ -1,0 +1,30 @@
+"""`downshift export`: one sub-net as plain ONNX."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from downshift.cli.options import Model, option
+
+EXAMPLE = "downshift export model.onnx --subnet s90 -o s90.onnx"
+
+
+def export(
+    model: Model,
+    subnet: Annotated[str, option("Name of the sub-net, such as s90", False)],
+    out: Annotated[Path, option("ONNX file to write", False, "-o", "--out")],
+) -> None:
+    """Write one sub-net as a plain ONNX file that any runtime runs."""
+    from downshift.models.artifact import read
+    from downshift.models.atomic import write_atomically
+    from downshift.models.bundled import locate
+    from downshift.models.materialize import materialize
+
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: the folder {out.parent} does not exist; create it first")
+    if out.is_dir():
+        raise typer.BadParameter(f"--out {out}: this is a folder; name a file, such as {out / 'model.onnx'}")
+    plain = materialize(read(locate(model)), subnet).SerializeToString(deterministic=True)
+    write_atomically(out, plain)
+    typer.echo(f"wrote {out}: sub-net {subnet}, {len(plain):,} bytes")

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share, and how their help is written."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+MOST_THREADS = 256  # as `downshift.runtime.machine` has it, which a help text does without
+DATA = Path("data")
+
+
+def argument(name: str, text: str) -> Any:
+    """A positional argument, shown as that name."""
+    return typer.Argument(metavar=name, help=text, show_default=False)
+
+
+def option(text: str, default: str | bool = True, *flags: str, **limits: Any) -> Any:
+    """An option with that help; default: the text to show for it, or whether to show it."""
+    return typer.Option(*flags, help=text, show_default=default, **limits)
+
+
+Model = Annotated[str, argument("MODEL", "Artifact (a model.onnx file), or the name of a bundled network")]
+Threads = Annotated[
+    int | None,
+    option("Threads for one sub-net's computation", "physical cores", min=1, max=MOST_THREADS),
+]
+DataDir = Annotated[Path, option("Folder with the data sets; a missing one is downloaded into it")]
+Json = Annotated[bool, option("Print JSON instead of text", False, "--json")]

@@ -1,0 +1,58 @@
+"""`downshift train`: from a recipe to an artifact with a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from downshift.cli.options import DATA, DataDir, argument, option
+
+EXAMPLE = "downshift train cifar10-resnet20 --data-dir data --set run.epochs=20"
+
+
+def train(
+    recipe: Annotated[str, argument("RECIPE", "Name of a bundled recipe, such as digits, or a .toml file")],
+    out: Annotated[Path | None, option("Folder for the run's files", "runs/RECIPE")] = None,
+    data_dir: DataDir = DATA,
+    overrides: Annotated[
+        list[str] | None,
+        option("Override one value of the recipe; repeatable", False, "--set", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[
+        bool, option("Continue the run in --out from its last checkpoint", False, "--resume")
+    ] = False,
+    device: Annotated[str, option("Device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...")] = "auto",
+    as_json: Annotated[bool, option("Print the accuracies as JSON", False, "--json")] = False,
+) -> None:
+    """Train a supernet and write its artifact, model.onnx, with a report.
+
+    Ctrl-C keeps the last checkpoint; --resume continues from it.
+    """
+    import json
+    import os
+
+    from downshift.cli.console import percent, print_table
+    from downshift.cli.training_bar import TrainingBar
+    from downshift.trainer import recipe as recipes
+    from downshift.trainer.report.results import ARTIFACT
+    from downshift.trainer.train import train as run
+
+    chosen, folder = recipes.load(recipe, overrides or ()), out or Path("runs") / Path(recipe).stem
+    with TrainingBar() as bar:
+        outcome = run(chosen, folder, data_dir=data_dir, resume=resume, device=device, report=bar)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first worker prints
+        return
+    artifact = folder / ARTIFACT
+    names = list(outcome.validation)
+    if as_json:
+        rows = [
+            {"subnet": name, "validation": outcome.validation[name], "test": outcome.test[name]}
+            for name in names
+        ]
+        typer.echo(json.dumps({"artifact": str(artifact), "subnets": rows}, indent=2))
+        return
+    print_table(
+        ("sub-net", "validation accuracy", "test accuracy"),
+        ((name, percent(outcome.validation[name]), percent(outcome.test[name])) for name in names),
+    )
+    typer.echo(f"wrote {artifact}")

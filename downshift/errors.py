@@ -1,0 +1,15 @@
+"""The base of every error that Downshift raises on purpose.
+
+    DownshiftError
+    ├── models.errors.ModelsError       an artifact, network or sub-net
+    ├── runtime.errors.RuntimeFault     a request, engine, profile or trace
+    ├── trainer.errors.TrainerError     a recipe, data set or checkpoint
+    ├── server.errors.ServerFault       an HTTP request or a server setting
+    └── api.errors.ApiError             a call of the Python API
+
+Anything else that leaves the package is a defect of ours.
+"""
+
+
+class DownshiftError(Exception):
+    """Base of every error raised on purpose; the text is one sentence that names the value and the remedy."""

@@ -1,0 +1,47 @@
+"""What the person who starts the server is told; the command line prints it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from downshift.runtime.preparation import Prepared
+    from downshift.runtime.profiling.profile import Profile
+    from downshift.runtime.profiling.profiler import Progress
+
+
+class Operator(Protocol):
+    """Receives start-up progress and results; each method may be called from any thread."""
+
+    def loading(self) -> AbstractContextManager[Progress]:
+        """Entered while the models of the command line are loaded; receives fractions in [0, 1] and texts."""
+
+    def loaded(self, model: str, prepared: Prepared) -> None:
+        """A model is profiled and answers: at start, or again after its file was replaced."""
+
+    def ready(self, url: str, picture: Path) -> None:
+        """Every model of the command line answers at this URL; picture: one to try it with."""
+
+    def improved(self, model: str, profile: Profile) -> None:
+        """Tuning in the background has found faster programs, with this profile."""
+
+
+class Silent:
+    """Tells nobody: for servers inside another program."""
+
+    def loading(self) -> AbstractContextManager[Progress]:
+        """A progress callback that does nothing."""
+        return nullcontext(lambda _fraction, _text: None)
+
+    def loaded(self, model: str, prepared: Prepared) -> None:
+        """Ignored."""
+
+    def ready(self, url: str, picture: Path) -> None:
+        """Ignored."""
+
+    def improved(self, model: str, profile: Profile) -> None:
+        """Ignored."""
