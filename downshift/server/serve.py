@@ -23,7 +23,7 @@ from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.concurrency import ConcurrencyState
 from downshift.server.connection.probe import Probe
-from downshift.server.connection.protocol import HttpProtocol
+from downshift.server.connection.protocol import ConnectionLimits, HttpProtocol
 from downshift.server.errors import BadSetting
 from downshift.server.operator import Operator, Silent
 from downshift.server.repository.loading import DeploymentLoad
@@ -70,6 +70,7 @@ class Server(uvicorn.Server):
             app,
             http=partial(HttpProtocol, limits=settings.connection_limits),  # type: ignore[arg-type]
             ws="none",
+            workers=1,  # by default uvicorn reads WEB_CONCURRENCY, and fails where that is no number
             lifespan="on",
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             ssl_certfile=settings.ssl_certfile,
@@ -216,8 +217,10 @@ def expose(catalog: Catalog, metrics: Metrics, host: str, port: int) -> socket.s
     listener = listen(host, port, option="--metrics-port")
     config = uvicorn.Config(
         Probe(catalog, metrics.exposition),
+        http=partial(HttpProtocol, limits=ConnectionLimits(METRICS_CONNECTIONS)),  # type: ignore[arg-type]
+        ws="none",
+        workers=1,
         lifespan="off",
-        limit_concurrency=METRICS_CONNECTIONS,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from downshift.server.connection.concurrency import track
 from downshift.server.connection.disconnect import Disconnect, attach
+from downshift.server.connection.upgrade import UpgradeIgnoringProtocol
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 _KEY = "downshift.arrival"
 
 
-class FirstByteProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which stamps a request's arrival before its headers are parsed.
+class FirstByteProtocol(UpgradeIgnoringProtocol):
+    """An HTTP protocol that stamps a request's arrival before its headers are parsed.
 
     It also attaches to each request the disconnect event of its connection and the server's concurrency.
     """
@@ -27,10 +26,11 @@ class FirstByteProtocol(HttpToolsProtocol):
         self._disconnect = Disconnect()
 
     def on_message_begin(self) -> None:
-        """Stamp the arrival."""
+        """Stamp the arrival; a head that is parsed again arrived when it was parsed first."""
+        began = arrival(cast("MutableMapping[str, Any]", self.scope)) if self.replaying else time.monotonic()
         super().on_message_begin()
         scope = cast("MutableMapping[str, Any]", self.scope)
-        stamp(scope)
+        stamp(scope, began)
         attach(scope, self._disconnect)
         track(scope, self.server_state, self._disconnect, arrival(scope))
 

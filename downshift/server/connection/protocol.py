@@ -17,6 +17,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from downshift.server.connection.arrival import FirstByteProtocol
+from downshift.server.connection.upgrade import CONNECT, HTTP2_PREFACE
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,8 +52,8 @@ class Phase(Enum):
 class Refusal(Exception):  # noqa: N818 - what it is, raised through the parser
     """A request that is refused before there is an application to answer it."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        self.status, self.text = status, text
+    def __init__(self, status: HTTPStatus, text: str, headers: bytes = b"") -> None:
+        self.status, self.text, self.headers = status, text, headers
         super().__init__(text)
 
 
@@ -113,7 +114,13 @@ class HttpProtocol(FirstByteProtocol):
         self._phase, self._watched, self._head_bytes = Phase.HEAD, Phase.IDLE, 0
 
     def on_headers_complete(self) -> None:
-        """The head is whole: start the application, unless it is too large."""
+        """The head is whole: start the application, unless it is too large or offers an upgrade."""
+        if self.offers_upgrade:
+            if self.parser.get_method() == CONNECT:
+                text = "CONNECT: this server is no proxy; send requests to its own resources"
+                self._refusal = Refusal(HTTPStatus.METHOD_NOT_ALLOWED, text, b"allow: GET, HEAD, POST\r\n")
+                raise self._refusal
+            return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self._limits.head_bytes:
             self._refusal = self._too_large()
@@ -130,24 +137,30 @@ class HttpProtocol(FirstByteProtocol):
 
     def on_message_complete(self) -> None:
         """The body is whole."""
+        if self.offers_upgrade:
+            return
         super().on_message_complete()
         self._phase = Phase.IDLE
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text, for which ours stands
         """Answer what cannot be parsed, and close; requests before it are still answered."""
-        refusal = self._refusal or Refusal(
-            HTTPStatus.BAD_REQUEST,
-            "this is not HTTP/1.1: check Content-Length, Transfer-Encoding and the head",
-        )
+        refusal = self._refusal or self._not_http()
         cycle, within = self.cycle, self._phase is Phase.BODY
         self._phase = Phase.IDLE
         if cycle is None or cycle.response_complete or (within and not cycle.response_started):
-            self._answer(refusal.status, refusal.text)
+            self._answer(refusal.status, refusal.text, refusal.headers)
         elif within:
             self.transport.close()
         else:
             cycle.keep_alive = False
             self.flow.pause_reading()
+
+    def _not_http(self) -> Refusal:
+        if self.parser.get_method() == HTTP2_PREFACE:
+            text = "this port speaks HTTP/1.1 and not HTTP/2: connect without prior knowledge of HTTP/2"
+            return Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, text)
+        text = "this is not HTTP/1.1: check Content-Length, Transfer-Encoding and the head"
+        return Refusal(HTTPStatus.BAD_REQUEST, text)
 
     def _too_large(self) -> Refusal:
         text = f"the request's head is larger than {self._limits.head_bytes} bytes: send shorter headers"
