@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from downshift.models import plain_onnx
+from downshift.models.portability import make_portable
 
 if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def materialize(artifact: Artifact, name: str) -> onnx.ModelProto:
     """The sub-net `name`: masks applied, its own BatchNorm in place, nothing else of the supernet inside.
 
-    Small metadata say which sub-net of which network it is and how its input is normalised. The densest
+    It has the lowest opset and IR version that express it, and no inferred shapes that could be stale. Small metadata say which sub-net of which network it is and how its input is normalised. The densest
     sub-net computes bitwise what the artifact's own file does. Raises `UnknownName`.
     """
     manifest = artifact.manifest
@@ -27,6 +28,7 @@ def materialize(artifact: Artifact, name: str) -> onnx.ModelProto:
         tensors |= zip(norm.initializers, stack[index], strict=True)
     model = onnx.ModelProto()
     model.CopyFrom(artifact.model)
+    make_portable(model)
     for proto in model.graph.initializer:
         if proto.name in tensors:
             proto.CopyFrom(plain_onnx.tensor(proto.name, tensors[proto.name]))

@@ -15,6 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 
 from downshift.models.errors import ArtifactError
+from downshift.models.portability import make_portable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,7 +110,7 @@ def arrays(protos: Iterable[onnx.TensorProto], field: str) -> dict[str, Array]:
 
 
 def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without training stacks, metadata and doc strings, whose initializers are all raw data.
+    """A portable copy without training stacks, metadata and doc strings, whose initializers are all raw data.
 
     Exporters leave source paths of their machine in metadata and doc strings. Raises `ArtifactError` when the
     model is not plain.
@@ -128,6 +129,7 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
             if attribute.HasField("t"):
                 _make_raw(attribute.t, f"node {index} {node.op_type!a}")
     check(plain)
+    make_portable(plain)
     return plain
 
 
@@ -178,7 +180,6 @@ def _described(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto | onnx.ValueIn
     yield from graph.node
     yield from graph.input
     yield from graph.output
-    yield from graph.value_info
 
 
 def _names(codes: Iterable[np.dtype[np.generic]]) -> str:

@@ -83,13 +83,13 @@ def test_golden_stacks_of_independent_masks() -> None:
     [
         (
             "levels",
-            "a882e7d09232cee27af7f08e13d17b91ccda2e62f934f1d5c715d6f26dfef244",
-            "c3b1c6a5d86057d4037f1190fb0a06d4aa749a8f360c72b1bb80e638815d74f9",
+            "7bd5814e7c922adb98bda42c0270f38d2e6cef9bae30c9f8361e81d7038a417a",
+            "129ab3f94429756ee7f14f2431e50e90eb653fbf4adcebe3a06035639c78393f",
         ),
         (
             "bitmaps",
-            "758439f5ade75ce360896c1b26b3373a152063e3b9060c27407bd579676e5688",
-            "12ec4f3c9ed092ba5dfee94992593a190a676ca3fb2c5f6cfda19c93b02dc1bb",
+            "b2beda66df2d3b3c7e38f0d226d6bd9dd9b2191369c47ba7cb430db8db2fc27e",
+            "5c33fbf2a94f8581437a0ed8bc8f663ab15a47c4da67a76ca8969c3e6f21c46c",
         ),
     ],
 )
