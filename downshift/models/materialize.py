@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def materialize(artifact: Artifact, name: str) -> onnx.ModelProto:
     """The sub-net `name`: masks applied, its own BatchNorm in place, nothing else of the supernet inside.
 
-    It has the lowest opset and IR version that express it, and no inferred shapes that could be stale. Small metadata say which sub-net of which network it is and how its input is normalised. The densest
-    sub-net computes bitwise what the artifact's own file does. Raises `UnknownName`.
+    It has the lowest opset and IR version that express it, and no inferred shapes that could go stale. Small
+    metadata say which sub-net of which network it is and how its input is normalised. The densest sub-net
+    computes bitwise what the artifact's own file does. Raises `UnknownName`.
     """
     manifest = artifact.manifest
     index = manifest.index(name)

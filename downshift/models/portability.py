@@ -1,7 +1,7 @@
 """Portability: the oldest ONNX versions and the plainest form that express a graph.
 
-Runtimes refuse an IR version or opset younger than themselves (onnxruntime 1.16: IR 9, opset 19), and tools fail
-on forms that few exporters write.
+Runtimes refuse an IR version or opset younger than themselves (onnxruntime 1.16: IR 9, opset 19), and tools
+fail on forms that few exporters write.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def make_portable(model: onnx.ModelProto) -> None:
 
 
 def lowest_opset(model: onnx.ModelProto) -> int:
-    """The lowest opset, at least `OLDEST`, in which every node means exactly what it means in the model's own.
+    """The lowest opset, at least `OLDEST`, in which every node means what it means in the model's own.
 
     An operator's definition holds from the opset that introduced it until the next one that changes it: the
-    answer is the youngest of these starts. A model older than `OLDEST` keeps its opset. Raises `ArtifactError`
-    for an operator that the model's opset does not have.
+    answer is the youngest of these starts. A model older than `OLDEST` keeps its opset. Raises
+    `ArtifactError` for an operator that the model's opset does not have.
     """
     present = max(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=OLDEST
