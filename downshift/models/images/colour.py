@@ -24,7 +24,7 @@ def flatten(image: Image.Image) -> Image.Image:
         plain = image.format in ("JPEG", "MPO") and "adobe" not in image.info
         return (ImageChops.invert(image) if plain else image).convert("RGB")
     if image.mode in ("F", "LAB"):
-        raise UnsupportedImage(f"pixels of kind {image.mode} are not read here: save the image as RGB")
+        raise UnsupportedImage(f"pixels of kind {image.mode} are not read here", "save the image as RGB")
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -39,7 +39,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     """8 bits of a grey picture that has 12 or 16."""
     pixels = np.asarray(image)
     if pixels.min() < 0 or pixels.max() > np.iinfo(np.uint16).max:
-        raise UnsupportedImage("grey values beyond 16 bits are not read here: save the image with 8 or 16")
+        raise UnsupportedImage("grey values beyond 16 bits are not read here", "save the image with 8 or 16")
     tags = getattr(image, "tag_v2", {})
     twelve = tags.get(_BITS) == (12,)
     grey = (pixels >> (4 if twelve else 8)).astype(np.uint8)

@@ -13,7 +13,11 @@ from downshift.models.errors import ModelsError
 
 
 class ImageError(ModelsError):
-    """A file that gives no usable image; the text is one sentence with the remedy."""
+    """A file that gives no usable image; the text is one sentence, `problem: remedy`."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem, self.remedy = problem, remedy
+        super().__init__(f"{problem}: {remedy}")
 
 
 class NotAnImage(ImageError):  # noqa: N818 - it says what the bytes are not

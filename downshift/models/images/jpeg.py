@@ -33,7 +33,7 @@ def check_jpeg(data: bytes, max_pixels: int) -> None:  # noqa: ARG001  like the 
         if kind == _APP1 and data.startswith(b"Exif\0", position + 2):
             exif += length
         if scans > MAX_SCANS:
-            raise BrokenImage(f"the JPEG image has more than {MAX_SCANS} scans: save it anew")
+            raise BrokenImage(f"the JPEG image has more than {MAX_SCANS} scans", "save it anew")
         if exif > MAX_EXIF:
-            raise BrokenImage(f"the JPEG image has more than {MAX_EXIF} bytes of EXIF: save it without")
+            raise BrokenImage(f"the JPEG image has more than {MAX_EXIF} bytes of EXIF", "save it without")
         position += length

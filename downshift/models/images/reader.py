@@ -82,31 +82,31 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
     """
     kind = next((each for each in FORMATS if each.magic.match(data)), None)
     if kind is None:
-        raise NotAnImage(f"the file is not a {NAMES} image: send one of those")
+        raise NotAnImage(f"the file is not a {NAMES} image", "send one of those")
     if kind.check is not None:
         kind.check(data, max_pixels)
     try:
         image = Image.open(io.BytesIO(data), formats=[kind.name.upper()])
         _check_size(image, max_pixels)
         if len(image.info.get("exif") or b"") > MAX_EXIF:
-            raise BrokenImage(f"the image has more than {MAX_EXIF} bytes of EXIF: save it without")
+            raise BrokenImage(f"the image has more than {MAX_EXIF} bytes of EXIF", "save it without")
         if enough is not None:
             image.draft(None, (enough, enough))
         image.load()
         return flatten(_turned(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageTooLarge(f"the image has more than {max_pixels} pixels: scale it down") from None
+        raise ImageTooLarge(f"the image has more than {max_pixels} pixels", "scale it down") from None
     except ImageError:
         raise
     except Exception as error:  # Pillow raises whatever a hostile file provokes; all mean the same
-        raise BrokenImage(f"the {kind.name} image is truncated or corrupt: send it whole") from error
+        raise BrokenImage(f"the {kind.name} image is truncated or corrupt", "send it whole") from error
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(
-            f"the image has {width} x {height} pixels, more than the {max_pixels} accepted: scale it down"
+            f"the image has {width} x {height} pixels, more than the {max_pixels} accepted", "scale it down"
         )
 
 

@@ -67,15 +67,17 @@ def check_tiff(data: bytes, max_pixels: int) -> None:
             if not todo:
                 break
             if directory == MAX_DIRECTORIES:
-                raise BrokenImage(f"the TIFF image has more than {MAX_DIRECTORIES} directories: save it anew")
+                raise BrokenImage(
+                    f"the TIFF image has more than {MAX_DIRECTORIES} directories", "save it anew"
+                )
             for entry in _entries(data, layout, todo.pop()):
                 todo += _check(entry, tile)
     except struct.error:
-        raise BrokenImage("the TIFF image is truncated or corrupt: send it whole") from None
+        raise BrokenImage("the TIFF image is truncated or corrupt", "send it whole") from None
     if tile[0] * tile[1] > max(max_pixels, MIN_TILE):
         raise ImageTooLarge(
-            f"the TIFF image has tiles of {tile[0]} x {tile[1]} pixels, more than the {max_pixels} accepted: "
-            "save it with smaller ones"
+            f"the TIFF image has tiles of {tile[0]} x {tile[1]} pixels, more than the {max_pixels} accepted",
+            "save it with smaller ones",
         )
 
 
@@ -84,15 +86,16 @@ def _check(entry: _Entry, tile: list[int]) -> list[int]:
     if entry.values > MAX_VALUES and entry.kind not in _OPAQUE:
         raise BrokenImage(
             f"the TIFF image lists {entry.values} values under tag {entry.tag}, more than the {MAX_VALUES} "
-            "accepted: save it with larger strips"
+            "accepted",
+            "save it with larger strips",
         )
     if entry.tag == _COMPRESSION and entry.number not in _READ:
         raise UnsupportedImage(
-            f"TIFF compression {entry.number} is not read here: save it with LZW or Deflate"
+            f"TIFF compression {entry.number} is not read here", "save it with LZW or Deflate"
         )
     if entry.tag in _TILE_SIDES:
         if entry.number is None:
-            raise BrokenImage(f"the TIFF image's tag {entry.tag} is no whole number: save it anew")
+            raise BrokenImage(f"the TIFF image's tag {entry.tag} is no whole number", "save it anew")
         side = _TILE_SIDES.index(entry.tag)
         tile[side] = max(tile[side], entry.number)
     return [entry.number] if entry.tag in _NESTED and entry.number is not None else []
@@ -110,7 +113,7 @@ def _entries(data: bytes, layout: _Layout, offset: int) -> Iterator[_Entry]:
         raise struct.error
     (count,) = struct.unpack_from(layout.order + layout.count, data, offset)
     if count > MAX_ENTRIES:
-        raise BrokenImage(f"the TIFF image has a directory of {count} entries: save it anew")
+        raise BrokenImage(f"the TIFF image has a directory of {count} entries", "save it anew")
     offset += struct.calcsize(layout.order + layout.count)
     form = struct.Struct(layout.order + layout.entry)
     for index in range(count):

@@ -5,36 +5,20 @@ The random numbers of an epoch are drawn up front, so training can start again a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from downshift.models.pixels import standardise
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from downshift.trainer.data.dataset import Split
+    from downshift.trainer.data.normalisation import Normalisation
 
 PAD = 4
 EVALUATION_BATCH = 500
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Bytes to the network's input: (x / 255 - mean) / std per channel, float32, channels_last."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """uint8 [N, H, W, C] -> float32 [N, C, H, W] in channels_last memory order."""
-        mean, std = (torch.tensor(each, device=images.device) for each in (self.mean, self.std))
-        normalised: Tensor = standardise(images.float(), mean, std)
-        return normalised.permute(0, 3, 1, 2)
 
 
 class Batches:

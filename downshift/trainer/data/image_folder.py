@@ -3,26 +3,30 @@
     DATA_DIR/train/<class>/*.jpg    what is learned from, and the validation split that chooses
     DATA_DIR/val/<class>/*.jpg      the test split, which chooses nothing
 
+Every file is read as the server reads it: upright, 8 bits, transparency over white; augmentation comes after.
 Order, crops and flips are a pure function of (seed, epoch), whatever the number of loading workers.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
-from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from downshift.trainer.data.batches import Normalisation
+from downshift.models.images.preprocess import read_pixels
+from downshift.models.images.reader import read_image
+from downshift.models.spec import InputSpec
+from downshift.trainer.data.class_folders import Files, list_class_folders
+from downshift.trainer.data.image_loader import load_batches
+from downshift.trainer.data.normalisation import Normalisation
 from downshift.trainer.errors import DataError
+from downshift.trainer.graph import INPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -30,21 +34,7 @@ if TYPE_CHECKING:
 # The means and deviations everybody normalises ImageNet with (torchvision's published weights expect them).
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 EVALUATION_BATCH = 250
-
-
-@dataclass(frozen=True)
-class Files:
-    """Paths of image files and the class of each."""
-
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def take(self, indices: Sequence[int]) -> Files:
-        """The files at `indices`, in that order."""
-        return Files(tuple(self.paths[i] for i in indices), tuple(self.labels[i] for i in indices))
+SMALLEST_CROP = 0.08  # of an image's area, as ImageNet networks are trained
 
 
 @dataclass(frozen=True)
@@ -60,6 +50,12 @@ class FolderDataset:
     size: int = 224
     resize: int = 256
 
+    @property
+    def image(self) -> InputSpec:
+        """How an image becomes the network's input, in evaluation and when it is served."""
+        mean, std = self.normalisation.mean, self.normalisation.std
+        return InputSpec(INPUT, len(mean), self.size, self.size, mean, std, self.resize)
+
 
 def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderDataset:
     """The data set in `data_dir/<name>` or `data_dir` itself; `seed` draws `validation` files of `train`.
@@ -67,8 +63,8 @@ def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderData
     Raises `DataError` naming the folder that is missing, empty, or has other classes than its companion.
     """
     folder = data_dir / name if (data_dir / name).is_dir() else data_dir
-    labels, files = _listed(folder / "train")
-    test_labels, test = _listed(folder / "val")
+    labels, files = list_class_folders(folder / "train")
+    test_labels, test = list_class_folders(folder / "val")
     if labels != test_labels:
         odd = sorted(set(labels) ^ set(test_labels))[:3]
         raise DataError(
@@ -82,16 +78,6 @@ def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderData
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
     train, held_out = sorted(order[:-validation]), sorted(order[-validation:])
     return FolderDataset(name, labels, files.take(train), files.take(held_out), test)
-
-
-def _listed(folder: Path) -> tuple[tuple[str, ...], Files]:
-    try:
-        found = ImageFolder(folder)
-    except OSError as error:
-        raise DataError(
-            f"{folder} holds no image files in class folders: unpack the images as {folder}/<class>/<image>"
-        ) from error
-    return tuple(found.classes), Files(*zip(*found.samples, strict=True))
 
 
 class FolderBatches:
@@ -134,80 +120,48 @@ class FolderBatches:
         batches = [
             list(zip(order[r][self.rows].tolist(), seeds[r][self.rows].tolist(), strict=True)) for r in rows
         ]
-        size = self.data.size
-        transform = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
-        images = _Images(self.data.train, transform)
-        yield from _loaded(images, batches, self.data.normalisation, self.device, self.loaders)
+        view = Augmented(self.data.size)
+        for images, labels in load_batches(
+            self.data.train, view, batches, device=self.device, loaders=self.loaders
+        ):
+            yield self.data.normalisation(images), labels
 
 
 def evaluation_batches(
     data: FolderDataset, part: Literal["validation", "test"], *, device: torch.device, loaders: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """A held-out split in order: the shorter side resized, the centre cut out."""
+    """A held-out split in order, its pixels exactly those that the server would see."""
     files = data.validation if part == "validation" else data.test
-    transform = v2.Compose([v2.Resize(data.resize), v2.CenterCrop(data.size), v2.PILToTensor()])
     keys = [(index, 0) for index in range(len(files))]
     batches = [keys[at : at + EVALUATION_BATCH] for at in range(0, len(keys), EVALUATION_BATCH)]
-    yield from _loaded(_Images(files, transform), batches, data.normalisation, device, loaders)
+    for images, labels in load_batches(files, Served(data.image), batches, device=device, loaders=loaders):
+        yield data.normalisation(images), labels
 
 
-_Key = tuple[int, int]
-"""Which file, and the seed its augmentation is drawn from."""
+@dataclass(frozen=True)
+class Served:
+    """A view of a file: the server's pixels, uint8 [H, W, C], resized and cropped by the manifest's rule."""
 
-_Item = tuple["Tensor", int] | DataError
+    image: InputSpec
 
-
-class _Images(TorchDataset[_Item]):
-    """Decoded and transformed files. A file that cannot be decoded is an item too, so that it crosses
-    from a loading process as itself instead of as the text of a traceback."""
-
-    def __init__(self, files: Files, transform: v2.Transform) -> None:
-        self.files = files
-        self.transform = transform
-
-    def __getitem__(self, key: _Key) -> _Item:
-        index, seed = key
-        path = self.files.paths[index]
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return DataError(f"{path} is no readable image ({error}): replace or remove it")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            pixels: Tensor = self.transform(image)
-        return pixels.permute(1, 2, 0), self.files.labels[index]
+    def __call__(self, data: bytes) -> Tensor:
+        """See `image_loader.View`."""
+        return torch.tensor(read_pixels(data, self.image))
 
 
-def _loaded(
-    images: _Images,
-    batches: list[list[_Key]],
-    normalisation: Normalisation,
-    device: torch.device,
-    loaders: int,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    loader: DataLoader[Any] = DataLoader(
-        images,
-        batch_sampler=batches,
-        num_workers=loaders,
-        # Forking this process would copy its threads' locks in whatever state they are.
-        multiprocessing_context="forkserver" if loaders else None,
-        collate_fn=_collated,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # else the loader draws from the global one, and resuming would differ
-    )
-    for batch in loader:
-        if isinstance(batch, DataError):
-            raise batch
-        pixels, labels = batch
-        yield normalisation(pixels.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+@dataclass(frozen=True)
+class Augmented:
+    """A view of a file: uint8 [size, size, 3] of a random resized crop, mirrored half of the time.
 
+    A large JPEG is scaled down while it is decoded, but not below `size` pixels in the smallest crop.
+    """
 
-def _collated(items: list[_Item]) -> tuple[Tensor, Tensor] | DataError:
-    pixels, labels = [], []
-    for item in items:
-        if isinstance(item, DataError):
-            return item
-        pixels.append(item[0])
-        labels.append(item[1])
-    return torch.stack(pixels), torch.tensor(labels)
+    size: int
+
+    def __call__(self, data: bytes) -> Tensor:
+        """See `image_loader.View`."""
+        enough = math.ceil(self.size / math.sqrt(SMALLEST_CROP))
+        image = read_image(data, enough=enough).convert("RGB")
+        crop = v2.RandomResizedCrop(self.size, scale=(SMALLEST_CROP, 1.0))
+        pixels: Tensor = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])(image)
+        return pixels.permute(1, 2, 0)

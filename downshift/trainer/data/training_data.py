@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from downshift.models.spec import InputSpec
 from downshift.trainer.data import datasets, image_folder
-from downshift.trainer.data.batches import Batches, Normalisation, evaluation_batches
+from downshift.trainer.data.batches import Batches, evaluation_batches
 from downshift.trainer.data.image_folder import FolderBatches, FolderDataset
+from downshift.trainer.data.normalisation import Normalisation
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.graph import INPUT
 
@@ -110,10 +111,7 @@ class InFolders:
 
     def __init__(self, recipe: Recipe, data: FolderDataset, device: torch.device, workers: Workers) -> None:
         self.labels = data.labels
-        normalisation = data.normalisation
-        self.image = InputSpec(
-            INPUT, 3, data.size, data.size, normalisation.mean, normalisation.std, data.resize
-        )
+        self.image = data.image
         self._recipe = recipe
         self._data = data
         self._device = device

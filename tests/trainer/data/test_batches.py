@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from downshift.trainer.data.batches import Batches, Normalisation, evaluation_batches
+from downshift.trainer.data.batches import Batches, evaluation_batches
 from downshift.trainer.data.dataset import Split
+from downshift.trainer.data.normalisation import Normalisation
 
 PLAIN = Normalisation((0.0,), (1.0,))
 IMAGES = torch.arange(1, 10 * 6 * 6 + 1).remainder(251).to(torch.uint8).view(10, 6, 6, 1)

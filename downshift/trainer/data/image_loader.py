@@ -1,0 +1,102 @@
+"""Batches of image files, decoded by `loaders` processes with the reader that also serves."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from downshift.models.images.errors import ImageError
+from downshift.trainer.data.class_folders import printable
+from downshift.trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from downshift.trainer.data.class_folders import Files
+
+
+class View(Protocol):
+    """What is made of each file: `transform(data)` is uint8 [H, W, C], the same size for every file.
+
+    A random one draws from torch's global generator, which is seeded before each call. Must be picklable.
+    """
+
+    def __call__(self, data: bytes) -> Tensor:
+        """uint8 [H, W, C] of a file's bytes; raises `ImageError`."""
+
+
+Key = tuple[int, int]
+"""Which file, and the seed its augmentation is drawn from."""
+
+_Item = tuple["Tensor", int] | DataError
+
+
+def load_batches(
+    files: Files,
+    view: View,
+    batches: list[list[Key]],
+    *,
+    device: torch.device,
+    loaders: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(images uint8 [B, H, W, C], labels int64 [B]) of each batch in turn, on `device`.
+
+    Raises `DataError` naming a file that cannot be read.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Images(files, view),
+        batch_sampler=batches,
+        num_workers=loaders,
+        # Forking this process would copy its threads' locks in whatever state they are.
+        multiprocessing_context="forkserver" if loaders else None,
+        collate_fn=_collated,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # else the loader draws from the global one, and resuming would differ
+    )
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        pixels, labels = batch
+        yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+class _Images(TorchDataset[_Item]):
+    """Decoded and transformed files. A file that cannot be decoded is an item too, so that it crosses
+    from a loading process as itself instead of as the text of a traceback."""
+
+    def __init__(self, files: Files, view: View) -> None:
+        self.files = files
+        self.view = view
+
+    def __getitem__(self, key: Key) -> _Item:
+        index, seed = key
+        path = self.files.paths[index]
+        try:
+            data = Path(path).read_bytes()
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"PIL\.")  # of oddities that do not concern pixels
+                torch.manual_seed(seed)
+                return self.view(data), self.files.labels[index]
+        except ImageError as error:
+            return DataError(
+                f"{printable(path)} is no readable image ({error.problem}): replace or remove it"
+            )
+        except OSError as error:
+            return DataError(f"{printable(path)} cannot be read ({error.strerror}): replace or remove it")
+
+
+def _collated(items: list[_Item]) -> tuple[Tensor, Tensor] | DataError:
+    pixels, labels = [], []
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+        pixels.append(item[0])
+        labels.append(item[1])
+    return torch.stack(pixels), torch.tensor(labels)
