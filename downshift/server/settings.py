@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from downshift.models.images.reader import MAX_PIXELS, MOST_PIXELS
 from downshift.runtime.machine import MOST_THREADS
@@ -13,6 +13,7 @@ from downshift.runtime.scheduling.level import Thresholds
 from downshift.server.connection.keys import Keys, read_keys
 from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
+from downshift.server.service_links import EnvironmentWithoutServiceLinks
 
 
 class Settings(BaseSettings):
@@ -79,6 +80,17 @@ class Settings(BaseSettings):
         default=75.0, gt=0, allow_inf_nan=False, description="a connection may be idle between two requests"
     )
     drain_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment without Kubernetes' service links."""
+        return init_settings, EnvironmentWithoutServiceLinks(settings_cls)
 
     @property
     def max_budget(self) -> float:
