@@ -14,6 +14,7 @@ from downshift.server.catalog import Catalog
 from downshift.server.connection.authentication import HEALTH, METRICS, AuthenticationMiddleware
 from downshift.server.connection.error_middleware import ErrorMiddleware, http_error
 from downshift.server.connection.fast_path import FastPathMiddleware
+from downshift.server.connection.head import HeadMiddleware
 from downshift.server.images.decoders import Decoders
 from downshift.server.images.predict import predict_router
 from downshift.server.page.events import Feed, events_router
@@ -84,6 +85,7 @@ def create_app(
     )
     infer = Infer(catalog, metrics, settings)
     app.add_middleware(FastPathMiddleware, infer=infer)  # the innermost: all others see every request
+    app.add_middleware(HeadMiddleware)
     if clients := settings.clients:
         open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
         app.add_middleware(AuthenticationMiddleware, keys=(clients, settings.admins), open_paths=open_paths)

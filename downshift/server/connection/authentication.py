@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
-from downshift.server.connection.keys import sent_keys
+from downshift.server.connection.keys import decodings, sent_keys
 from downshift.server.errors import Unauthorized
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _BASIC = b"basic "
 
 
 class AuthenticationMiddleware:
-    """Refuses every request without one of the keys, before a byte of its body is read.
+    """Rejects every request without a valid API key with 401, before a byte of its body is read.
 
-    `open_paths` need none. Browsers may send a key as the password of HTTP Basic, so that the page works.
+    `open_paths` need none. A browser sends a key as the password of HTTP Basic, so that the page works.
     """
 
     def __init__(self, app: ASGIApp, *, keys: Iterable[Keys], open_paths: Iterable[str]) -> None:
@@ -50,5 +50,5 @@ def _passwords(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
                 pair = base64.b64decode(value[len(_BASIC) :].strip(), validate=True)
             except binascii.Error:
                 continue
-            passwords.append(pair.partition(b":")[2].decode("latin-1"))
+            passwords += decodings(pair.partition(b":")[2])
     return passwords

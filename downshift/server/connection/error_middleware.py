@@ -55,7 +55,7 @@ def error_response(error: Exception, request_id: str) -> Response:
     if isinstance(error, Draining):
         headers["Connection"] = "close"  # the next request belongs to another server
     if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer, Basic realm="downshift"'
+        headers["WWW-Authenticate"] = 'Bearer, Basic realm="downshift", charset="UTF-8"'
     return _error(status, str(error), headers)
 
 
@@ -64,7 +64,10 @@ async def http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     text = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase.lower()}"
-    return _error(error.status_code, text, error.headers or {})
+    headers = dict(error.headers or {})
+    if "GET" in (allowed := headers.get("Allow", "").split(", ")) and "HEAD" not in allowed:
+        headers["Allow"] = ", ".join([*allowed, "HEAD"])
+    return _error(error.status_code, text, headers)
 
 
 class ErrorMiddleware:

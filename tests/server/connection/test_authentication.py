@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from tests.server.doubles import MODEL, ScriptedBackend, serving, tensor
+from tests.server.listening import listening, status
 
 KEY, ADMIN = "a-clients-key", "an-admins-key"
 INFER = f"/v2/models/{MODEL}/infer"
@@ -68,3 +69,22 @@ async def test_whoever_asks_how_the_server_is_needs_no_key() -> None:
 async def test_without_keys_the_door_is_open() -> None:
     async with serving() as served:
         assert (await served.client.get("/v2")).status_code == 200
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "iso-8859-1"])
+def test_a_key_beyond_ascii_opens_the_door_over_a_real_connection(coding: str) -> None:
+    key = "schlüssel-eins"
+    raw = key.encode(coding)
+    with listening(api_keys=key) as served:
+        for header in (
+            b"Authorization: Bearer " + raw,
+            b"X-API-Key: " + raw,
+            b"Authorization: Basic " + base64.b64encode(b"anybody:" + raw),
+        ):
+            answer = served.ask(
+                b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + header + b"\r\n\r\n"
+            )
+            assert status(answer) == 200, header
+        refused = served.ask(b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: schl\r\n\r\n")
+    assert status(refused) == 401
+    assert b'charset="UTF-8"' in refused

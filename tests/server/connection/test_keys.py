@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,3 +66,70 @@ def test_a_key_that_can_be_guessed_is_refused_without_being_shown() -> None:
     with pytest.raises(BadSetting, match="fewer than 8 characters") as refused:
         read_keys("hunter2", None)
     assert "hunter2" not in str(refused.value)
+
+
+def test_files_of_other_editors_hold_the_same_keys(tmp_path: Path) -> None:
+    """A byte order mark, CR LF, CR, no end of the last line: none of it becomes part of a key."""
+    file = tmp_path / "keys"
+    for content in (
+        b"\xef\xbb\xbfkey-number-1\r\nkey-number-2\r\n",
+        b"\xef\xbb\xbf# a comment\r\nkey-number-1 # one\r\n\r\nkey-number-2",
+        b"key-number-1\rkey-number-2\r",
+        b"\tkey-number-1  \n  key-number-2\t\n",
+    ):
+        file.write_bytes(content)
+        keys = read_keys("", file)
+        for key in ("key-number-1", "key-number-2"):
+            assert keys.accept([key]), content
+        assert not keys.accept(["\ufeffkey-number-1", "key-number-1\r", "#"])
+
+
+def test_a_number_sign_inside_a_key_is_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("key-number#1\n# key-number-2\n")
+    keys = read_keys("", tmp_path / "keys")
+    assert keys.accept(["key-number#1"])
+    assert not keys.accept(["key-number"])
+    assert not keys.accept(["key-number-2"])
+
+
+@pytest.mark.parametrize(
+    "key", ["schlüssel-eins", "ключ-номер-один", "鍵鍵鍵鍵鍵鍵鍵鍵", "cafe\u0301-numero", "key€number"]
+)
+def test_a_key_of_any_language_is_accepted_as_clients_send_it(tmp_path: Path, key: str) -> None:
+    (tmp_path / "keys").write_text(key + "\n", encoding="utf-8")
+    keys = read_keys("", tmp_path / "keys")
+    for form in ("NFC", "NFD"):
+        sent = unicodedata.normalize(form, key).encode("utf-8")
+        assert keys.accept(sent_keys([(b"authorization", b"Bearer " + sent)]))
+        assert keys.accept(sent_keys([(b"x-api-key", sent)]))
+    assert not keys.accept(sent_keys([(b"x-api-key", key.encode("utf-8")[:-1])]))
+
+
+def test_a_key_in_iso_8859_1_is_accepted_too() -> None:
+    keys = read_keys("schlüssel-eins", None)
+    assert keys.accept(sent_keys([(b"authorization", b"Bearer schl\xfcssel-eins")]))
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("key-num\u200bber", r"U\+200B"),
+        ("key-num\0ber", r"U\+0000"),
+        ("key-num\x07ber", r"U\+0007"),
+        ("key-\udcffnumber", r"U\+DCFF"),
+        ("key-\ufeffnumber", r"U\+FEFF"),
+    ],
+)
+def test_a_key_that_nobody_could_send_is_refused_at_start(key: str, shown: str) -> None:
+    with pytest.raises(BadSetting, match=shown) as refused:
+        read_keys(key, None)
+    assert key not in str(refused.value)
+
+
+def test_keys_on_one_line_of_a_file_are_refused_not_taken_for_one(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("key-number-1,key-number-2\n")
+    with pytest.raises(BadSetting, match="a line of its own"):
+        read_keys("", tmp_path / "keys")
+    (tmp_path / "keys").write_bytes("key-number-1\n".encode("utf-16"))
+    with pytest.raises(BadSetting, match="not UTF-8"):
+        read_keys("", tmp_path / "keys")
