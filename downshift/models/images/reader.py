@@ -16,6 +16,7 @@ from PIL import Image
 from downshift.models.images.colour import flatten
 from downshift.models.images.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage
 from downshift.models.images.jpeg import MAX_EXIF, check_jpeg
+from downshift.models.images.png import without_metadata
 from downshift.models.images.tiff import check_tiff
 
 if TYPE_CHECKING:
@@ -38,19 +39,21 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class Format:
-    """An accepted format: Pillow's name of it, its magic bytes, and a check that runs before Pillow.
+    """An accepted format: Pillow's name of it, its magic bytes, and what runs before Pillow.
 
     check: given the file and the pixel limit, raises an `ImageError`.
+    strip: the file without what Pillow need not read; raises an `ImageError`.
     """
 
     name: str
     magic: re.Pattern[bytes]
     check: Callable[[bytes, int], None] | None = None
+    strip: Callable[[bytes], bytes] | None = None
 
 
 FORMATS = (
     Format("JPEG", re.compile(rb"\xff\xd8\xff"), check_jpeg),
-    Format("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    Format("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), strip=without_metadata),
     Format("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
     Format("GIF", re.compile(rb"GIF8[79]a")),
     Format("BMP", re.compile(rb"BM")),
@@ -85,6 +88,8 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
         raise NotAnImage(f"the file is not a {NAMES} image", "send one of those")
     if kind.check is not None:
         kind.check(data, max_pixels)
+    if kind.strip is not None:
+        data = kind.strip(data)
     try:
         image = Image.open(io.BytesIO(data), formats=[kind.name.upper()])
         _check_size(image, max_pixels)
