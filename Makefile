@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test clients check browser bench bench-policies bench-engines bench-server clean
+.PHONY: help demo test clients check docs browser bench bench-policies bench-engines bench-server clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -34,6 +34,9 @@ check: $(VENV)/.everything ## formatting, lint, types and import direction
 	@$(bin)/ruff check .
 	@$(bin)/mypy
 	@$(bin)/lint-imports
+
+docs: $(VENV)/.everything ## build the documentation into build/docs; a broken link is an error
+	@$(bin)/properdocs build --quiet --strict --config-file docs/tools/mkdocs.yml --site-dir $(CURDIR)/build/docs
 
 bench: $(VENV)/.everything ## measure what takes minutes: a decision, a training step
 	@for bench in $(benches); do echo "== $$bench"; $(bin)/python -m benchmarks.$$bench; done

@@ -21,65 +21,97 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DOWNSHIFT_", frozen=True, extra="forbid")
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="address to bind")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to bind; 0 picks a free one")
     threads: int | None = Field(
-        default=None, ge=1, le=MOST_THREADS, description="cores for inference; None = all but one"
+        default=None,
+        ge=1,
+        le=MOST_THREADS,
+        description="threads for one sub-net's computation; none: physical cores less one",
     )
     engines: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description='such as ["onnxruntime"]; None = all that work here'
+        default=None, min_length=1, description='engines to use, such as ["onnxruntime"]; none: all that work'
     )
     cache_dir: Path | None = Field(
-        default=None, description="where profiles are kept; None = the user's cache"
+        default=None, description="folder for profiles and tilings; none: the user's cache"
     )
     repository: Path | None = Field(
-        default=None, description="a folder whose artifacts may be loaded over HTTP; all of them are at start"
+        default=None, description="folder of models that clients may load; without MODEL, all are loaded"
     )
-    watch: bool = Field(default=False, description="load an artifact again when its file changes")
-    admin_keys: SecretStr = Field(default=SecretStr(""), description="who may load and unload models")
-    admin_keys_file: Path | None = Field(default=None, description="one key a line")
-    tune: bool = Field(default=True, description="look for faster programs while no request waits")
-    api_keys: SecretStr = Field(default=SecretStr(""), description="who may ask; empty: everybody")
-    api_keys_file: Path | None = Field(default=None, description="one key a line")
-    keyed_metrics: bool = Field(default=False, description="/metrics needs a key, too")
-    ssl_certfile: Path | None = Field(default=None, description="PEM; HTTPS instead of HTTP")
-    ssl_keyfile: Path | None = Field(default=None, description="PEM; unless ssl_certfile holds it, too")
+    watch: bool = Field(default=False, description="reload a model when its file changes")
+    admin_keys: SecretStr = Field(
+        default=SecretStr(""), description="space-separated keys for loading and unloading models"
+    )
+    admin_keys_file: Path | None = Field(default=None, description="file with such keys, one per line")
+    tune: bool = Field(default=True, description="tune programs in the background while idle")
+    api_keys: SecretStr = Field(
+        default=SecretStr(""), description="space-separated API keys; none: no key needed"
+    )
+    api_keys_file: Path | None = Field(default=None, description="file with API keys, one per line")
+    keyed_metrics: bool = Field(default=False, description="require a key for /metrics, too")
+    ssl_certfile: Path | None = Field(default=None, description="certificate (PEM file); enables HTTPS")
+    ssl_keyfile: Path | None = Field(
+        default=None, description="private key (PEM file), unless the certificate's file holds it"
+    )
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="a port for /metrics and the two health endpoints alone"
+        default=None, ge=0, le=65535, description="separate port for /metrics and the health endpoints"
     )
-    access_log: str | None = Field(default=None, description="a file for a line a request; - = stdout")
-    log_json: bool = Field(default=False, description="the server's own log as JSON lines")
-    otel: bool = Field(default=False, description="send spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1)
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
-    decode_queue: int = Field(default=64, ge=0, description="pictures that may wait to be decoded")
-    max_batch: int = Field(default=256, ge=1, description="examples in one V2 request")
-    max_budget_ms: float = Field(default=60_000.0, gt=0, allow_inf_nan=False)
-    max_queue: int = Field(default=1024, ge=1, description="requests that may wait")
+    access_log: str | None = Field(
+        default=None, description="access log: a file, one JSON line per request; - is standard output"
+    )
+    log_json: bool = Field(default=False, description="write the server's log as JSON lines")
+    otel: bool = Field(default=False, description="send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1, description="largest request body")
+    max_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, le=MOST_PIXELS, description="largest image that is decoded"
+    )
+    decode_queue: int = Field(default=64, ge=0, description="images that may wait to be decoded")
+    max_batch: int = Field(default=256, ge=1, description="most examples in one V2 request")
+    max_budget_ms: float = Field(
+        default=60_000.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="largest latency budget; requests without one expire after as long",
+    )
+    max_queue: int = Field(default=1024, ge=1, description="most requests that wait in a model's queue")
     load_rise_ms: float = Field(
-        default=100.0, ge=0, allow_inf_nan=False, description="who waited longer gets a sparser sub-net"
+        default=100.0, ge=0, allow_inf_nan=False, description="queue delay above which sparser sub-nets serve"
     )
     load_fall_ms: float = Field(
-        default=20.0, ge=0, allow_inf_nan=False, description="who waited less gets a denser one"
+        default=20.0, ge=0, allow_inf_nan=False, description="queue delay below which denser sub-nets serve"
     )
     load_rise_utilization: float = Field(
-        default=0.98, ge=0, le=1, description="busier, and waiting load_fall_ms is enough for a sparser one"
+        default=0.98, ge=0, le=1, description="utilisation above which load_fall_ms replaces load_rise_ms"
     )
     load_fall_utilization: float = Field(
-        default=0.9, ge=0, le=1, description="busier, and a denser one is tried later"
+        default=0.9, ge=0, le=1, description="utilisation above which a denser sub-net is tried later"
     )
-    load_hold_ms: float = Field(default=250.0, ge=0, allow_inf_nan=False, description="between two changes")
-    max_connections: int = Field(default=4096, ge=1)
-    max_streams: int = Field(default=32, ge=0, description="pages that may watch at once")
-    max_head_bytes: int = Field(default=32 * 1024, ge=1024, description="request line and headers")
+    load_hold_ms: float = Field(
+        default=250.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="least time between two changes of the load level",
+    )
+    max_connections: int = Field(default=4096, ge=1, description="most open connections")
+    max_streams: int = Field(default=32, ge=0, description="most clients of /events")
+    max_head_bytes: int = Field(
+        default=32 * 1024, ge=1024, description="largest request line and headers together"
+    )
     head_seconds: float = Field(
-        default=10.0, gt=0, allow_inf_nan=False, description="for a request's first byte, and for its head"
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="timeout for a new connection's first byte, and for a request's headers",
     )
-    body_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False, description="for a request's body")
+    body_seconds: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="timeout for a request's body"
+    )
     keep_alive_seconds: float = Field(
-        default=75.0, gt=0, allow_inf_nan=False, description="a connection may be idle between two requests"
+        default=75.0, gt=0, allow_inf_nan=False, description="timeout of an idle connection"
     )
-    drain_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    drain_seconds: float = Field(
+        default=30.0, ge=0, allow_inf_nan=False, description="longest wait for accepted requests at shutdown"
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,75 @@
+"""The documentation's pages, their fenced blocks, and a way to run these as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = tuple(sorted(DOCS.glob("*.md")))
+SECONDS = 300
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"`([\w./-]+)`:\s*$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. file: the name that the text before it gives, as in "Save this as `x.py`:"."""
+
+    language: str
+    text: str
+    file: str | None
+
+
+def blocks(page: Path, *languages: str) -> list[Block]:
+    """The page's fenced blocks, in order; of those languages only, if any are named."""
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in _BLOCK.finditer(text):
+        name = _FILE.search(text[: match.start()])
+        found.append(Block(match[1], match[2], name[1] if name else None))
+    return [block for block in found if not languages or block.language in languages]
+
+
+def follow(page: Path, folder: Path) -> str:
+    """Follow the page in an empty folder: write the files it names, run its `sh` blocks; what they printed.
+
+    `downshift` and `python` are those of this environment. Raises `AssertionError` where a block fails.
+    """
+    programs = folder / ".programs"
+    programs.mkdir()
+    for name, arguments in (("downshift", "-m downshift"), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        program.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "DOWNSHIFT_CACHE_DIR": str(folder / ".cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    printed = []
+    for block in blocks(page):
+        if block.file:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.file).write_text(block.text)
+        elif block.language in ("sh", "python"):
+            command = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
+            done = subprocess.run(
+                [*command, block.text],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS,
+            )
+            assert done.returncode == 0, f"{page.name}:\n{block.text}\n{done.stdout}\n{done.stderr}"
+            printed.append(done.stdout)
+    return "".join(printed)
