@@ -1,7 +1,8 @@
-"""The picture inside a `multipart/form-data` body, in memory and in one pass."""
+"""The image inside a `multipart/form-data` body, in memory and in one pass."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -11,6 +12,9 @@ from downshift.server.errors import BadInput
 
 MAX_PARTS = 32
 NAMES = (b"image", b"file")
+
+_QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
+_EXTENDED_FILENAME = re.compile(rb";\s*filename\*(\d+\*?)?\s*=", re.IGNORECASE)  # RFC 8187 and RFC 2231
 
 
 @dataclass
@@ -40,10 +44,14 @@ class _Parts:
         self._value += data[start:end]
 
     def on_header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
+        part, header = self.parts[-1], self._header.lower()
+        if header == b"content-disposition":
             _, options = parse_options_header(self._value)
-            self.parts[-1].name = options.get(b"name", b"")
-            self.parts[-1].is_file = b"filename" in options
+            part.name = options.get(b"name", b"")
+            extended = _EXTENDED_FILENAME.search(_QUOTED.sub(b"", self._value))  # the parser drops these
+            part.is_file |= b"filename" in options or extended is not None
+        elif header == b"content-type":
+            part.is_file |= self._value.lower().startswith(b"image/")
         self._header = self._value = b""
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -54,7 +62,10 @@ class _Parts:
 
 
 def image_part(body: bytes, content_type: str) -> bytes:
-    """The content of the part named `image` or `file`, or else of the first file; raises `BadInput`."""
+    """The content of the part named `image` or `file`, or else of the first file; raises `BadInput`.
+
+    A part is a file if it has a file name, `filename` or `filename*`, or an image's content type.
+    """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:

@@ -33,6 +33,26 @@ def test_the_part_named_image_comes_first_then_file_then_any_file() -> None:
     assert image_part(body(note, other), TYPE) == b"C"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "; filename*=UTF-8''na%C3%AFve.png",
+        "; FileName*=utf-8'en'x.png",
+        "; filename*0=photo; filename*1=.png",
+        "; filename*0*=UTF-8''photo; filename*1=.png",
+        "; name=picture; filename*=\"UTF-8''x.png\"",
+        "\r\nContent-Type: image/png",
+    ],
+)
+def test_a_part_with_an_extended_file_name_or_an_image_s_type_is_a_file(head: str) -> None:
+    assert image_part(body(("; name=note", b"hi"), (head, b"A")), TYPE) == b"A"
+
+
+def test_a_name_that_only_mentions_a_file_name_makes_no_file() -> None:
+    with pytest.raises(BadInput, match="holds no file"):
+        image_part(body(('; name="; filename*=x"', b"hi")), TYPE)
+
+
 @given(st.binary(max_size=200).filter(lambda content: b"--XX" not in content))
 def test_any_content_survives(content: bytes) -> None:
     assert image_part(body(('; name=image; filename="x"', content)), TYPE) == content
