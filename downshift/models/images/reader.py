@@ -59,6 +59,7 @@ FORMATS = (
     Format("BMP", re.compile(rb"BM")),
     Format("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), check_tiff),
 )
+MAGIC = 12  # bytes that tell them apart
 NAMES = ", ".join(each.name for each in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 
@@ -83,9 +84,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
     `ImageTooLarge` before decoding more than `max_pixels`, and `BrokenImage` when the file is truncated,
     corrupt, or so made that reading it would cost out of all proportion.
     """
-    kind = next((each for each in FORMATS if each.magic.match(data)), None)
-    if kind is None:
-        raise NotAnImage(f"the file is not a {NAMES} image", "send one of those")
+    kind = format_of(data)
     if kind.check is not None:
         kind.check(data, max_pixels)
     if kind.strip is not None:
@@ -105,6 +104,16 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
         raise
     except Exception as error:  # Pillow raises whatever a hostile file provokes; all mean the same
         raise BrokenImage(f"the {kind.name} image is truncated or corrupt", "send it whole") from error
+
+
+def format_of(data: bytes) -> Format:
+    """The format of a file of which these are the first `MAGIC` bytes or more; raises `NotAnImage`."""
+    if not data:
+        raise NotAnImage("the file is empty", f"send a {NAMES} image")
+    kind = next((each for each in FORMATS if each.magic.match(data)), None)
+    if kind is None:
+        raise NotAnImage(f"the file is not a {NAMES} image", "send one of those")
+    return kind
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

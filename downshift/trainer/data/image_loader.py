@@ -84,12 +84,14 @@ class _Images(TorchDataset[_Item]):
                 warnings.filterwarnings("ignore", module=r"PIL\.")  # of oddities that do not concern pixels
                 torch.manual_seed(seed)
                 return self.view(data), self.files.labels[index]
-        except ImageError as error:
-            return DataError(
-                f"{printable(path)} is no readable image ({error.problem}): replace or remove it"
-            )
-        except OSError as error:
-            return DataError(f"{printable(path)} cannot be read ({error.strerror}): replace or remove it")
+        except (ImageError, OSError) as error:
+            return unreadable(path, error)
+
+
+def unreadable(path: str, error: ImageError | OSError) -> DataError:
+    """What to say about a file that cannot be read."""
+    reason = error.problem if isinstance(error, ImageError) else error.strerror
+    return DataError(f"{printable(path)} is no readable image ({reason}): replace or remove it")
 
 
 def _collated(items: list[_Item]) -> tuple[Tensor, Tensor] | DataError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from downshift.models.spec import InputSpec
 from downshift.trainer.data import datasets, image_folder
 from downshift.trainer.data.batches import Batches, evaluation_batches
+from downshift.trainer.data.image_check import check_images
 from downshift.trainer.data.image_folder import FolderBatches, FolderDataset
 from downshift.trainer.data.normalisation import Normalisation
 from downshift.trainer.errors import RecipeError
@@ -68,6 +69,7 @@ def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers)
                 f"recipe key data.{key} = {value!r}: {choice.name} has its own; leave the key out"
             )
     files = image_folder.read(choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed)
+    check_images(files, loaders=choice.workers, rank=workers.rank, world=workers.world)
     return InFolders(recipe, files, device, workers)
 
 

@@ -328,12 +328,15 @@ def test_colour_becomes_grey_by_its_luminance() -> None:
     np.testing.assert_allclose(found, np.full((4, 6, 1), 0.587 * 255), atol=1)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"hello", b"GIF", b"<svg/>", b"%PDF", b"RIFFxxxxWAVE", b"\0\0\0 ftypheic"]
-)
+@pytest.mark.parametrize("data", [b"hello", b"GIF", b"<svg/>", b"%PDF", b"RIFFxxxxWAVE", b"\0\0\0 ftypheic"])
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
     with pytest.raises(NotAnImage, match="not a JPEG, PNG, WebP, GIF, BMP or TIFF image: send one of those"):
         read_image(data)
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(NotAnImage, match="the file is empty: send a JPEG, PNG, "):
+        read_image(b"")
 
 
 @pytest.mark.parametrize(

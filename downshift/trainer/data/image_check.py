@@ -1,0 +1,50 @@
+"""Damaged image files are named before the first step, as far as that is cheap."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from downshift.models.images.errors import ImageError
+from downshift.models.images.reader import MAGIC, format_of
+from downshift.trainer.data.image_folder import EVALUATION_BATCH, Served
+from downshift.trainer.data.image_loader import load_batches, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from downshift.trainer.data.image_folder import FolderDataset
+
+THREADS = 16  # files opened at once, for the sake of network file systems
+CHUNK = 500  # files a thread opens in turn
+
+
+def check_images(data: FolderDataset, *, loaders: int, rank: int = 0, world: int = 1) -> None:
+    """Raise `DataError` naming a file that cannot be read; of `world` processes each checks its own share.
+
+    Of training files only the first bytes are read: the first epoch decodes them soon enough. Held-out files
+    are decoded, because the test split is read when the last epoch is over.
+    """
+    mine = slice(rank, None, world)
+    paths = data.train.paths[mine]
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="downshift-check") as pool:
+        for _ in pool.map(_check_headers, (paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK))):
+            pass
+    cpu, view = torch.device("cpu"), Served(data.image)
+    for files in (data.validation, data.test):
+        keys = [(index, 0) for index in range(len(files))][mine]
+        batches = [keys[at : at + EVALUATION_BATCH] for at in range(0, len(keys), EVALUATION_BATCH)]
+        for _ in load_batches(files, view, batches, device=cpu, loaders=loaders):
+            pass
+
+
+def _check_headers(paths: Sequence[str]) -> None:
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                format_of(file.read(MAGIC))
+        except (ImageError, OSError) as error:
+            raise unreadable(path, error) from None
