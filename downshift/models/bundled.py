@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from downshift.models.errors import UnknownName
+
 SUFFIX = ".onnx"
 
 
@@ -14,9 +16,16 @@ def bundled() -> tuple[str, ...]:
 
 
 def locate(model: str | Path) -> Path:
-    """The file at that path or, where there is none, the bundled artifact of that name."""
-    path, inside = Path(model), _zoo() / f"{model}{SUFFIX}"
-    return inside if str(model) in bundled() and not path.exists() else path
+    """The file at that path or, where there is none, the bundled artifact of that name.
+
+    Raises `UnknownName` for a plain word that is neither; any other path is returned, there or not.
+    """
+    path, names = Path(model), bundled()
+    if path.exists() or path.suffix or len(path.parts) != 1:
+        return path
+    if path.name not in names:
+        raise UnknownName("file or bundled network", path.name, names)
+    return _zoo() / f"{path.name}{SUFFIX}"
 
 
 def _zoo() -> Path:

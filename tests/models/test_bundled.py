@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from downshift.models.bundled import bundled, locate
-
-if TYPE_CHECKING:
-    import pytest
+from downshift.models.errors import UnknownName
 
 
 def test_every_bundled_name_is_a_file() -> None:
@@ -23,6 +22,11 @@ def test_an_existing_file_comes_before_the_bundled_artifact_of_that_name(
     assert locate("cifar10-resnet20").is_absolute()
     Path("cifar10-resnet20").touch()
     assert locate("cifar10-resnet20") == Path("cifar10-resnet20")
+
+
+def test_a_word_that_is_neither_a_file_nor_a_bundled_network_is_refused() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'cifar10-resnet20'"):
+        locate("cifar10-resnet2")
 
 
 def test_any_other_name_is_a_path() -> None:

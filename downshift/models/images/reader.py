@@ -97,7 +97,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
         if enough is not None:
             image.draft(None, (enough, enough))
         image.load()
-        return flatten(_turned(image))
+        return flatten(upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"the image has more than {max_pixels} pixels", "scale it down") from None
     except ImageError:
@@ -116,15 +116,7 @@ def format_of(data: bytes) -> Format:
     return kind
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLarge(
-            f"the image has {width} x {height} pixels, more than the {max_pixels} accepted", "scale it down"
-        )
-
-
-def _turned(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """The decoded image turned as its EXIF or XMP says; Pillow has turned a TIFF by itself."""
     if image.format == "TIFF":
         return image
@@ -138,3 +130,11 @@ def _turned(image: Image.Image) -> Image.Image:
     turned.info = image.info
     turned.format = image.format
     return turned
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"the image has {width} x {height} pixels, more than the {max_pixels} accepted", "scale it down"
+        )

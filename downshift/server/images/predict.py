@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from downshift.models.images.preprocess import read_input
 from downshift.models.spec import InputSpec
+from downshift.runtime.ranking import ranking
 from downshift.server.catalog import Catalog, Model
 from downshift.server.connection.arrival import arrival
 from downshift.server.connection.body import read_body
@@ -94,15 +95,7 @@ def read_top_k(text: str | None, classes: int) -> int:
 
 def top_labels(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:
     """The `top_k` most probable labels of logits [classes], most probable first; ties keep their order."""
-    order = np.argsort(-logits, kind="stable")[:top_k]
-    probability = softmax(logits)
-    return [{"label": labels[index], "probability": float(probability[index])} for index in order]
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities float64 [classes] that sum to one, however large the logits are."""
-    exponent = np.exp(logits.astype(np.float64) - float(logits.max()))
-    return np.asarray(exponent / exponent.sum(), dtype=np.float64)
+    return [{"label": name, "probability": value} for name, value in ranking(logits, labels, top_k)]
 
 
 _FILE = {"schema": {"type": "string", "format": "binary"}}

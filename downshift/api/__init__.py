@@ -1,0 +1,1 @@
+"""The Python API: `downshift.load` and `downshift.train`, without HTTP."""
