@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import urllib.request
 import zipfile
@@ -138,8 +139,25 @@ class TestWheel:
         assert {str(path.relative_to(ROOT)) for path in data if path.is_file()} <= names
         assert "downshift/trainer/recipes/digits.toml" in names
 
+    def test_it_installs_exactly_one_top_level_package(self, names: set[str]) -> None:
+        tops = {name.partition("/")[0] for name in names}
+        assert {top for top in tops if not top.endswith(".dist-info")} == {"downshift"}
+
+    def test_it_tells_type_checkers_that_it_is_typed(self, names: set[str]) -> None:
+        assert "downshift/py.typed" in names
+
     def test_it_leaves_tests_and_benchmarks_behind(self, names: set[str]) -> None:
         assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+def test_the_sdist_holds_the_package_and_not_the_links_into_it(tmp_path: Path) -> None:
+    script = "import sys; from scikit_build_core.build import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("downshift-*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"downshift/models/artifact.py", "downshift/py.typed", "pyproject.toml"} <= names
+    assert not {name.partition("/")[0] for name in names} & {"models", "trainer", "runtime", "server"}
 
 
 def _requirements(wheel: Path) -> list[Requirement]:
@@ -207,6 +225,29 @@ class TestServingEnvironment:
         assert "No module named 'torch'" in _run(tmp_path, serving / "python", "-c", "import torch").stderr
         version = _run(tmp_path, serving / "downshift", "--version").stdout
         assert version == f"downshift {PYPROJECT['project']['version']}\n"
+
+    def test_it_has_one_package_of_ours_and_none_under_another_name(
+        self, serving: Path, tmp_path: Path
+    ) -> None:
+        names = ("downshift", "models", "trainer", "runtime", "server", "tests", "benchmarks")
+        script = f"from importlib.util import find_spec; print([n for n in {names} if find_spec(n)])"
+        assert _run(tmp_path, serving / "python", "-c", script).stdout == "['downshift']\n"
+
+    def test_its_python_api_labels_a_picture(self, serving: Path, tmp_path: Path) -> None:
+        artifacts.write(tmp_path / "model.onnx", tiny_artifact())
+        Image.new("RGB", (5, 5), (200, 30, 30)).save(tmp_path / "model.png")
+        script = (
+            "import downshift; print(downshift.load('model.onnx').predict('model.png', subnet='s1').subnet)"
+        )
+        done = subprocess.run(
+            [serving / "python", "-c", script],
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == "s1\n", done.stderr
 
     def test_training_is_refused_with_the_remedy(self, serving: Path, tmp_path: Path) -> None:
         done = _run(tmp_path, serving / "downshift", "train", "digits")
