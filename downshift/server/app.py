@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -19,6 +20,7 @@ from downshift.server.images.decoders import Decoders
 from downshift.server.images.predict import predict_router
 from downshift.server.page.events import Feed, events_router
 from downshift.server.page.page import assets, page_router
+from downshift.server.reload import Reloader
 from downshift.server.repository.control import control_router
 from downshift.server.repository.repository import Repository
 from downshift.server.settings import Settings
@@ -60,6 +62,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log.start()
         ticking = asyncio.create_task(catalog.supervisor.run("page-feed", feed.run))
+        models = None if repository is None else repository.load_changed
+        reloading = asyncio.create_task(catalog.supervisor.run("reload", partial(reloader.run, models)))
         if repository is None:
             yield
         else:
@@ -67,10 +71,12 @@ def create_app(
                 yield
             await repository.close()
         ticking.cancel()
+        reloading.cancel()
         await asyncio.to_thread(catalog.close, settings.drain_seconds)
         decoders.close()
         await asyncio.to_thread(log.close)
 
+    reloader = Reloader()
     metrics.registry.register(MachineMetrics(catalog))
     metrics.registry.register(TritonMetrics(catalog))
     version = software_version()
@@ -83,12 +89,18 @@ def create_app(
         responses=_ERRORS,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours, or none: asking costs
     )
+    app.state.reloader = reloader
     infer = Infer(catalog, metrics, settings)
     app.add_middleware(FastPathMiddleware, infer=infer)  # the innermost: all others see every request
     app.add_middleware(HeadMiddleware)
+    admins = settings.admins
+    reloader.watch(
+        "administrators' keys", [settings.admin_keys_file], lambda: admins.replace(settings.admins)
+    )
     if clients := settings.clients:
+        reloader.watch("API keys", [settings.api_keys_file], lambda: clients.replace(settings.clients))
         open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
-        app.add_middleware(AuthenticationMiddleware, keys=(clients, settings.admins), open_paths=open_paths)
+        app.add_middleware(AuthenticationMiddleware, keys=(clients, admins), open_paths=open_paths)
     app.add_middleware(ErrorMiddleware, request_log=log)
     app.add_exception_handler(HTTPException, http_error)
     app.include_router(v2_router(catalog, infer, settings, version))
@@ -96,7 +108,7 @@ def create_app(
     app.include_router(page_router(catalog))
     app.include_router(events_router(feed))
     if repository is not None:
-        app.include_router(control_router(repository, settings.admins))
+        app.include_router(control_router(repository, admins))
     app.include_router(_metrics_router(metrics))
     app.mount("/static", assets(), name="static")
     return app

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import resource
+import signal
 import socket
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from downshift.server.catalog import Catalog
 from downshift.server.connection.concurrency import ConcurrencyState
 from downshift.server.connection.probe import Probe
 from downshift.server.connection.protocol import ConnectionLimits, HttpProtocol
+from downshift.server.connection.tls import Certificate, TlsProtocol
 from downshift.server.errors import BadSetting
 from downshift.server.operator import Operator, Silent
 from downshift.server.repository.loading import DeploymentLoad
@@ -36,11 +39,12 @@ from downshift.server.telemetry.metrics import Metrics
 from downshift.server.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from fastapi import FastAPI
 
+    from downshift.server.reload import Reloader
     from downshift.server.settings import Settings
     from downshift.server.telemetry.request_log import Sink
 
@@ -66,30 +70,27 @@ class Server(uvicorn.Server):
             raise BadSetting(
                 f"--ssl-keyfile {settings.ssl_keyfile} has no certificate: name it with --ssl-certfile"
             )
+        http: Callable[..., Any] = partial(HttpProtocol, limits=settings.connection_limits)
+        reloader: Reloader = app.state.reloader
+        if settings.ssl_certfile is not None:
+            certificate = Certificate(settings.ssl_certfile, settings.ssl_keyfile)
+            reloader.watch("TLS certificate", certificate.files, certificate.reload)
+            http = partial(TlsProtocol, http=http, certificate=certificate, limits=settings.connection_limits)
         config = uvicorn.Config(
             app,
-            http=partial(HttpProtocol, limits=settings.connection_limits),  # type: ignore[arg-type]
+            http=http,  # type: ignore[arg-type]
             ws="none",
             workers=1,  # by default uvicorn reads WEB_CONCURRENCY, and fails where that is no number
             lifespan="on",
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
-            ssl_certfile=settings.ssl_certfile,
-            ssl_keyfile=settings.ssl_keyfile,
             timeout_graceful_shutdown=CLOSING_SECONDS,
             log_level="warning",
             access_log=False,
             server_header=False,
         )
-        try:
-            config.load()
-        except OSError as error:  # ssl.SSLError is one
-            if not config.is_ssl:
-                raise
-            files = f"{settings.ssl_certfile} and {settings.ssl_keyfile or 'no key file'}"
-            why = error.strerror or error
-            raise BadSetting(f"TLS with {files}: {why}; give a PEM certificate and its PEM key") from None
         super().__init__(config)
-        self.server_state = ConcurrencyState()
+        self._reloader = reloader
+        self.server_state: ConcurrencyState = ConcurrencyState()
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
         self._give_up_at: float | None = None
@@ -102,6 +103,30 @@ class Server(uvicorn.Server):
             self._give_up_at = time.monotonic() + self._drain_seconds
         else:
             self.should_exit = self.force_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Within, SIGTERM and SIGINT drain, and SIGHUP reloads unless it is ignored already (nohup)."""
+        main = threading.current_thread() is threading.main_thread()
+        with super().capture_signals():
+            if not main or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(signal.SIGHUP, lambda *_: self._reloader.request())
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as uvicorn does, then close what is left below TLS: silent clients, and late close_notify."""
+        await super().shutdown(sockets)
+        for each in tuple(self.server_state.tls_sockets):
+            each.abort()
+        for _ in range(100):
+            if not self.server_state.tls_sockets:
+                break
+            await asyncio.sleep(0.01)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to stop serving."""
@@ -169,7 +194,7 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
         log_as_json()
     server = Server(create_app(catalog, metrics, settings, repository, request_log), catalog, settings)
     with closing(listen(settings.host, settings.port)) as listener:
-        address = url(listener, server.config.is_ssl)
+        address = url(listener, settings.ssl_certfile is not None)
 
         def load() -> None:
             warm_up()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
     from typing import Any
 
+    from downshift.server.connection.tls import TlsProtocol
+
 _KEY = "downshift.concurrency"
 CONCURRENT_SECONDS = 0.01
 """Requests on two connections that begin within this time count as concurrent."""
@@ -20,12 +22,14 @@ CONCURRENT_SECONDS = 0.01
 class ConcurrencyState(ServerState):
     """uvicorn's server state, which also knows whether a single client is active.
 
-    streams: responses in progress that only wait for the clock (server-sent events).
+    streams: responses in progress that only wait for the clock (server-sent events). tls_sockets: open
+    connections below TLS, those within their handshake included.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.streams = 0
+        self.tls_sockets: set[TlsProtocol] = set()
         self._connection: object = None
         self._last_request = self._last_switch = -math.inf
 

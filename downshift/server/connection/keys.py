@@ -28,6 +28,10 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
+    def replace(self, keys: Keys) -> None:
+        """Accept those keys from now on, and no others."""
+        self._digests = keys._digests
+
     def accept(self, candidates: Iterable[str]) -> bool:
         """Whether one of the candidates is one of the keys; takes as long whichever it is, or none."""
         found = False
