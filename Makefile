@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test clients check docs browser bench bench-policies bench-engines bench-server clean
+.PHONY: help demo test clients check docs browser bench bench-engines bench-server clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,13 +15,13 @@ TRACES ?= data/traces/azure_llm_2023
 SERVED ?= $(MODEL) cifar-resnet18
 bin := $(VENV)/bin
 debian := prometheus
-benches := scheduling.policy_decision training.step
+BIG ?= resnet50-128
 rivals := $(patsubst %,$(VENV)/.servers/%/.installed,litserve mlserver bentoml ray mosec starlette)
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 sources := pyproject.toml $(wildcard downshift/runtime/kernels/*)
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.serving ## profile the bundled network on this machine and serve it (PORT=8000, MODEL=path)
 	@exec $(bin)/downshift serve $(MODEL) --port $(PORT)
@@ -38,20 +38,40 @@ check: $(VENV)/.everything ## formatting, lint, types and import direction
 docs: $(VENV)/.everything ## build the documentation into build/docs; a broken link is an error
 	@$(bin)/properdocs build --quiet --strict --config-file docs/tools/mkdocs.yml --site-dir $(CURDIR)/build/docs
 
-bench: $(VENV)/.everything ## measure what takes minutes: a decision, a training step
-	@for bench in $(benches); do echo "== $$bench"; $(bin)/python -m benchmarks.$$bench; done
+bench: bench-policy-decision bench-step ## measure what takes minutes: a decision, a training step
 
-bench-policies: $(VENV)/.everything ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
-	@nice -n 19 $(bin)/python -m benchmarks.scheduling.policies --traces $(TRACES)
+bench-engines: $(VENV)/.openvino bench-matrix ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
+	@for masks in uniform erk; do $(MAKE) bench-switching ARGS="cifar-resnet18 --threads 2 --masks $$masks"; done
 
-bench-engines: $(VENV)/.everything $(VENV)/.deepsparse ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
-	@$(install) --editable '.[openvino]'
-	@$(bin)/python -m benchmarks.engines.matrix --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)"
-	@for masks in uniform erk; do $(bin)/python -m benchmarks.engines.switching cifar-resnet18 --threads 2 --masks $$masks; done
+bench-server: $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
+	@for network in $(SERVED); do $(MAKE) bench-overhead ARGS=$$network; \
+	  $(MAKE) bench-throughput ARGS="$$network --environments $(VENV)/.servers"; done
 
-bench-server: $(VENV)/.everything $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
-	@for network in $(SERVED); do $(bin)/python -m benchmarks.server.overhead $$network; \
-	  $(bin)/python -m benchmarks.server.throughput $$network --environments $(VENV)/.servers; done
+# One experiment each, with the arguments it gets unless the command line has others (ARGS="...").
+bench-race: ARGS = cifar-resnet18 --threads 2 ## one network on all engines, side by side
+bench-matrix: ARGS = --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)" ## all races that these kernels have not run
+bench-switching: ARGS = cifar-resnet18 --threads 2 ## memory of all sub-nets, price of a switch
+bench-busy-core: ARGS = cifar-resnet18 --threads 2 ## two threads, one core of them shared with another process
+bench-policies: ARGS = --traces $(TRACES) ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
+bench-policy-decision: ARGS = ## what one decision of the budget policy costs
+bench-overload: ARGS = $(BIG) ## goodput of the overloaded server, and the simulator beside it
+bench-load-levels: ARGS = $(BIG) ## sub-nets by load, without budgets
+bench-noisy-neighbour: ARGS = $(BIG) --seconds 18 ## how soon decisions follow a busy neighbour
+bench-overhead: ARGS = $(MODEL) ## what serving adds to the program
+bench-throughput: ARGS = $(MODEL) --environments $(VENV)/.servers ## our server beside others
+bench-budgets: ARGS = $(MODEL) ## which sub-net answers within which budget
+bench-responsiveness: ARGS = cifar-resnet18 ## refusals, health probes and memory under overload
+bench-swaps: ARGS = $(MODEL) ## hot swaps and a drain under load
+bench-fuzz: ARGS = --schemathesis $(VENV)/.schemathesis/bin/schemathesis ## what the OpenAPI document provokes
+bench-step: ARGS = ## what sparse training adds to a training step
+
+experiments := $(shell sed -n 's/^\(bench-[a-z-]*\): ARGS = .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: $(experiments)
+$(experiments): bench-%: $(VENV)/.everything
+	@$(bin)/python -m $(subst /,.,$(basename $(wildcard benchmarks/*/$(subst -,_,$*).py))) $(ARGS)
+bench-matrix: $(VENV)/.deepsparse
+bench-throughput: $(rivals)
+bench-fuzz: $(VENV)/.schemathesis
 
 clients: $(VENV)/.clients/.complete ## install the V2 clients that tests run, each into an environment of its own
 
@@ -73,6 +93,15 @@ $(VENV)/.deepsparse: | $(VENV)/bin/python
 	@echo "Installing DeepSparse into an environment of its own (once) ..."
 	@$(PYTHON) -m venv $@
 	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'deepsparse==1.8.0' 'numpy<2'
+
+$(VENV)/.openvino: $(VENV)/.everything
+	@$(install) --editable '.[openvino]'
+	@touch $@
+
+$(VENV)/.schemathesis: | $(VENV)/bin/python
+	@echo "Installing schemathesis into an environment of its own (once) ..."
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4'
 
 $(VENV)/.servers/%/.installed: benchmarks/server/stacks/%.txt | $(VENV)/bin/python
 	@echo "Installing $* into an environment of its own (once) ..."

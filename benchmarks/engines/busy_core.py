@@ -1,4 +1,4 @@
-"""What a core that somebody else keeps busy costs a program whose threads need all cores.
+"""What does a core that somebody else keeps busy cost a program whose threads need all cores?
 
     python -m benchmarks.engines.busy_core cifar-resnet18 --threads 2
 
@@ -11,69 +11,32 @@ runs many meet no neighbour, and a few have to wait for the end of a slice.
 
 from __future__ import annotations
 
-import argparse
-import signal
-import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from benchmarks.engines import contenders
-from benchmarks.engines.contenders import InProcess, WrongAnswer
-from benchmarks.engines.race import artifact_at, synthetic_options, tasks_of, tuned
-from benchmarks.harness.quiet import BusyMachine, undisturbed
-from benchmarks.scheduling.noisy_neighbour import BURN
-from downshift.models.errors import ModelsError
+from benchmarks.engines.contenders import InProcess
+from benchmarks.engines.tasks import chosen_artifact, network_options, tasks_of, threads_option, tuned
+from benchmarks.harness.experiment import run
+from benchmarks.harness.neighbour import Neighbour
+from benchmarks.harness.networks import name_of
+from benchmarks.harness.quiet import undisturbed
+from benchmarks.harness.report import table
 from downshift.runtime.engines.sparse import SparseEngine
-from downshift.runtime.errors import RuntimeFault
-from downshift.runtime.machine import this_machine
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
 
     from benchmarks.engines.contenders import Contender
+    from benchmarks.harness.report import Report
 
 BLOCK_SECONDS = 0.25  # of one engine, many times what the system gives a process at once
-
-
-class Neighbour:
-    """A process bound to one core that, while it may, never stops computing; at first it may not."""
-
-    def __init__(self, core: int) -> None:
-        self._core = core
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen([sys.executable, "-c", BURN, str(self._core)])  # noqa: S603 - ourselves
-        self.pause()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def compute(self) -> None:
-        """Until `pause`."""
-        self._process.send_signal(signal.SIGCONT)
-
-    def pause(self) -> None:
-        """Leave the core alone."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
-
-    @property
-    def used(self) -> float:
-        """Processor seconds so far."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +72,11 @@ def alternate(ready: Sequence[Contender], neighbour: Neighbour, rounds: int) -> 
     return samples
 
 
-def table(samples: Mapping[str, Samples]) -> list[str]:
+def lines(samples: Mapping[str, Samples]) -> list[str]:
     """Median, p99 and mean of all runs in milliseconds, and how many times as long beside the neighbour."""
     head = ["engine", "runs", "alone: p50", "p99", "mean", "beside: p50", "p99", "mean",
             "p50 ratio", "of rounds, p10 to p90", "p99 ratio", "mean ratio"]  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    rows = []
     for engine, one in samples.items():
         alone, beside = (np.concatenate(rounds) for rounds in (one.alone, one.beside))
         of_alone, of_beside = ((*np.quantile(all_, (0.5, 0.99)), all_.mean()) for all_ in (alone, beside))
@@ -121,55 +84,43 @@ def table(samples: Mapping[str, Samples]) -> list[str]:
         milliseconds = [f"{1e3 * value:.3g}" for value in (*of_alone, *of_beside)]
         cells = [engine, str(len(alone)), *milliseconds, f"{middle:.2f}x", f"{low:.2f}x to {high:.2f}x",
                  *(f"{of_beside[of] / of_alone[of]:.2f}x" for of in (1, 2))]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append(cells)
+    return table(head, rows)
+
+
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    network_options(parser)
+    threads_option(parser)
+    parser.add_argument("--subnet", default="s90")
+    parser.add_argument("--core", type=int, default=0, help="which one is kept busy")
+    parser.add_argument("--rounds", type=int, default=40)
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """All rounds of both engines, on a machine that nobody else uses."""
+    artifact, (name, masks) = chosen_artifact(chosen), name_of(chosen.network, chosen.masks)
+    task = tasks_of(artifact, 1, chosen.threads)[chosen.subnet]
+    program = tuned(artifact, chosen.threads, chosen.tune, chosen.cache)[chosen.subnet]
+    ours = InProcess("sparse", SparseEngine(Path()).version, task, program.run)
+    ready = [ours, contenders.onnxruntime(task)]
+    with Neighbour(chosen.core) as neighbour:
+        samples, others = undisturbed(partial(alternate, ready, neighbour, chosen.rounds))
+    versions = ", ".join(f"{one.engine} {one.version}" for one in ready)
+    replace(report, name=f"busy-core-{name}-{masks}").markdown(
+        f"{name} while another process keeps core {chosen.core} busy",
+        f"{chosen.threads} threads, batch 1, {chosen.subnet} of {masks} masks. {versions}. "
+        f"{chosen.rounds} rounds of {BLOCK_SECONDS:g} s for each engine, alone and beside the neighbour, "
+        f"every result checked; others took {others:.1%} of the machine.\n\n"
+        "Milliseconds; the p50 ratio is the median over rounds. With two threads on two cores, one "
+        "of them shared by halves, the least possible mean is 1.33x, and 2x with fixed halves of the work.",
+        lines(samples),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.engines.busy_core",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    synthetic_options(parser)
-    parser.add_argument("--subnet", default="s90")
-    parser.add_argument("--core", type=int, default=0, help="which one is kept busy")
-    parser.add_argument("--rounds", type=int, default=40)
-    chosen = parser.parse_args(arguments)
-    try:
-        name = Path(chosen.network).name
-        artifact = artifact_at(chosen.artifacts / f"{name}-{chosen.masks}.onnx", chosen.network, chosen.masks)
-        task = tasks_of(artifact, 1, chosen.threads)[chosen.subnet]
-        program = tuned(artifact, chosen.threads, chosen.tune, chosen.artifacts)[chosen.subnet]
-        version = SparseEngine(Path()).version
-        ready = [InProcess("sparse", version, task, program.run), contenders.onnxruntime(task)]
-        with Neighbour(chosen.core) as neighbour:
-            samples, others = undisturbed(partial(alternate, ready, neighbour, chosen.rounds))
-    except (ModelsError, RuntimeFault, WrongAnswer, BusyMachine) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    machine = this_machine(chosen.threads, {})
-    versions = ", ".join(f"{one.engine} {one.version}" for one in ready)
-    text = "\n".join(
-        [
-            f"# {name} while another process keeps core {chosen.core} busy",
-            "",
-            f"{machine.cpu}, {machine.cores} cores; {chosen.threads} threads, batch 1, {chosen.subnet} of "
-            f"{chosen.masks} masks. {versions}.",
-            f"{chosen.rounds} rounds of {BLOCK_SECONDS:g} s for each engine, alone and beside the neighbour, "
-            f"every result checked; others took {others:.1%} of the machine.",
-            "Milliseconds; the p50 ratio is the median over rounds. With two threads on two cores, one of "
-            "them shared by halves, the least possible mean is 1.33x, and 2x with fixed halves of the work.",
-            "",
-            *table(samples),
-            "",
-        ]
-    )
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / f"busy-core-{name}-{chosen.masks}.md").write_text(text, encoding="utf-8")
-    print(text)
-    return 0
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whoever takes part in a race: one sub-net on one engine, each given its best settings."""
+"""The engines of a race: each runs one sub-net for one batch, with its best settings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ import onnxruntime as ort
 import torch
 
 from benchmarks.engines.graph_in_torch import GraphModule
+from benchmarks.harness.check import TOLERANCE, check
+from benchmarks.harness.errors import WrongAnswer
 from downshift.runtime.lowering.emit import emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
+    from benchmarks.harness.check import Floats
     from downshift.runtime.lowering.graph import Graph
 
-    Floats = NDArray[np.float32]
-
-TOLERANCE = {"fp32": 1e-3, "bf16": 1e-1}
-"""Largest error of a logit, as a share of the largest logit."""
+TOLERANCES = {"fp32": TOLERANCE, "bf16": 1e-1}
+"""Largest error of a logit by precision, as a share of the largest logit."""
 
 
 class Contender(Protocol):
@@ -54,10 +53,6 @@ class Contender(Protocol):
         Raises `WrongAnswer` if any is wrong.
         """
         ...
-
-
-class WrongAnswer(Exception):  # noqa: N818 - reads well where it is raised
-    """A timed run that did not compute the sub-net's logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +91,8 @@ class InProcess:
             begin = time.perf_counter()
             answer = self.run(images)
             seconds.append(time.perf_counter() - begin)
-            check(self.engine, np.asarray(answer), self.task.expected, TOLERANCE[self.precision])
+            check(self.engine, np.asarray(answer), self.task.expected, TOLERANCES[self.precision])
         return seconds
-
-
-def check(engine: str, answer: Floats, expected: Floats, tolerance: float) -> None:
-    """Raise `WrongAnswer` when any logit is off by more than `tolerance` times the largest one."""
-    error = float(np.abs(answer - expected).max() / np.abs(expected).max())
-    if not error <= tolerance:
-        raise WrongAnswer(f"{engine}: wrong by {error:.2g} of the largest logit")
 
 
 def onnxruntime(task: Task) -> InProcess:
@@ -216,6 +204,6 @@ class DeepSparseContender:
 
     def time(self, runs: int, *, warm: bool = True) -> list[float]:
         """See `Contender`."""
-        command = {"time": self.key, "runs": runs, "warm": warm, "tolerance": TOLERANCE["fp32"]}
+        command = {"time": self.key, "runs": runs, "warm": warm, "tolerance": TOLERANCE}
         seconds: list[float] = self.process.ask(command)["seconds"]
         return seconds

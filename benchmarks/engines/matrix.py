@@ -1,15 +1,14 @@
-"""All races of engines, each a short process of its own: what is measured already is passed over.
-
-The plan says which networks, masks, batches and threads, and how long each race lasts; a race whose rows were
-measured with these kernels is not held again, so that the whole can be done in pieces, and a race that failed
-or was disturbed is held by the next call.
+"""How do all engines compare on all networks, masks, batch sizes and threads? One process a race.
 
     python -m benchmarks.engines.matrix --deepsparse .venv/.deepsparse/bin/python --minutes 10 --match vgg
+
+The plan says which races are held, and how long each lasts; a race whose rows were measured with these
+kernels is not held again, so that the whole can be done in pieces, and a race that failed or was disturbed is
+held by the next call.
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import subprocess
 import sys
@@ -18,17 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import report as engines_report
-from benchmarks.engines.race import RESULTS, TRAINED
+from benchmarks.engines.rows import OURS, Row
+from benchmarks.harness.errors import ExperimentError
+from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.networks import BUNDLED, TRAINED, name_of
+from benchmarks.harness.report import load
 from downshift.runtime.engines.sparse import SparseEngine
-from downshift.runtime.profiling.profile_cache import default_folder
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator, Sequence
 
-    from benchmarks.engines.report import Row
+    from benchmarks.harness.report import Report
 
-BUNDLED = "downshift/models/zoo/cifar10-resnet20.onnx"
 SMALL = ("cifar-resnet18", "cifar-resnet20", "cifar-resnet32x2", "cifar-wrn22-2", "cifar-vgg19-bn",
          "cifar-mobilenet-v1")  # fmt: skip
 LARGE = "torchvision/resnet50"
@@ -56,7 +57,7 @@ class Cell:
     tune: float = 2.0
 
     def __str__(self) -> str:
-        name, batches = Path(self.network).stem, ", ".join(map(str, self.batches))
+        name, batches = name_of(self.network, self.masks)[0], ", ".join(map(str, self.batches))
         return f"{name} {self.masks}, threads {self.threads}, batch {batches}"
 
     def arguments(self, batches: Sequence[int], deepsparse: Path | None) -> list[str]:
@@ -75,8 +76,8 @@ class Cell:
 
     def missing(self, rows: Sequence[Row], version: str) -> tuple[int, ...]:
         """Batches that were not raced with these kernels."""
-        name = Path(self.network).stem
-        done = {row.race for row in rows if row.engine == engines_report.OURS and row.version == version}
+        name = name_of(self.network, self.masks)[0]
+        done = {row.race for row in rows if row.engine == OURS and row.version == version}
         return tuple(b for b in self.batches if (name, self.masks, b, self.threads) not in done)
 
 
@@ -104,13 +105,8 @@ def plan() -> Iterator[Cell]:
             yield Cell(LARGE, masks, threads, (32,), 1.0, ours=SPARSE, deepsparse=("s90",), tune=8.0)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Hold the races of the plan that are missing; returns 1 if some failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.engines.matrix",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
     parser.add_argument(
         "--match", default="", help="only cells whose text, as --list shows it, contains this"
     )
@@ -118,15 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=600.0, help="begin no cell after that long")
     parser.add_argument("--through", default="", help="a command to start each process with, such as nice")
     parser.add_argument("--deepsparse", type=Path, help="python of an environment with deepsparse 1.8.0")
-    parser.add_argument("--artifacts", type=Path, default=default_folder() / "synthetic")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and tilings")
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Hold the races of the plan that are missing; raises `ExperimentError` naming those that failed."""
     end = time.monotonic() + 60.0 * chosen.minutes
     version = SparseEngine(Path()).version
-    places = ["--artifacts", str(chosen.artifacts), "--out", str(chosen.out)]
+    places = ["--cache", str(chosen.cache), "--out", str(report.folder)]
     failed = []
     for cell in plan():
-        batches = cell.missing(engines_report.load(chosen.out / "engines.csv"), version)
+        batches = cell.missing(load(report.folder / "engines.csv", Row), version)
         if not batches or chosen.match not in str(cell):
             continue
         print(f"== {cell}", flush=True)
@@ -138,9 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = [*shlex.split(chosen.through), sys.executable, "-m", "benchmarks.engines.race"]
         if not _ran([*command, *cell.arguments(batches, chosen.deepsparse), *places]):
             failed.append(cell)
-    for cell in failed:
-        print(f"failed: {cell}", file=sys.stderr)
-    return int(bool(failed))
+    if failed:
+        raise ExperimentError("\n".join(f"failed: {cell}" for cell in failed))
 
 
 def _ran(command: Sequence[str]) -> bool:
@@ -148,6 +145,11 @@ def _ran(command: Sequence[str]) -> bool:
         return not subprocess.run(command, timeout=LIMIT_SECONDS, check=False).returncode  # noqa: S603
     except subprocess.TimeoutExpired:
         return False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The most float32 multiply-adds a second that this machine's cores can do: what engines are a share of."""
+"""Peak arithmetic: the most float32 multiply-adds a second that this machine's cores can do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.harness.errors import ExperimentError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,7 +22,7 @@ REPEATS = 5
 FACTOR = 0.5  # passed at run time, so that no compiler can know the sums
 
 
-class NoPeak(Exception):  # noqa: N818 - reads well where it is raised
+class NoPeak(ExperimentError):  # noqa: N818 - reads well where it is raised
     """The peak cannot be measured here; the text says why."""
 
 

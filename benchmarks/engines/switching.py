@@ -1,34 +1,39 @@
-"""What holding all sub-nets costs: memory, the price of a switch, and the tail of the latency.
+"""What does holding all sub-nets cost: memory, the price of a switch, and the tail of the latency?
 
-python -m benchmarks.engines.switching cifar-resnet18 --threads 2
+    python -m benchmarks.engines.switching cifar-resnet18 --threads 2
+
+Before anything is timed, every sub-net's logits are checked.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.engines.race import artifact_at, synthetic_options, tuned
-from benchmarks.harness.quiet import BusyMachine, undisturbed
-from downshift.models.errors import ModelsError
+from benchmarks.engines.tasks import chosen_artifact, network_options, tasks_of, threads_option, tuned
+from benchmarks.harness.check import check
+from benchmarks.harness.experiment import run
+from benchmarks.harness.networks import name_of
+from benchmarks.harness.quiet import undisturbed
+from benchmarks.harness.report import table
 from downshift.models.materialize import materialize
-from downshift.runtime.errors import RuntimeFault
 from downshift.runtime.lowering.lower import lower
-from downshift.runtime.machine import this_machine
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
+    from benchmarks.harness.check import Floats
+    from benchmarks.harness.report import Report
     from downshift.models.artifact import Artifact
     from downshift.runtime.engines.sparse import SparseProgram
 
 FLOAT = 4
-ROUNDS = 300
 
 
 def memory(artifact: Artifact, programs: dict[str, SparseProgram]) -> str:
@@ -43,72 +48,67 @@ def memory(artifact: Artifact, programs: dict[str, SparseProgram]) -> str:
     )
 
 
-def seconds_of(program: SparseProgram, images: np.ndarray) -> float:
+def seconds_of(program: SparseProgram, images: Floats) -> float:
     """Of one run."""
     begin = time.perf_counter()
     program.run(images)
     return time.perf_counter() - begin
 
 
-def switches(programs: dict[str, SparseProgram], images: np.ndarray) -> list[str]:
+def switches(programs: dict[str, SparseProgram], images: Floats, rounds: int) -> list[str]:
     """For every sub-net the median of runs after itself, and of runs after all others."""
     warm: dict[str, list[float]] = {name: [] for name in programs}
     cold: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, program in programs.items():
             cold[name].append(seconds_of(program, images))
         for name, program in programs.items():
             program.run(images)
             warm[name].append(seconds_of(program, images))
-    lines = ["| sub-net | after itself, us | after the others, us | switch, us |", "|---|---|---|---|"]
+    rows = []
     for name in programs:
         after_itself, after_others = np.median(warm[name]) * 1e6, np.median(cold[name]) * 1e6
         difference = after_others - after_itself
-        lines.append(f"| {name} | {after_itself:.0f} | {after_others:.0f} | {difference:+.0f} |")
-    return lines
+        rows.append([name, f"{after_itself:.0f}", f"{after_others:.0f}", f"{difference:+.0f}"])
+    return table(["sub-net", "after itself, us", "after the others, us", "switch, us"], rows)
 
 
-def tail(program: SparseProgram, images: np.ndarray, runs: int) -> str:
+def tail(program: SparseProgram, images: Floats, runs: int) -> str:
     """Quantiles of many runs in a row."""
     p50, p99, worst = np.quantile([seconds_of(program, images) for _ in range(runs)], (0.5, 0.99, 1)) * 1e6
     return f"{runs} runs: p50 {p50:.0f} us, p99 {p99:.0f} us ({p99 / p50:.2f}x), slowest {worst:.0f} us."
 
 
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    network_options(parser)
+    threads_option(parser)
+    parser.add_argument("--subnet", default="s90", help="whose tail to measure")
+    parser.add_argument("--rounds", type=int, default=300, help="switches between all sub-nets")
+    parser.add_argument("--runs", type=int, default=10_000, help="in a row, for the tail")
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Memory, switches and tail, each timed on a machine that others leave alone."""
+    artifact, (name, masks) = chosen_artifact(chosen), name_of(chosen.network, chosen.masks)
+    programs, tasks = tuned(artifact, chosen.threads, chosen.tune, chosen.cache), tasks_of(artifact, 1, 1)
+    for subnet, program in programs.items():
+        check(subnet, program.run(tasks[subnet].images), tasks[subnet].expected)
+    images = tasks[chosen.subnet].images
+    sparse = {subnet: programs[subnet] for subnet in artifact.manifest.names[1:]}
+    switched, others = undisturbed(partial(switches, sparse, images, chosen.rounds))
+    ran, others_later = undisturbed(partial(tail, programs[chosen.subnet], images, chosen.runs))
+    replace(report, name=f"switching-{name}-{masks}").markdown(
+        f"All sub-nets of {name} at once",
+        f"{chosen.threads} threads, batch 1, {masks} masks. Others took {others:.1%} of the machine during "
+        f"the switches, {others_later:.1%} during the runs.\n\n{memory(artifact, programs)}",
+        [*switched, "", f"{chosen.subnet}, {ran}"],
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.engines.switching",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    synthetic_options(parser)
-    parser.add_argument("--subnet", default="s90", help="whose tail to measure")
-    parser.add_argument("--runs", type=int, default=10_000)
-    chosen = parser.parse_args(arguments)
-    try:
-        name = Path(chosen.network).name
-        artifact = artifact_at(chosen.artifacts / f"{name}-{chosen.masks}.onnx", chosen.network, chosen.masks)
-        programs = tuned(artifact, chosen.threads, chosen.tune, chosen.artifacts)
-        images = np.random.default_rng(0).standard_normal((1, *artifact.manifest.input.shape), np.float32)
-        sparse = {subnet: programs[subnet] for subnet in artifact.manifest.names[1:]}
-        switched, others = undisturbed(lambda: switches(sparse, images))
-        ran, others_later = undisturbed(lambda: tail(programs[chosen.subnet], images, chosen.runs))
-    except (ModelsError, RuntimeFault, BusyMachine) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    machine = this_machine(chosen.threads, {})
-    where = f"{machine.cpu}, {chosen.threads} threads, batch 1, {chosen.masks} masks."
-    quiet = (
-        f"Others took {others:.1%} of the machine during the switches, {others_later:.1%} during the runs."
-    )
-    title = f"# All sub-nets of {name} at once\n\n{where} {quiet}"
-    text = "\n".join(
-        [title, "", memory(artifact, programs), "", *switched, "", f"{chosen.subnet}, {ran}", ""]
-    )
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / f"switching-{name}-{chosen.masks}.md").write_text(text, encoding="utf-8")
-    print(text)
-    return 0
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether a measurement had the machine to itself."""
+"""How much of the machine other processes used during a measurement: repeats the disturbed ones."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
+from benchmarks.harness.errors import BusyMachine
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Result = TypeVar("Result")
 
 BUSY = 0.05
-"""Share of the machine that others may use before a measurement is worth nothing."""
-
-
-class BusyMachine(Exception):  # noqa: N818 - reads well where it is raised
-    """Somebody else computed meanwhile; the text says how much."""
+"""Share of the machine that others may use before a measurement is discarded."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Usage:
 
 
 def usage() -> Usage:
-    """Now."""
+    """What was used until now."""
     times = psutil.cpu_times()
     everything = sum(times) - times.idle - times.iowait - getattr(times, "guest", 0.0)
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]

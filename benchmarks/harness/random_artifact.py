@@ -1,11 +1,13 @@
 """Artifacts of any network with random weights and random nested masks, to measure and to load-test with.
 
+    python -m benchmarks.harness.random_artifact resnet18 --out r18.onnx --sparsity 0.5 0.9
+
 Zeros fall anywhere, in blocks such as 4x1, or take whole channels: with density d a layer then keeps the root
 of d of its inputs and of its outputs, in multiples of 16, and layers of one width keep the same ones.
 
 Such an artifact is shaped like a trained one and runs at the speed of a trained one: sparsities per layer,
-BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, and says so: its provenance is
-`synthetic` and its accuracies are None, or made up where a policy needs something to trade.
+BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, and its manifest says so:
+`synthetic` is true, and accuracies are None, or made up where a policy needs something to trade.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ CALIBRATION_BATCHES, CALIBRATION_IMAGES = 2, 8
 TORCHVISION = "torchvision/"
 
 
-def synthetic(recipe: Recipe, *, classes: int, size: int | None = None, channels: bool = False) -> Artifact:
+def random_artifact(
+    recipe: Recipe, *, classes: int, size: int | None = None, channels: bool = False
+) -> Artifact:
     """An artifact of the recipe's network, sub-nets and mask allocation, everything random but its seed.
 
     size: side of the square input images in pixels, by default the network's usual one. channels: remove
@@ -155,7 +159,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.harness.random_artifact",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Example: python -m benchmarks.harness.random_artifact resnet18 --out r18.onnx",
     )
     parser.add_argument("network", help="a network of ours such as cifar-resnet18, or one of torchvision's")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
@@ -189,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             SubnetsChoice(tuple(chosen.sparsity), block="unstructured" if channels else chosen.pattern),
             MasksChoice(allocation=chosen.allocation),
         )
-        artifact = synthetic(recipe, classes=chosen.classes, size=chosen.size, channels=channels)
+        artifact = random_artifact(recipe, classes=chosen.classes, size=chosen.size, channels=channels)
         if chosen.accuracy is not None:
             artifact = with_accuracies(artifact, chosen.accuracy)
         write(chosen.out, artifact)

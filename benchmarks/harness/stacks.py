@@ -1,51 +1,30 @@
-"""The servers that are compared: each a process tree of its own, started, asked until it answers, ended."""
+"""The servers that are compared: how each is started, told what to serve, and asked."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import psutil
-
-from benchmarks.harness.client import NestedJson, RawBytes, V2Binary, V2Json, WrongAnswer
-from downshift.server.telemetry.metrics import software_version
+from benchmarks.harness.server import serving
+from benchmarks.harness.settings import MODEL
+from benchmarks.harness.wire import NestedJson, RawBytes, V2Binary, V2Json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
-    from benchmarks.harness.client import Client, Wire
+    from benchmarks.harness.client import Client
+    from benchmarks.harness.server import Server
+    from benchmarks.harness.settings import Setting
+    from benchmarks.harness.wire import Wire
 
-SERVERS = Path(__file__).parents[1] / "server" / "stacks"
-READY_SECONDS = 180.0
-END_SECONDS = 15.0
-MODEL = "model"
+SCRIPTS = Path(__file__).parents[1] / "server" / "stacks"
 BUDGET_MS = 50
 """What a request grants where our server may choose the sub-net."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is served, equal for all.
-
-    artifact: for our server, called `MODEL`. dense: its densest sub-net as plain ONNX, for everybody else.
-    densest: that sub-net's name. folder: for profiles and logs. environments: where `<package>/bin/python` of
-    each rival is.
-    """
-
-    artifact: Path
-    dense: Path
-    densest: str
-    threads: int
-    folder: Path
-    environments: Path
 
 
 class Stack(Protocol):
@@ -64,22 +43,26 @@ class Stack(Protocol):
         """What starts it."""
         ...
 
-    def environment(self, setting: Setting, port: int) -> dict[str, str]:
-        """Variables it is told with."""
+    def environment(self, setting: Setting, port: int) -> Mapping[str, str]:
+        """Its environment variables."""
         ...
 
-    def version(self, setting: Setting) -> str:
+    def version(self) -> str:
         """Of what is installed."""
         ...
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another server on onnxruntime; package: the distribution whose version counts."""
+    """Another server on onnxruntime.
 
+    package: the distribution whose version counts, and the name of its environment. environments: folder of
+    all rivals' environments.
+    """
+
+    environments: Path
     name: str
     package: str
-    script: str
     asked: Wire = field(default_factory=RawBytes)
 
     def wire(self, setting: Setting) -> Wire:  # noqa: ARG002 - the protocol's
@@ -88,27 +71,27 @@ class Rival:
 
     def command(self, setting: Setting, port: int) -> list[str]:  # noqa: ARG002 - the protocol's
         """See `Stack`."""
-        return [str(self._python(setting)), str(SERVERS / self.script)]
+        return [str(self._python), str(SCRIPTS / f"with_{self.package}.py")]
 
-    def environment(self, setting: Setting, port: int) -> dict[str, str]:
+    def environment(self, setting: Setting, port: int) -> Mapping[str, str]:
         """See `Stack`."""
         return {
             "BENCH_MODEL": str(setting.dense),
             "BENCH_PORT": str(port),
             "BENCH_THREADS": str(setting.threads),
-            "PYTHONPATH": str(SERVERS),
+            "PYTHONPATH": str(SCRIPTS),
         }
 
-    def version(self, setting: Setting) -> str:
+    def version(self) -> str:
         """See `Stack`."""
         show = f"import importlib.metadata as m; print(m.version({self.package!r}))"
-        asked = subprocess.run(  # noqa: S603 - an interpreter of this benchmark
-            [self._python(setting), "-c", show], capture_output=True, text=True, check=True
-        )
+        command = [str(self._python), "-c", show]
+        asked = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - a benchmark's
         return asked.stdout.strip()
 
-    def _python(self, setting: Setting) -> Path:
-        return setting.environments / self.package / "bin" / "python"
+    @property
+    def _python(self) -> Path:
+        return self.environments / self.package / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -116,7 +99,7 @@ class Ours:
     """Our server. dense: only onnxruntime, always the densest sub-net; else whatever the budget allows."""
 
     name: str
-    dense: bool
+    dense: bool = False
     json: bool = False
 
     def wire(self, setting: Setting) -> Wire:
@@ -126,125 +109,44 @@ class Ours:
 
     def command(self, setting: Setting, port: int) -> list[str]:
         """See `Stack`."""
-        start = "from downshift.cli.main import app; app()"
-        return [sys.executable, "-c", start, "serve", str(setting.artifact), "--port", str(port)]
+        return [sys.executable, "-m", "downshift", "serve", str(setting.path), "--port", str(port)]
 
-    def environment(self, setting: Setting, port: int) -> dict[str, str]:  # noqa: ARG002 - the protocol's
+    def environment(self, setting: Setting, port: int) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's
         """See `Stack`."""
         engines = {"DOWNSHIFT_ENGINES": '["onnxruntime"]'} if self.dense else {}
-        return {
-            "DOWNSHIFT_THREADS": str(setting.threads),
-            "DOWNSHIFT_CACHE_DIR": str(setting.folder),
-            **engines,
-        }
+        told = {"DOWNSHIFT_THREADS": str(setting.threads), "DOWNSHIFT_CACHE_DIR": str(setting.folder)}
+        return told | engines
 
-    def version(self, setting: Setting) -> str:  # noqa: ARG002 - the protocol's
+    def version(self) -> str:
         """See `Stack`."""
-        return software_version()
+        return version("downshift")
 
 
 OURS = (
     Ours("Downshift, dense", dense=True),
     Ours("Downshift, dense, JSON", dense=True, json=True),
-    Ours("Downshift", dense=False),
-)
-RIVALS = (
-    Rival("LitServe", "litserve", "with_litserve.py", RawBytes("/predict")),
-    Rival("MLServer", "mlserver", "with_mlserver.py", V2Json(MODEL)),
-    Rival("BentoML", "bentoml", "with_bentoml.py", NestedJson()),
-    Rival("Ray Serve", "ray", "with_ray.py"),
-    Rival("Mosec", "mosec", "with_mosec.py", RawBytes("/inference")),
-    Rival("Starlette", "starlette", "with_starlette.py"),
+    Ours("Downshift"),
 )
 
 
-class NotServing(Exception):  # noqa: N818 - reads well where it is raised
-    """A server that does not answer; the text has the end of what it said."""
+def rivals(environments: Path) -> tuple[Rival, ...]:
+    """All others, installed in environments below that folder."""
+    return (
+        Rival(environments, "LitServe", "litserve", RawBytes("/predict")),
+        Rival(environments, "MLServer", "mlserver", V2Json(MODEL)),
+        Rival(environments, "BentoML", "bentoml", NestedJson()),
+        Rival(environments, "Ray Serve", "ray"),
+        Rival(environments, "Mosec", "mosec", RawBytes("/inference")),
+        Rival(environments, "Starlette", "starlette"),
+    )
 
 
-@dataclass(frozen=True)
-class Served:
-    """A server that answers on `port`."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    def cpu(self) -> float:
-        """Processor seconds of its whole process tree so far."""
-        seconds = 0.0
-        for member in family(self.process.pid):
-            try:
-                times = member.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            seconds += times.user + times.system
-        return seconds
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """The process and all that descend from it."""
-    try:
-        head = psutil.Process(pid)
-        return [head, *head.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-@contextmanager
-def serving(
-    command: Sequence[str], port: int, client: Client, log: Path, environment: Mapping[str, str]
-) -> Iterator[Served]:
-    """The server that the command starts, from its first right answer to its end.
-
-    Raises `NotServing` when there is none within `READY_SECONDS`, `WrongAnswer` when it is wrong.
-    """
-    with log.open("wb") as said:
-        process = subprocess.Popen(  # noqa: S603 - commands of this benchmark
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-            start_new_session=True,
-        )
-    try:
-        _await(process, port, client, log)
-        yield Served(port, process)
-    finally:
-        _end(process)
-
-
-def _await(process: subprocess.Popen[bytes], port: int, client: Client, log: Path) -> None:
-    end = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            answered = client.run(port, 1, 0.0)
-        except OSError as error:
-            last: object = error
-        except WrongAnswer as error:  # some accept connections before they can answer
-            last = error
-        else:
-            if answered.latencies:
-                return
-            last = f"status {list(answered.refused)}"
-        if process.poll() is not None or time.monotonic() > end:
-            text = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise NotServing(f"{' '.join(map(str, process.args))}: {last}\n{text}")  # type: ignore[arg-type]
-        time.sleep(0.2)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    members = family(process.pid)
-    process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(members, timeout=END_SECONDS)
-    for member in alive:
-        member.kill()
-    process.wait()
+def started(stack: Stack, setting: Setting, port: int, client: Client) -> AbstractContextManager[Server]:
+    """The server of that stack, from its first right answer to its end; raises `NotServing`."""
+    return serving(
+        stack.command(setting, port),
+        setting.folder / f"{stack.name.lower().replace(' ', '-').replace(',', '')}.log",
+        port=port,
+        ready=lambda at: client.closed_loop(at, 1, 0.0).latencies,
+        environment=stack.environment(setting, port),
+    )

@@ -1,38 +1,34 @@
-"""Requests without a budget on the real server: sparser sub-nets as load rises, and back, without flapping.
+"""Does load without budgets bring sparser sub-nets, and back, without flapping?
 
-    python -m benchmarks.scheduling.load_levels resnet50.onnx --cache profiles
+    python -m benchmarks.scheduling.load_levels resnet50-128
 
-The load goes through steps, in capacities of the densest sub-net; it is open-loop, and no request says how
-long it may take. Who answers tells the level. The level may go up and down within a step as well, where the
-load lies between what two sub-nets can bear: how often it turns round is counted. Writes load_levels.json and
-load_levels.png.
+Requests without a budget meet the real server, open loop, at a load that goes through steps, in capacities
+of the densest sub-net. Who answers tells the level. The level may go up and down within a step as well, where
+the load lies between what two sub-nets can bear: its changes of direction are counted.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.harness.open_loop import OpenLoop
-from benchmarks.harness.real_report import RESULTS, circumstances, keep, panels
-from benchmarks.harness.real_server import NoServer, serving
-from downshift.models.errors import ModelsError
+from benchmarks.harness.experiment import run
+from benchmarks.harness.report import panels
+from benchmarks.scheduling.profiled import network_options, profiled
 from downshift.runtime.simulator.arrivals import Arrivals
-from downshift.runtime.simulator.comparison import capacity
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from benchmarks.harness.open_loop import Record
+    from benchmarks.harness.client import Record
+    from benchmarks.harness.report import Report
 
 WINDOW = 0.25  # seconds over which sub-nets are counted for the picture
 
@@ -45,19 +41,19 @@ def levels(record: Record, names: Sequence[str]) -> tuple[NDArray[np.float64], N
 
 
 def turns(path: Sequence[int]) -> int:
-    """How often a path of levels turns round: from up to down or from down to up."""
+    """How often a path of levels changes direction: from up to down or from down to up."""
     steps = [after - before for before, after in pairwise(path) if after != before]
     return sum((before > 0) != (after > 0) for before, after in pairwise(steps))
 
 
 def figures(record: Record, names: Sequence[str], loads: Sequence[float], seconds: float) -> dict[str, Any]:
-    """For each step of the load: who answered, how long it took, and how calm the level was."""
+    """For each step of the load: who answered, how long it took, and how steady the level was."""
     ended, level = levels(record, names)
     edges = np.linspace(0.0, seconds, len(loads) + 1)
     found = []
     for load, (begin, end) in zip(loads, pairwise(edges), strict=True):
         now, due = (ended >= begin) & (ended < end), (record.due >= begin) & (record.due < end)
-        took = (record.ended - record.due)[due & (record.subnet != "")]
+        took = record.latency[due & (record.subnet != "")]
         found.append(
             {
                 "load": load,
@@ -75,14 +71,14 @@ def figures(record: Record, names: Sequence[str], loads: Sequence[float], second
 
 def draw(record: Record, names: Sequence[str], loads: Sequence[float], seconds: float) -> Figure:
     """Who answered over time, and how long requests took."""
-    figure, (above, below) = panels(2, 1, share_time=True)
+    figure, (above, below) = panels(2, 1, size=(10.0, 2.5), share_time=True)
     ended, level = levels(record, names)
     edges = np.arange(0.0, seconds + 1e-9, WINDOW)
     counts = [np.histogram(ended[level == i], edges)[0] / WINDOW for i in range(len(names))]
     above.stackplot(edges[:-1] + WINDOW / 2, counts, labels=names)
     above.set(ylabel="answers per second, by sub-net")
     above.legend(fontsize=7, loc="upper left")
-    below.plot(record.due, 1e3 * (record.ended - record.due), ".", markersize=2)
+    below.plot(record.due, 1e3 * record.latency, ".", markersize=2)
     below.set(xlabel="seconds", ylabel="a request took, ms")
     for load, begin in zip(loads, np.linspace(0.0, seconds, len(loads) + 1), strict=False):
         below.axvline(begin, color="tab:gray", linewidth=0.8)
@@ -90,42 +86,27 @@ def draw(record: Record, names: Sequence[str], loads: Sequence[float], seconds: 
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scheduling.load_levels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "artifact", type=Path, help="a model.onnx, as benchmarks.harness.random_artifact makes"
-    )
-    parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    network_options(parser)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 2.0, 3.5, 2.0, 0.5])
     parser.add_argument("--seconds", type=float, default=25.0, help="for all steps together")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args(arguments)
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """One run through all steps."""
     loads, seconds = tuple(chosen.loads), chosen.seconds
-    try:
-        with serving(chosen.artifact, chosen.cache) as server:
-            pattern = Arrivals(capacity(server.profile), seconds, seed=chosen.seed, steps=loads)
-            client = OpenLoop(server.url, [server.request(seed, {}) for seed in range(4)])
-            record = client.drive(pattern.times())
-    except (ModelsError, NoServer) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    names = server.profile.names
-    found = figures(record, names, loads, seconds)
-    document = {
-        **circumstances("load_levels", arguments, server),
-        "capacity of the densest, 1/s": capacity(server.profile),
-        "seed": chosen.seed,
-        **found,
-    }
-    keep(chosen.out, "load_levels", document, draw(record, names, loads, seconds))
-    print(json.dumps(found, indent=2))
-    return 0
+    with profiled(chosen.network, chosen.cache) as served:
+        pattern = Arrivals(served.capacity, seconds, seed=chosen.seed, steps=loads)
+        record = served.client().open_loop(served.server.port, pattern.times())
+    names = served.profile.names
+    report.figure(draw(record, names, loads, seconds))
+    report.json({**served.about(), **figures(record, names, loads, seconds)}, seed=chosen.seed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

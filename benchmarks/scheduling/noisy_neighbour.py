@@ -1,82 +1,53 @@
-"""A busy neighbour on the server's core: how soon decisions follow, and how soon they come back.
+"""How soon do decisions follow a noisy neighbour on the server's core, and how soon do they come back?
 
-    python -m benchmarks.scheduling.noisy_neighbour resnet50.onnx --cache profiles
+    python -m benchmarks.scheduling.noisy_neighbour resnet50-128 --seconds 18
 
 The server may use one core only, and in the middle third of the time a process that never stops computing
-shares that core. The load is open-loop, from another core; latency counts from when a request was due.
+shares that core. The load is open loop, from another core; latency counts from when a request was due.
 Meanwhile the server is asked how slow it thinks its machine is (`downshift_slowdown_ratio`): when that
 moves, decisions have been corrected. Being asked costs the server's only core milliseconds, so it is asked
-often only for a second after the neighbour begins and ends. Writes noisy_neighbour.json and
-noisy_neighbour.png.
+often only for a second after the neighbour begins and ends.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import re
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
-from urllib.request import urlopen
 
 import numpy as np
 
-from benchmarks.harness.open_loop import OpenLoop
-from benchmarks.harness.real_report import RESULTS, circumstances, keep, panels
-from benchmarks.harness.real_server import NoServer, serving
-from downshift.models.errors import ModelsError
+from benchmarks.harness.experiment import run
+from benchmarks.harness.neighbour import Neighbour
+from benchmarks.harness.report import panels
+from benchmarks.scheduling.profiled import network_options, profiled
 from downshift.runtime.simulator.arrivals import Arrivals
-from downshift.runtime.simulator.comparison import capacity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from benchmarks.harness.open_loop import Record
+    from benchmarks.harness.client import Record
+    from benchmarks.harness.report import Report
+    from benchmarks.harness.server import Server
 
 SERVER_CORE, CLIENT_CORE = 0, 1
+WARM_SECONDS = 1.0
 WINDOW = 0.5  # seconds over which attainment is taken
 GOOD = 0.99
 ASK_EVERY, ASK_SOON = 1.0, 0.1  # seconds, in general and just after a change
 SETTLED = 1.0  # seconds after a correction by which it must show
 SLOW = 1.2  # a slowdown beyond this is one
-_SLOWDOWN = re.compile(r"^downshift_slowdown_ratio (\S+)$", re.MULTILINE)
-BURN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile os.getppid() != 1: pass"
-
-
-class Neighbour:
-    """A process that keeps one core busy between two moments; it ends with its parent at the latest."""
-
-    def __init__(self, core: int, begin: float, end: float) -> None:
-        self._core = core
-        self._process: subprocess.Popen[bytes] | None = None
-        self._timers = [threading.Timer(begin, self._begin), threading.Timer(end, self.stop)]
-
-    def start(self) -> None:
-        """Count from now."""
-        for timer in self._timers:
-            timer.start()
-
-    def _begin(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", BURN, str(self._core)])  # noqa: S603 - ourselves
-
-    def stop(self) -> None:
-        """End it, if it runs, and never begin again."""
-        self._timers[0].cancel()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 def pause(now: float, changes: Sequence[float]) -> float:
-    """Seconds until the server is asked again: few for a second after a change, and never beyond the next."""
+    """Seconds until the server is asked again: fewer just after a change, and never beyond the next."""
     if any(change <= now < change + SETTLED for change in changes):
         return ASK_SOON
     return min([ASK_EVERY, *(change - now for change in changes if change > now)])
@@ -89,10 +60,9 @@ class Watch:
     how many times as slow as profiled.
     """
 
-    def __init__(self, url: str, changes: Sequence[float]) -> None:
-        self._changes = changes
+    def __init__(self, server: Server, changes: Sequence[float]) -> None:
+        self._server, self._changes = server, changes
         self.seen: list[tuple[float, float]] = []
-        self._url = f"{url}/metrics"
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 
@@ -107,10 +77,8 @@ class Watch:
     def _ask(self) -> None:
         begin = time.monotonic()
         while not self._left.wait(pause(time.monotonic() - begin, self._changes)):
-            with urlopen(self._url) as answer:  # noqa: S310 - the server we started
-                found = _SLOWDOWN.search(answer.read().decode())
-            if found:
-                self.seen.append((time.monotonic() - begin, float(found[1])))
+            ratio = self._server.metric("downshift_slowdown_ratio")
+            self.seen.append((time.monotonic() - begin, ratio))
 
 
 def corrected(seen: Sequence[tuple[float, float]], begin: float, *, slow: bool) -> float | None:
@@ -173,7 +141,7 @@ def draw(
     """
     edges = np.arange(0.0, seconds + 1e-9, WINDOW)
     middle = edges[:-1] + WINDOW / 2
-    figure, (above, below, last) = panels(3, 1, share_time=True)
+    figure, (above, below, last) = panels(3, 1, size=(10.0, 2.5), share_time=True)
     above.plot(middle, 100 * attainment(record, budget, edges), "o-", markersize=3)
     above.set(ylabel="answered in time, %", ylim=(-2, 102))
     counts = [np.histogram(record.due[record.subnet == name], edges)[0] / WINDOW for name in names]
@@ -188,53 +156,49 @@ def draw(
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scheduling.noisy_neighbour",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "artifact", type=Path, help="a model.onnx, as benchmarks.harness.random_artifact makes"
-    )
-    parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
+@contextmanager
+def neighbour_between(core: int, begin: float, end: float) -> Iterator[None]:
+    """A neighbour that computes between two moments, in seconds from entering."""
+    with Neighbour(core) as neighbour:
+        timers = [threading.Timer(begin, neighbour.compute), threading.Timer(end, neighbour.pause)]
+        for timer in timers:
+            timer.start()
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
+                timer.join()
+
+
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    network_options(parser)
     parser.add_argument("--load", type=float, default=1.0, help="in capacities of the densest sub-net")
     parser.add_argument("--budget-ms", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, default=24.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args(arguments)
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """One run: a third alone, a third beside the neighbour, a third alone."""
     budget, seconds = chosen.budget_ms / 1e3, chosen.seconds
-    try:
-        with serving(chosen.artifact, chosen.cache, cores={SERVER_CORE}) as server:
-            os.sched_setaffinity(0, {CLIENT_CORE})
-            times = Arrivals(chosen.load * capacity(server.profile), seconds, seed=chosen.seed).times()
-            headers = {"X-Latency-Budget-Ms": f"{chosen.budget_ms:g}"}
-            neighbour = Neighbour(SERVER_CORE, seconds / 3, 2 * seconds / 3)
-            client = OpenLoop(server.url, [server.request(seed, headers) for seed in range(4)])
-            client.drive(times[times < 1.0])  # warm
-            neighbour.start()
-            try:
-                with Watch(server.url, [seconds / 3, 2 * seconds / 3]) as watch:
-                    record = client.drive(times)
-            finally:
-                neighbour.stop()
-    except (ModelsError, NoServer) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    changes = seconds / 3, 2 * seconds / 3
+    with profiled(chosen.network, chosen.cache, cores={SERVER_CORE}) as served:
+        os.sched_setaffinity(0, {CLIENT_CORE})
+        times = Arrivals(chosen.load * served.capacity, seconds, seed=chosen.seed).times()
+        client, server = served.client(budget), served.server
+        client.open_loop(server.port, times[times < WARM_SECONDS])
+        with neighbour_between(SERVER_CORE, *changes), Watch(server, changes) as watch:
+            record = client.open_loop(server.port, times)
+    report.figure(draw(record, watch.seen, served.profile.names, budget, seconds))
+    about = {"requests per second": len(times) / seconds, "budget ms": chosen.budget_ms}
     found = figures(record, watch.seen, budget, seconds)
-    document = {
-        **circumstances("noisy_neighbour", arguments, server),
-        "requests per second": len(times) / seconds,
-        "budget ms": chosen.budget_ms,
-        "seed": chosen.seed,
-        **found,
-    }
-    picture = draw(record, watch.seen, server.profile.names, budget, seconds)
-    keep(chosen.out, "noisy_neighbour", document, picture)
-    print(json.dumps(found, indent=2))
-    return 0
+    report.json({**served.about(), **about, **found}, seed=chosen.seed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

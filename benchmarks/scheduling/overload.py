@@ -1,8 +1,8 @@
-"""The real server under more load than its densest sub-net can bear, and the simulator beside it.
+"""Does the server keep its goodput under overload, and does the simulator foresee what it does?
 
-    python -m benchmarks.scheduling.overload resnet50.onnx --loads 0.5 1 2 4 6 10
+    python -m benchmarks.scheduling.overload resnet50-128 --loads 0.5 1 2 4 6 10
 
-The server is a process of its own with one inference thread; the load is open-loop, from another core, and
+The server is a process of its own with one inference thread; the load is open loop, from another core, and
 latency counts from when a request was due. At every load the same arrivals are sent twice: free, so that the
 scheduler chooses, and pinned to the densest sub-net. Then the simulator replays them with the server's own
 profile. It knows nothing of HTTP and of Python, so what they take is measured on the idle and on the
@@ -11,52 +11,46 @@ saturated server, and given to it as parameters.
 It replays them once more as fast as the machine was in that run (`benchmarks.scheduling.replay`), since
 client, HTTP and inference share caches and memory, and a machine's neighbours come and go. What is left
 apart then is the model of the queue, not of the machine. With --steady the machine is at every moment as
-fast as its profile says (`benchmarks.scheduling.steady`), and the simulator has nothing to know but
-that.
-
-Writes overload.json and overload.png, or overload_steady.json and .png.
+fast as its profile says (`benchmarks.scheduling.steady`), and the simulator has nothing to know but that;
+the files are then overload_steady.json and .png.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import re
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
 import numpy as np
 
-from benchmarks.harness.open_loop import OpenLoop
-from benchmarks.harness.real_report import RESULTS, circumstances, keep, panels
-from benchmarks.harness.real_server import NoServer, RealServer, serving, serving_steadily
+from benchmarks.harness.connections import OK
+from benchmarks.harness.experiment import run
+from benchmarks.harness.report import panels
+from benchmarks.scheduling.profiled import network_options, profiled
 from benchmarks.scheduling.replay import Costs, as_it_ran, batches, foreseen
-from downshift.models.errors import ModelsError
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.simulator.arrivals import Arrivals
-from downshift.runtime.simulator.comparison import capacity
 from downshift.runtime.simulator.engine import Scenario, simulate
 from downshift.runtime.simulator.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.figure import Figure
 
-    from benchmarks.harness.open_loop import Record
+    from benchmarks.harness.client import Record
+    from benchmarks.harness.report import Report
+    from benchmarks.harness.server import Server
+    from benchmarks.scheduling.profiled import Profiled
     from downshift.runtime.profiling.profile import Profile
 
-IMAGES = 4
-OK, REFUSED, EXPIRED = 200, 429, 504
-IDLE_REQUESTS, IDLE_GAP = 40, 0.1
+REFUSED, EXPIRED = 429, 504
+IDLE_REQUESTS, IDLE_GAP, IDLE_BUDGET = 40, 0.1, 5.0
 SATURATION, SATURATED_SECONDS = 8.0, 3.0  # capacities of the densest sub-net
-_DELIVERY = re.compile(r"^downshift_delivery_reserve_seconds (\S+)$", re.MULTILINE)
-_COMPUTED = re.compile(r"^downshift_compute_duration_seconds_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
+REST_SECONDS = 1.0  # what is left of a load must not count for the next
+DELIVERY = "downshift_delivery_reserve_seconds"
 FREE, PINNED = "free", "pinned"
 
 
@@ -109,30 +103,38 @@ class Row:
         """The same with the simulator's machine as fast at every moment as the real one was."""
         return abs(self.served.attainment - self.as_it_ran.attainment)
 
+    def __str__(self) -> str:
+        return (
+            f"load {self.load:4.1f} {self.policy:7} in time {self.served.attainment:.4f} "
+            f"(simulated {self.simulated.attainment:.4f}, as it ran, {self.pace:.2f} times the profile, "
+            f"{self.as_it_ran.attainment:.4f}), goodput {self.served.goodput:7.1f}/s "
+            f"(simulated {self.simulated.goodput:7.1f}), "
+            f"answered late {self.unserved.late:.4f}, sent late p99 {self.sent_late_p99_ms:.1f} ms"
+        )
 
-def costs(server: RealServer, budget: float) -> Costs:
+
+def costs(served: Profiled, budget: float) -> Costs:
     """Measured on the idle server, then on the saturated one."""
-    request = server.request(0, {"X-Latency-Budget-Ms": "5000"})
-    idle = OpenLoop(server.url, [request]).drive(np.arange(IDLE_REQUESTS, dtype=np.float64) * IDLE_GAP)
-    times = Arrivals(SATURATION * capacity(server.profile), SATURATED_SECONDS).times()
-    request = server.request(0, {"X-Latency-Budget-Ms": f"{budget * 1e3:g}"})
+    server = served.server
+    idle = served.client(IDLE_BUDGET).open_loop(
+        server.port, np.arange(IDLE_REQUESTS, dtype=np.float64) * IDLE_GAP
+    )
+    times = Arrivals(SATURATION * served.capacity, SATURATED_SECONDS).times()
     seconds, count = _computed(server)
-    record = OpenLoop(server.url, [request]).drive(times)
+    record = served.client(budget).open_loop(server.port, times)
     more_seconds, more_count = _computed(server)
     busy = float(record.ended[record.status == OK].max() - record.sent[0])
     return Costs(
         float(np.median(idle.ended - idle.sent - idle.computed)),
         max(0.0, (busy - (more_seconds - seconds)) / (more_count - count)),
-        delivery(server),
+        server.metric(DELIVERY),
     )
 
 
-def _computed(server: RealServer) -> tuple[float, int]:
+def _computed(server: Server) -> tuple[float, float]:
     """Seconds of inference so far, and in how many batches."""
-    with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310 - the server we started
-        found = _COMPUTED.findall(answer.read().decode())
-    total = {kind: sum(float(value) for name, value in found if name == kind) for kind in ("sum", "count")}
-    return total["sum"], int(total["count"])
+    total, count = (server.metric(f"downshift_compute_duration_seconds_{kind}") for kind in ("sum", "count"))
+    return total, count
 
 
 def measured(record: Record, profile: Profile, trace: Trace, budget: float) -> Figures:
@@ -145,7 +147,7 @@ def measured(record: Record, profile: Profile, trace: Trace, budget: float) -> F
 def unserved(record: Record, budget: float) -> Unserved:
     """What became of the requests that the server did not answer in time."""
     good, refused, expired = (record.status == status for status in (OK, REFUSED, EXPIRED))
-    waited = (record.ended - record.due)[refused]
+    waited = record.latency[refused]
     return Unserved(
         late=float((good & ~record.in_time(budget)).mean()),
         refused=float(refused.mean()),
@@ -153,13 +155,6 @@ def unserved(record: Record, budget: float) -> Unserved:
         lost=float((~(good | refused | expired)).mean()),
         refused_p99_ms=1e3 * float(np.quantile(waited, 0.99)) if len(waited) else None,
     )
-
-
-def delivery(server: RealServer) -> float:
-    """Seconds that the server keeps of a budget at present for an answer's way back."""
-    with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310 - the server we started
-        found = _DELIVERY.search(answer.read().decode())
-    return float(found[1]) if found else 0.0
 
 
 def simulated(scenario: Scenario) -> Figures:
@@ -181,46 +176,27 @@ def _figures(counts: dict[str, int], requests: int, trace: Trace, profile: Profi
     )
 
 
-def measure(
-    server: RealServer, patterns: Sequence[tuple[float, Arrivals]], budget: float, expected: Costs
-) -> list[Row]:
-    """Two rows for every load and its arrivals, in turn: free and pinned."""
-    granted = {"X-Latency-Budget-Ms": f"{budget * 1e3:g}"}
-    densest = server.profile.names[0]
-    kinds: dict[str, tuple[dict[str, str], str | None]] = {
-        FREE: (granted, None),
-        PINNED: ({**granted, "X-Subnet": densest}, densest),
-    }
-    rows = []
-    for load, arrivals in patterns:
-        trace = Trace(f"gamma, cv2 {arrivals.cv2:g}", arrivals.times(), arrivals.seconds)
-        for kind, (headers, pinned) in kinds.items():
-            requests = [server.request(index, headers) for index in range(IMAGES)]
-            record = OpenLoop(server.url, requests).drive(trace.times)
-            scenario = Scenario(trace, server.profile, budget, seed=arrivals.seed, subnet=pinned)
-            kept = replace(expected, kept=delivery(server))
-            row = Row(
-                load,
-                len(trace.times),
-                kind,
-                measured(record, server.profile, trace, budget),
-                simulated(foreseen(scenario, expected, budget)),
-                simulated(as_it_ran(scenario, record, budget, kept)),
-                batches(record).pace(server.profile),
-                unserved(record, budget),
-                1e3 * float(np.quantile(np.minimum(record.sent - record.due, trace.seconds), 0.99)),
-            )
-            rows.append(row)
-            print(
-                f"load {load:4.1f} {kind:7} in time {row.served.attainment:.4f} "
-                f"(simulated {row.simulated.attainment:.4f}, as it ran, {row.pace:.2f} times the profile, "
-                f"{row.as_it_ran.attainment:.4f}), goodput {row.served.goodput:7.1f}/s "
-                f"(simulated {row.simulated.goodput:7.1f}), "
-                f"answered late {row.unserved.late:.4f}, sent late p99 {row.sent_late_p99_ms:.1f} ms",
-                flush=True,
-            )
-            time.sleep(1.0)  # what is left of this load must not count for the next
-    return rows
+def both(served: Profiled, load: float, arrivals: Arrivals, budget: float, expected: Costs) -> Iterator[Row]:
+    """Two rows for the load and its arrivals, in turn: free, and pinned to the densest sub-net."""
+    trace = Trace(f"gamma, cv2 {arrivals.cv2:g}", arrivals.times(), arrivals.seconds)
+    server, profile = served.server, served.profile
+    for kind, pinned in ((FREE, None), (PINNED, profile.names[0])):
+        client = served.client(budget, **({"X_Subnet": pinned} if pinned else {}))
+        record = client.open_loop(server.port, trace.times)
+        scenario = Scenario(trace, profile, budget, seed=arrivals.seed, subnet=pinned)
+        kept = replace(expected, kept=server.metric(DELIVERY))
+        yield Row(
+            load,
+            len(trace.times),
+            kind,
+            measured(record, profile, trace, budget),
+            simulated(foreseen(scenario, expected, budget)),
+            simulated(as_it_ran(scenario, record, budget, kept)),
+            batches(record).pace(profile),
+            unserved(record, budget),
+            1e3 * float(np.quantile(np.minimum(record.sent - record.due, trace.seconds), 0.99)),
+        )
+        time.sleep(REST_SECONDS)
 
 
 def goals(rows: Sequence[Row]) -> dict[str, Any]:
@@ -243,7 +219,7 @@ def goals(rows: Sequence[Row]) -> dict[str, Any]:
 
 def draw(rows: Sequence[Row]) -> Figure:
     """The picture of attainment and goodput against load, server and simulator."""
-    figure, axes = panels(1, 2)
+    figure, axes = panels(1, 2, size=(5.0, 3.5))
     for axis, field, label in zip(
         axes, ("attainment", "goodput"), ("answered in time", "goodput, 1/s"), strict=True
     ):
@@ -258,53 +234,42 @@ def draw(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scheduling.overload",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "artifact", type=Path, help="a model.onnx, as benchmarks.harness.random_artifact makes"
-    )
-    parser.add_argument("--cache", type=Path, required=True, help="a folder for the server's profile")
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    network_options(parser)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0, 6.0, 10.0])
     parser.add_argument("--budget-ms", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, default=8.0, help="at each load, free and pinned")
     parser.add_argument("--cv2", type=float, default=1.0, help="burstiness: 1 is a Poisson process")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steady", type=float, help="make every batch take so many times its profiled p50")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args(arguments)
-    steady = chosen.steady
-    start = serving if steady is None else partial(serving_steadily, factor=steady)
-    try:
-        with start(chosen.artifact, chosen.cache) as server:
-            unit, budget = capacity(server.profile), chosen.budget_ms / 1e3
-            expected = costs(server, budget)
-            print(", ".join(f"{name} {1e3 * value:.2f} ms" for name, value in asdict(expected).items()))
-            patterns = [
-                (load, Arrivals(load * unit, chosen.seconds, chosen.cv2, chosen.seed))
-                for load in chosen.loads
-            ]
-            rows = measure(server, patterns, budget, expected)
-    except (ModelsError, NoServer) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    document = {
-        **circumstances("overload", arguments, server),
-        "capacity of the densest, 1/s": unit,
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """The costs of serving, then every load."""
+    rows, budget = [], chosen.budget_ms / 1e3
+    with profiled(chosen.network, chosen.cache, steady=chosen.steady) as served:
+        expected = costs(served, budget)
+        print(", ".join(f"{name} {1e3 * value:.2f} ms" for name, value in asdict(expected).items()))
+        for load in chosen.loads:
+            arrivals = Arrivals(load * served.capacity, chosen.seconds, chosen.cv2, chosen.seed)
+            for row in both(served, load, arrivals, budget, expected):
+                rows.append(row)
+                print(row, flush=True)
+    if chosen.steady is not None:
+        report = replace(report, name="overload_steady")
+    report.figure(draw(rows))
+    about = {
         "budget ms": chosen.budget_ms,
         "costs ms": {name: 1e3 * value for name, value in asdict(expected).items()},
         "cv2": chosen.cv2,
-        "seed": chosen.seed,
-        **goals(rows),
-        "rows": [asdict(row) for row in rows],
     }
-    keep(chosen.out, "overload" if steady is None else "overload_steady", document, draw(rows))
-    print(json.dumps(goals(rows), indent=2))
-    return 0
+    found = {**goals(rows), "rows": [asdict(row) for row in rows]}
+    report.json({**served.about(), **about, **found}, seed=chosen.seed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

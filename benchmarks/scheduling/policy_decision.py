@@ -1,25 +1,37 @@
-"""What one decision of the budget policy costs: queues of several lengths, calm and overloaded.
+"""What does one decision of the budget policy cost? Queues of several lengths, idle and overloaded.
 
     python -m benchmarks.scheduling.policy_decision
 
-Prints mean and p99 in microseconds, taken over single decisions, each checked to name a sub-net of the head.
+Mean and p99 in microseconds over single decisions, each checked to name a sub-net that the queue's head
+admits.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.harness.errors import WrongAnswer
+from benchmarks.harness.experiment import run
+from benchmarks.harness.quiet import disturbance, usage
 from downshift.runtime.machine import Machine
 from downshift.runtime.profiling.profile import Measurement, Profile
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.load import LoadSnapshot
 from downshift.runtime.scheduling.policy import QueueView, Waiting
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from benchmarks.harness.report import Report
+
 SECONDS = {"s50": 0.0030, "s80": 0.0016, "s90": 0.0010, "s95": 0.0006, "s98": 0.0003}
 BATCH_SIZES = (1, 2, 4, 8)
-DECISIONS = 20_000
+LENGTHS, SECONDS_EACH = (1, 8, 64, 512), (0.0040, 0.0012, 0.0001)
 
 
 def five_sub_nets() -> Profile:
@@ -40,24 +52,47 @@ def queue(length: int, seconds_each: float) -> QueueView:
     return QueueView(0.0, waiting, length)
 
 
-def main() -> None:
-    """Measure and print."""
+def time_decisions(view: QueueView, count: int) -> dict[str, Any]:
+    """Microseconds of that many decisions, and the last one; raises `WrongAnswer`."""
     policy, load, profile = BudgetPolicy(), LoadSnapshot(), five_sub_nets()
-    print(f"{'queued':>6} {'ms each':>8} {'decision':>16} {'mean us':>8} {'p99 us':>8}")
-    for length in (1, 8, 64, 512):
-        for seconds_each in (0.0040, 0.0012, 0.0001):
-            view = queue(length, seconds_each)
-            samples = np.empty(DECISIONS)
-            for index in range(DECISIONS):
-                begin = time.perf_counter()
-                decision = policy.decide(view, load, profile)
-                samples[index] = time.perf_counter() - begin
-            if decision.subnet not in view.waiting[0].candidates:
-                raise AssertionError(f"{decision} is not open to the head")
-            chosen = f"{decision.subnet} x {decision.batch_size} {decision.reason}"
-            mean, p99 = samples.mean() * 1e6, np.quantile(samples, 0.99) * 1e6
-            print(f"{length:>6} {seconds_each * 1e3:>8.1f} {chosen:>16} {mean:>8.2f} {p99:>8.2f}")
+    samples = np.empty(count)
+    for index in range(count):
+        begin = time.perf_counter()
+        decision = policy.decide(view, load, profile)
+        samples[index] = time.perf_counter() - begin
+        if decision.subnet not in view.waiting[0].candidates:
+            raise WrongAnswer(f"{decision} is not open to the head")
+    return {
+        "decision": f"{decision.subnet} x {decision.batch_size} {decision.reason}",
+        "mean us": round(float(samples.mean()) * 1e6, 2),
+        "p99 us": round(float(np.quantile(samples, 0.99)) * 1e6, 2),
+    }
+
+
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    parser.add_argument("--decisions", type=int, default=20_000, help="for each queue")
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Every length of the queue with every time left for each request."""
+    begin = usage()
+    found = [
+        {
+            "queued": length,
+            "ms each": seconds * 1e3,
+            **time_decisions(queue(length, seconds), chosen.decisions),
+        }
+        for length in LENGTHS
+        for seconds in SECONDS_EACH
+    ]
+    report.json({"queues": found, "others": round(disturbance(begin), 3)})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,7 +21,7 @@ from downshift.server.delivery import SHARE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from benchmarks.harness.open_loop import Record
+    from benchmarks.harness.client import Record
     from downshift.runtime.profiling.profile import Measurement, Profile
     from downshift.runtime.simulator.engine import Scenario
 
@@ -97,7 +97,7 @@ def as_it_ran(scenario: Scenario, record: Record, budget: float, expected: Costs
     ran = batches(record)
     if not ran.kinds:
         return scenario
-    beyond = record.ended - record.due - record.queued - record.computed
+    beyond = record.latency - record.queued - record.computed
     inward = INWARD * float(np.nanmedian(beyond))
     back = np.maximum(0.0, _as_before(beyond) - inward)
     usual = observed(scenario.profile, ran)

@@ -1,11 +1,11 @@
-"""`downshift` on a machine whose speed no neighbour changes: every batch takes a fixed multiple of its p50.
+"""`downshift` with constant batch durations: every batch takes a fixed multiple of its profiled p50.
 
     STEADY_PROFILE=cache/profile-1.json STEADY_FACTOR=2 python -m benchmarks.scheduling.steady serve r50.onnx
 
 The arguments are those of `downshift`. The sparse engine computes every answer as ever; then the program
-waits, without the GIL, until so many times what that profile has as the p50 of this batch have passed since
-it began. As long as the machine is slower than its profile by less than the factor, it does not show: the
-server and the simulator can be compared on one and the same machine.
+sleeps, without the GIL, until STEADY_FACTOR times the p50 of this batch in STEADY_PROFILE have passed since
+it began. A machine that is slower than its profile by less than the factor does not show: server and
+simulator are compared on one and the same machine.
 """
 
 from __future__ import annotations

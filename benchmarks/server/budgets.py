@@ -1,39 +1,38 @@
-"""Who answers whom: the real server, asked over HTTP with one latency budget after the other.
-
-For each budget one client keeps asking for some seconds, every answer checked against the logits of the
-sub-net that is said to have given it. The table says which sub-nets answered, how many answers reached the
-client within the budget, and how many requests were refused because none could be in time.
+"""Which sub-net answers within which latency budget, and how many answers are in time?
 
     python -m benchmarks.server.budgets downshift/models/zoo/cifar10-resnet20.onnx --budgets 1 2 5 50
+
+For each budget one client keeps asking the real server over HTTP for some seconds; every answer is checked
+against the logits of the sub-net that it names. The table says which sub-nets answered, how many answers
+reached the client within the budget, and how many requests were refused because none could be in time.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
-import time
-import urllib.request
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.client import V2Binary, WrongAnswer
-from benchmarks.harness.quiet import BusyMachine, undisturbed
-from benchmarks.harness.report import RESULTS
-from benchmarks.harness.settings import served
-from benchmarks.harness.stacks import MODEL, NotServing, Ours, free_port, serving
-from downshift.models.errors import ModelsError
-from downshift.runtime.machine import default_threads, this_machine
+from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.quiet import undisturbed
+from benchmarks.harness.report import table
+from benchmarks.harness.server import downshift, wait_until_tuned
+from benchmarks.harness.settings import prepare
+from downshift.runtime.machine import default_threads
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
     from benchmarks.harness.client import Load
-    from benchmarks.harness.settings import Served
+    from benchmarks.harness.report import Report
+    from benchmarks.harness.settings import Setting
 
-BUDGETS = (0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 20.0)
-LONGEST_TUNING = 120.0
-DONE = 'downshift_tuning_progress_ratio{model="%s"} 1.0'
+BUDGETS = (0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 20.0)  # milliseconds
+WARM_SECONDS = 0.2
+TOO_LATE = 504
 
 
 def in_time(load: Load, budget: float) -> int:
@@ -41,82 +40,59 @@ def in_time(load: Load, budget: float) -> int:
     return sum(taken <= budget for taken in load.latencies)
 
 
-def line(load: Load, budget: float, names: Sequence[str]) -> str:
+def row(load: Load, budget: float, names: Sequence[str]) -> list[str]:
     """One row of the table."""
     answers = len(load.latencies)
     share = f"{in_time(load, budget) / answers:.2%}" if answers else "-"
     median = f"{load.quantile(0.5) * 1e3:.2f}" if answers else "-"
     counts = [str(load.subnets[name]) for name in names]
-    return f"| {' | '.join([f'{budget * 1e3:g}', *counts, share, median, str(load.refused[504])])} |"
+    return [f"{budget * 1e3:g}", *counts, share, median, str(load.refused[TOO_LATE])]
 
 
-def wait_until_tuned(port: int) -> None:
-    """Return when the server has done what it does while nobody asks; raises `NotServing`."""
-    end = time.monotonic() + LONGEST_TUNING
-    while time.monotonic() < end:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            if DONE % MODEL in answer.read().decode():
-                return
-        time.sleep(0.5)
-    raise NotServing(f"it is still tuning after {LONGEST_TUNING:.0f} s")
-
-
-def ask(what: Served, budgets: Sequence[float], seconds: float) -> list[Load]:
+def ask(setting: Setting, budgets: Sequence[float], seconds: float) -> list[Load]:
     """What asking with each budget came to; raises `NotServing`, `WrongAnswer`."""
-    setting, ours, port = what.setting, Ours("Downshift", dense=False), free_port()
-    anyone = what.client(V2Binary(MODEL))
-    log, environment = setting.folder / "budgets.log", ours.environment(setting, port)
-    with serving(ours.command(setting, port), port, anyone, log, environment):
-        wait_until_tuned(port)
+    with downshift(setting.path, setting.folder, threads=setting.threads) as server:
+        wait_until_tuned(server)
         loads = []
         for budget in budgets:
-            client = what.client(V2Binary(MODEL, headers={"X-Latency-Budget-Ms": f"{budget * 1e3:g}"}))
-            client.run(port, 1, 0.2)
-            loads.append(client.run(port, 1, seconds))
+            client = setting.v2(X_Latency_Budget_Ms=f"{budget * 1e3:g}")
+            client.closed_loop(server.port, 1, WARM_SECONDS)
+            loads.append(client.closed_loop(server.port, 1, seconds))
         return loads
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.server.budgets",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("network", help="an artifact, or a network to make a synthetic one of")
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    parser.add_argument("network", help="an artifact, or a network to make a random artifact of")
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="milliseconds")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each budget")
     parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args(arguments)
-    budgets = [budget / 1e3 for budget in chosen.budgets]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            what = served(chosen.network, Path(folder), Path(folder), chosen.threads)
-            loads, others = undisturbed(lambda: ask(what, budgets, chosen.seconds))
-    except (ModelsError, WrongAnswer, NotServing, BusyMachine) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    names = what.artifact.manifest.names
-    head = ["budget, ms", *names, "within it", "p50, ms", "refused (504)"]
-    text = "\n".join(
-        [
-            f"# Who answers within which budget: {what.name}",
-            "",
-            f"{this_machine(chosen.threads, {}).cpu}, {chosen.threads} threads; one client over HTTP,",
-            f"{chosen.seconds:g} s for each budget, every answer checked. Times are the client's, from",
-            f"sending to having the whole answer. Others took {others:.1%} of the machine.",
-            "",
-            f"| {' | '.join(head)} |",
-            "|" + "---|" * len(head),
-            *(line(load, budget, names) for load, budget in zip(loads, budgets, strict=True)),
-            "",
-        ]
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and profiles")
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Ask with each budget, on a machine that others leave alone."""
+    setting, budgets = (
+        prepare(chosen.network, chosen.cache, chosen.threads),
+        [b / 1e3 for b in chosen.budgets],
     )
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / f"budgets-{what.name}.md").write_text(text, encoding="utf-8")
-    print(text)
-    return 0
+    loads, others = undisturbed(partial(ask, setting, budgets, chosen.seconds))
+    names = setting.artifact.manifest.names
+    replace(report, name=f"budgets-{setting.name}").markdown(
+        f"Who answers within which budget: {setting.name}",
+        f"{chosen.threads} threads; one client over HTTP, {chosen.seconds:g} s for each budget, every answer "
+        "checked. Times are the client's, from sending to having the whole answer. Others took "
+        f"{others:.1%} of the machine.",
+        table(
+            ["budget, ms", *names, "within it", "p50, ms", f"refused ({TOO_LATE})"],
+            [row(load, budget, names) for load, budget in zip(loads, budgets, strict=True)],
+        ),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

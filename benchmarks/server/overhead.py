@@ -1,44 +1,44 @@
-"""What our server adds to the program it runs: one connection, batch 1, the V2 protocol's binary extension.
+"""What does serving add to the program it runs? One connection, batch 1, the V2 binary extension.
+
+    python -m benchmarks.server.overhead downshift/models/zoo/cifar10-resnet20.onnx
 
 In turn (A B A B): the raw program in this process, our server asked for the same sub-net, and a bare
 uvicorn + Starlette that reads the same body and answers as many bytes. The overhead is a latency less the raw
 program's median. Rows go to overhead.csv, one for each round; earlier ones of the network are replaced.
-
-    python -m benchmarks.server.overhead downshift/models/zoo/cifar10-resnet20.onnx
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import statistics
 import sys
-import textwrap
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.harness.client import Client, V2Binary, WrongAnswer
+from benchmarks.harness.client import Client
+from benchmarks.harness.errors import WrongAnswer
+from benchmarks.harness.experiment import CACHE, run
 from benchmarks.harness.quiet import disturbance, usage
-from benchmarks.harness.report import RESULTS
-from benchmarks.harness.settings import served
-from benchmarks.harness.stacks import MODEL, SERVERS, NotServing, Ours, free_port, serving
-from downshift.models.errors import ModelsError
-from downshift.runtime.machine import this_machine
-from downshift.runtime.preparation import Setup, prepare
-from downshift.runtime.profiling.profile_cache import default_folder
+from benchmarks.harness.report import table
+from benchmarks.harness.server import free_port, serving
+from benchmarks.harness.settings import MODEL, prepare
+from benchmarks.harness.stacks import SCRIPTS, Ours, started
+from benchmarks.harness.wire import V2Binary
+from downshift.runtime import preparation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator, Sequence
 
-    from benchmarks.harness.client import Floats
-    from benchmarks.harness.settings import Served
+    from benchmarks.harness.check import Floats
+    from benchmarks.harness.report import Report
+    from benchmarks.harness.settings import Setting
     from downshift.runtime.engines.engine import Program
 
-GOALS = {"p50": 0.5e-3, "p99": 1.5e-3, "ratio": 1.3}
+GOALS = {"p50": 500, "p99": 1500, "ratio": 1.3}  # microseconds; of the echo's latency
 WARM_SECONDS = 0.3
 RIGHT = np.ones(1, np.float32)
 
@@ -60,6 +60,16 @@ class Round:
     server_cpu: float
     client_cpu: float
     others: float
+
+    @property
+    def overhead_p50(self) -> float:
+        """Seconds that serving adds to the median of the program."""
+        return self.ours_p50 - self.raw_p50
+
+    @property
+    def overhead_p99(self) -> float:
+        """Seconds from the program's median to the server's 99th percentile."""
+        return self.ours_p99 - self.raw_p50
 
 
 class Echo:
@@ -92,52 +102,33 @@ def raw(program: Program, images: Floats, seconds: float) -> tuple[float, float]
     return p50, p99
 
 
-def rounds(what: Served, subnet: str, count: int, seconds: float) -> list[Round]:
-    """The measurements; raises `NotServing` and `WrongAnswer`."""
-    setting, ours, wire = (
-        what.setting,
-        Ours("Downshift", dense=False),
-        V2Binary(MODEL, headers={"X-Subnet": subnet}),
-    )
-    asking = what.client(wire)
-    port, echo_port = free_port(), free_port()
-    environment = ours.environment(setting, port)
-    with serving(
-        ours.command(setting, port), port, asking, setting.folder / "overhead.log", environment
-    ) as server:
-        size = asking.run(port, 1, 0.0).size
-        echo = [sys.executable, str(SERVERS / "echo.py"), str(echo_port), str(size)]
-        echoed = Client(Echo(wire, size), what.images, {"": np.tile(RIGHT, (len(what.images), 1))})
-        prepared = prepare(setting.artifact, Setup(setting.threads, cache_dir=setting.folder))
+def rounds(setting: Setting, subnet: str, count: int, seconds: float) -> Iterator[Round]:
+    """One measurement after the other; raises `NotServing` and `WrongAnswer`."""
+    wire, port, echo_port = V2Binary(MODEL, headers={"X-Subnet": subnet}), free_port(), free_port()
+    asking = setting.client(wire)
+    with started(Ours("Downshift"), setting, port, asking) as server:
+        size = asking.closed_loop(port, 1, 0.0).size
+        echo = [sys.executable, str(SCRIPTS / "echo.py"), str(echo_port), str(size)]
+        echoed = Client(Echo(wire, size), setting.images, {"": np.tile(RIGHT, (len(setting.images), 1))})
+        prepared = preparation.prepare(
+            setting.path, preparation.Setup(setting.threads, cache_dir=setting.folder)
+        )
         program = prepared.programs.get(subnet, prepared.profile[subnet].engine(1))
-        with serving(echo, echo_port, echoed, setting.folder / "echo.log", {}):
-            done = []
+        with serving(
+            echo, setting.folder / "echo.log", port=echo_port, ready=lambda at: echoed.closed_loop(at, 1, 0.0)
+        ):
             for turn in range(count):
-                asking.run(port, 1, WARM_SECONDS)
-                begin, cpu = usage(), server.cpu()
-                mine = asking.run(port, 1, seconds)
-                used = (server.cpu() - cpu) / mine.seconds
-                echoed.run(echo_port, 1, WARM_SECONDS)
-                bare = echoed.run(echo_port, 1, seconds)
-                alone = raw(program, what.images, seconds / 2)
-                done.append(
-                    Round(
-                        what.name,
-                        subnet,
-                        turn,
-                        *alone,
-                        mine.quantile(0.5),
-                        mine.quantile(0.99),
-                        bare.quantile(0.5),
-                        bare.quantile(0.99),
-                        len(mine.latencies),
-                        used,
-                        mine.cpu / mine.seconds,
-                        disturbance(begin),
-                    )
-                )
-                print(line(done[-1]), flush=True)
-    return done
+                asking.closed_loop(port, 1, WARM_SECONDS)
+                begin, cpu = usage(), server.cpu_seconds
+                mine = asking.closed_loop(port, 1, seconds)
+                used = (server.cpu_seconds - cpu) / mine.seconds
+                echoed.closed_loop(echo_port, 1, WARM_SECONDS)
+                bare = echoed.closed_loop(echo_port, 1, seconds)
+                yield Round(
+                    setting.name, subnet, turn, *raw(program, setting.images, seconds / 2),
+                    mine.quantile(0.5), mine.quantile(0.99), bare.quantile(0.5), bare.quantile(0.99),
+                    len(mine.latencies), used, mine.cpu / mine.seconds, disturbance(begin),
+                )  # fmt: skip
 
 
 def line(one: Round) -> str:
@@ -145,115 +136,63 @@ def line(one: Round) -> str:
     return (
         f"raw {one.raw_p50 * 1e6:6.0f}  ours {one.ours_p50 * 1e6:6.0f} p99 {one.ours_p99 * 1e6:6.0f}  "
         f"echo {one.echo_p50 * 1e6:5.0f} p99 {one.echo_p99 * 1e6:5.0f}  "
-        f"overhead {_p50(one) * 1e6:5.0f} p99 {(one.ours_p99 - one.raw_p50) * 1e6:5.0f} us  "
+        f"overhead {one.overhead_p50 * 1e6:5.0f} p99 {one.overhead_p99 * 1e6:5.0f} us  "
         f"cores {one.server_cpu:.2f} + {one.client_cpu:.2f}  others {one.others:.0%}"
     )
 
 
-def page(done: Sequence[Round]) -> str:
-    """Medians over the rounds and the goals, as Markdown."""
-    machine = this_machine(0, {})
-    lines = [
-        "# What serving adds to the program",
-        "",
-        *textwrap.wrap(
-            f"{machine.cpu}, {machine.cores} cores, shared by server and client; one connection, batch 1, V2 "
-            "binary, one thread for inference. Microseconds, medians of the rounds (A B A B); in brackets "
-            "the best round. Every answer was checked. Echo: bare uvicorn + Starlette that reads the same "
-            "body and answers as many bytes. Overhead: our latency less the raw program's median. Written by "
-            "`make bench-server`; every round: `overhead.csv`.",
-            100,
-        ),
-        "",
-        "| network | sub-net | raw p50 | our p50 | our p99 | overhead p50 | goal | overhead p99 | goal "
-        "| echo p50 | echo p99 | overhead / echo | goal |",
-        "|" + "---|" * 13,
-    ]
+def page(done: Sequence[Round]) -> list[str]:
+    """Medians over the rounds, in brackets the best round, and the goals, as a table."""
+    head = ["network", "sub-net", "raw p50", "our p50", "our p99", "overhead p50", "goal", "overhead p99",
+            "goal", "echo p50", "echo p99", "overhead / echo", "goal"]  # fmt: skip
+    rows = []
     for network, subnet in dict.fromkeys((one.network, one.subnet) for one in done):
         own = [one for one in done if (one.network, one.subnet) == (network, subnet)]
-        cells = [network, subnet]
-        cells += [_both([value(one) for one in own]) for value in (_raw, _ours_p50, _ours_p99, _p50)]
-        cells += [f"{GOALS['p50'] * 1e6:.0f}", _both([one.ours_p99 - one.raw_p50 for one in own])]
-        cells += [f"{GOALS['p99'] * 1e6:.0f}", _both([one.echo_p50 for one in own])]
-        cells += [_both([one.echo_p99 for one in own])]
-        cells += [f"{statistics.median(_p50(one) / one.echo_p50 for one in own):.2f}", f"{GOALS['ratio']}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+
+        def both(figure: str, own: Sequence[Round] = own) -> str:
+            values = [getattr(one, figure) * 1e6 for one in own]
+            return f"{statistics.median(values):.0f} ({min(values):.0f})"
+
+        ratio = statistics.median(one.overhead_p50 / one.echo_p50 for one in own)
+        rows.append(
+            [
+                *(network, subnet, both("raw_p50"), both("ours_p50"), both("ours_p99")),
+                *(both("overhead_p50"), f"{GOALS['p50']}", both("overhead_p99"), f"{GOALS['p99']}"),
+                *(both("echo_p50"), both("echo_p99"), f"{ratio:.2f}", f"{GOALS['ratio']}"),
+            ]
+        )
+    return table(head, rows)
 
 
-def _raw(one: Round) -> float:
-    return one.raw_p50
-
-
-def _ours_p50(one: Round) -> float:
-    return one.ours_p50
-
-
-def _ours_p99(one: Round) -> float:
-    return one.ours_p99
-
-
-def _p50(one: Round) -> float:
-    return one.ours_p50 - one.raw_p50
-
-
-def _both(seconds: Sequence[float]) -> str:
-    return f"{statistics.median(seconds) * 1e6:.0f} ({min(seconds) * 1e6:.0f})"
-
-
-def add(folder: Path, done: Sequence[Round]) -> str:
-    """Put the rounds in place of the same network's and sub-net's, write the table anew, and return it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "overhead.csv"
-    measured = {(one.network, one.subnet) for one in done}
-    everything = [one for one in load(path) if (one.network, one.subnet) not in measured] + list(done)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Round))
-        for one in everything:
-            writer.writerow(
-                f"{value:.6g}" if isinstance(value, float) else value for value in asdict(one).values()
-            )
-    text = page(everything)
-    (folder / "overhead.md").write_text(text, encoding="utf-8")
-    return text
-
-
-def load(path: Path) -> list[Round]:
-    """The rounds in the file; none where there is no file."""
-    if not path.exists():
-        return []
-    kinds = {"str": str, "int": int, "float": float}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Round(**{field.name: kinds[str(field.type)](each[field.name]) for field in fields(Round)})
-            for each in csv.DictReader(file)
-        ]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.server.overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("network", help="an artifact, or a network to make a synthetic one of")
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    parser.add_argument("network", help="an artifact, or a network to make a random artifact of")
     parser.add_argument("--subnet", help="by default the densest")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each part of a round")
     parser.add_argument("--threads", type=int, default=1, help="of one inference")
-    parser.add_argument("--cache", type=Path, default=default_folder() / "bench-server")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args(arguments)
-    try:
-        what = served(chosen.network, chosen.cache, Path(), chosen.threads)
-        done = rounds(what, chosen.subnet or what.setting.densest, chosen.rounds, chosen.seconds)
-    except (ModelsError, NotServing, WrongAnswer) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(add(chosen.out, done))
-    return 0
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and profiles")
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Every round, then the table of all rounds in the file."""
+    setting, done = prepare(chosen.network, chosen.cache, chosen.threads), []
+    for one in rounds(setting, chosen.subnet or setting.densest, chosen.rounds, chosen.seconds):
+        print(line(one), flush=True)
+        done.append(one)
+    report.markdown(
+        "What serving adds to the program",
+        "One connection, batch 1, V2 binary; server and client share the cores. Microseconds, medians of the "
+        "rounds (A B A B); in brackets the best round. Every answer was checked. Echo: bare uvicorn + "
+        "Starlette that reads the same body and answers as many bytes. Overhead: our latency less the "
+        "raw program's median. Every round: `overhead.csv`.",
+        page(report.csv(done, Round, lambda one: (one.network, one.subnet))),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":

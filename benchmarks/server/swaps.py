@@ -1,6 +1,6 @@
-"""Hot swap and drain under load: every request answered once, rightly, by the version that it names.
+"""Does a hot swap or a drain under load lose a request, or answer one by another version than it names?
 
-    python -m benchmarks.server.swaps --swaps 100 --requests 100000
+    python -m benchmarks.server.swaps downshift/models/zoo/cifar10-resnet20.onnx --swaps 100 --requests 100000
 
 Two artifacts with different answers take turns in one served model, now and then with a corrupt file
 between them, while several connections ask without a pause. Odd versions must answer what the first
@@ -10,114 +10,95 @@ go on: from then on it may refuse with 503, or close a connection that waits for
 
 from __future__ import annotations
 
-import argparse
-import json
-import socket
+import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+import orjson
 
-from benchmarks.harness.client import HOST, TOLERANCE, V2Binary
-from benchmarks.harness.process import ServerProcess, environment
+from benchmarks.harness.check import is_right
+from benchmarks.harness.connections import OK, Connections
+from benchmarks.harness.errors import ExperimentError
+from benchmarks.harness.experiment import run
+from benchmarks.harness.server import downshift
+from benchmarks.harness.settings import logits_of
+from benchmarks.harness.wire import V2Binary
 from downshift.models import artifact as artifacts
-from downshift.models.materialize import materialize
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from benchmarks.harness.check import Floats
+    from benchmarks.harness.connections import Answer
+    from benchmarks.harness.report import Report
+    from benchmarks.harness.server import Server
     from downshift.models.artifact import Artifact
 
-    Floats = NDArray[np.float32]
-
 MODEL = "swapped"
-KEY = "swapping-admin-key"
+KEY = {"X-API-Key": "swapping-admin-key"}
 CORRUPT_EVERY = 10  # swaps
-OK, REFUSED, BAD = 200, 503, 400
+BAD = 400
+POLL_SECONDS, JOIN_SECONDS = 0.1, 60.0
 
 
 class Asker(threading.Thread):
-    """One connection that asks until it is told to stop; counts what became of every request.
+    """Connections that ask until they are told to stop; counts what became of every request.
 
     statuses: of answers. versions: that answered. wrong: answers with other logits. lost: requests whose
-    answer never came. `draining`: the server has been asked to end.
+    answer never came. turned_away: the same once `draining`, when the server may close a connection.
     """
 
-    def __init__(self, port: int, image: Floats, expected: Sequence[Mapping[str, Floats]]) -> None:
+    def __init__(
+        self, port: int, connections: int, image: Floats, expected: Sequence[Mapping[str, Floats]]
+    ) -> None:
         super().__init__(daemon=True)
         self.statuses: Counter[int] = Counter()
         self.versions: Counter[str] = Counter()
         self.wrong = self.lost = self.turned_away = 0
         self.draining = self.done = False
-        self._port, self._expected = port, expected
+        self._port, self._connections, self._expected = port, connections, expected
         self._request = V2Binary(MODEL).request(image)
 
+    @property
+    def asked(self) -> int:
+        """Requests that were answered."""
+        return sum(self.statuses.values())
+
     def run(self) -> None:
-        """Ask, on a new connection whenever the server has closed the last one."""
-        while not self.done:
-            try:
-                connection = socket.create_connection((HOST, self._port), timeout=60)
-            except OSError:  # it listens no more: nothing was sent
-                self.turned_away += 1
-                if self.draining:
-                    return
-                continue
-            with closing(connection):
-                while not self.done and self._ask(connection):
-                    pass
+        """Ask on every connection, and on a new one whenever the server has closed one."""
+        with Connections[int](self._port, self._connections) as line:
+            listening = True
+            while not self.done:
+                try:
+                    while listening and line.available:
+                        line.send(0, self._request)
+                except OSError:  # it listens no more: nothing was sent
+                    listening = not self.draining
+                    self.turned_away += 1
+                for _, answer in line.answers(POLL_SECONDS):
+                    self._count(answer)
 
-    def _ask(self, connection: socket.socket) -> bool:
-        """Whether the connection can be used again."""
-        received = b""
-        try:
-            connection.sendall(self._request)
-            while (size := _size(received)) is None or len(received) < size:
-                piece = connection.recv(65536)
-                if not piece:
-                    break
-                received += piece
-        except OSError:
-            pass
-        if not received:
-            if self.draining:
-                self.turned_away += 1  # closed before it read anything of the request
-            else:
-                self.lost += 1
-            return False
-        head, _, body = received.partition(b"\r\n\r\n")
-        status = int(head[9:12])
-        self.statuses[status] += 1
-        if status == OK:
-            self._check(head, body)
-        return b"connection: close" not in head.lower()
-
-    def _check(self, head: bytes, body: bytes) -> None:
-        size = int(head.lower().partition(b"inference-header-content-length: ")[2].split(b"\r\n")[0])
-        answer = json.loads(body[:size])
-        version, subnet = answer["model_version"], answer["parameters"]["subnet"]
-        self.versions[version] += 1
-        right = self._expected[(int(version) - 1) % 2][subnet]
-        error = np.abs(np.frombuffer(body[size:], "<f4") - right).max() / np.abs(right).max()
-        self.wrong += not error <= TOLERANCE
-
-
-def _size(received: bytes) -> int | None:
-    head, end, _ = received.partition(b"\r\n\r\n")
-    if not end:
-        return None
-    return len(head) + 4 + int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    def _count(self, answer: Answer | None) -> None:
+        if answer is None:
+            self.turned_away += self.draining
+            self.lost += not self.draining
+            return
+        self.statuses[answer.status] += 1
+        if answer.status == OK:
+            head, logits = V2Binary.parts(*answer)
+            said = orjson.loads(head)
+            version, subnet = said["model_version"], said["parameters"]["subnet"]
+            self.versions[version] += 1
+            right = self._expected[(int(version) - 1) % 2][subnet]
+            self.wrong += not is_right(np.frombuffer(logits, "<f4"), right)
 
 
 def variants(path: Path) -> tuple[Artifact, Artifact]:
@@ -132,26 +113,12 @@ def variants(path: Path) -> tuple[Artifact, Artifact]:
     return first, artifacts.unpack(artifacts.pack(replace(first, model=model)))
 
 
-def logits(artifact: Artifact, image: Floats) -> dict[str, Floats]:
-    """What plain onnxruntime answers, by sub-net."""
-    answers = {}
-    for subnet in artifact.manifest.names:
-        session = ort.InferenceSession(materialize(artifact, subnet).SerializeToString())
-        answers[subnet] = session.run(None, {artifact.manifest.input.name: image})[0][0]
-    return answers
-
-
-def load(server: ServerProcess) -> tuple[int, dict[str, Any]]:
-    """Status and answer of a load of the model's file."""
-    request = urllib.request.Request(  # noqa: S310 - our own server
-        f"{server.url}/v2/repository/models/{MODEL}/load", data=b"{}", headers={"X-API-Key": KEY}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, json.loads(refused.read())
+def load(server: Server, status: int) -> dict[str, Any]:
+    """The answer to a load of the model's file; raises `ExperimentError` unless it has that status."""
+    found, answer = server.post(f"/v2/repository/models/{MODEL}/load", KEY)
+    if found != status:
+        raise ExperimentError(f"a load ended with status {found}, not {status}: {answer}")
+    return dict(answer)
 
 
 def swap_and_drain(  # noqa: PLR0913 - the command line has them all
@@ -164,95 +131,91 @@ def swap_and_drain(  # noqa: PLR0913 - the command line has them all
     told: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """What became of every request; stops early after `seconds`."""
-    first, second = variants(source)
-    image = np.random.default_rng(0).standard_normal((1, *first.manifest.input.shape), np.float32)
-    expected = [logits(first, image), logits(second, image)]
-    files = [artifacts.pack(first), artifacts.pack(second)]
+    pair = variants(source)
+    image = np.random.default_rng(0).standard_normal((1, *pair[0].manifest.input.shape), np.float32)
+    expected = [{name: logits_of(each, name, image)[0] for name in each.manifest.names} for each in pair]
+    files = [artifacts.pack(each) for each in pair]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / f"{MODEL}.onnx"
         path.write_bytes(files[0])
-        settings = {"DOWNSHIFT_ADMIN_KEYS": KEY, "DOWNSHIFT_THREADS": "1"}
-        with ServerProcess([str(path)], folder, settings) as server:
-            askers = [Asker(server.port, image, expected) for _ in range(connections)]
-            for asker in askers:
-                asker.start()
+        with downshift(path, folder, {"DOWNSHIFT_ADMIN_KEYS": KEY["X-API-Key"]}) as server:
+            asker = Asker(server.port, connections, image, expected)
+            asker.start()
             began, done, rolled_back, durations = time.monotonic(), 0, 0, []
             resident = server.resident_bytes
-
-            def asked() -> int:
-                return sum(sum(asker.statuses.values()) for asker in askers)
-
-            while (done < swaps or asked() < requests) and time.monotonic() < began + seconds:
+            while (done < swaps or asker.asked < requests) and time.monotonic() < began + seconds:
                 if done >= swaps:
                     time.sleep(0.05)
                     continue
                 if done % CORRUPT_EVERY == 1:
                     path.write_bytes(files[0][: len(files[0]) // 2])
-                    status, answer = load(server)
-                    assert status == BAD, answer  # noqa: S101 - a benchmark checks what it measures
+                    load(server, BAD)
                     rolled_back += 1
                 path.write_bytes(files[(done + 1) % 2])
                 begin = time.monotonic()
-                status, answer = load(server)
+                answer = load(server, OK)
                 durations.append(time.monotonic() - begin)
-                assert status == OK, answer  # noqa: S101
-                assert answer["version"] == str(done + 2), answer  # noqa: S101
+                if answer["version"] != str(done + 2):
+                    raise ExperimentError(f"swap {done + 1} made version {answer['version']}, not {done + 2}")
                 done += 1
                 if done % 10 == 0:
-                    told(f"{done} swaps, {asked()} requests")
-            before = {"requests": asked(), "swaps": done, "seconds": round(time.monotonic() - began, 1)}
-            statuses = sum((asker.statuses for asker in askers), Counter[int]())
-            grown = server.resident_bytes - resident
-            for asker in askers:
-                asker.draining = True
+                    told(f"{done} swaps, {asker.asked} requests")
+            seconds_taken = round(time.monotonic() - began, 1)
+            before, grown = asker.statuses.copy(), server.resident_bytes - resident
+            asker.draining = True
             server.stop()
-            code = server.process.returncode
-            for asker in askers:
-                asker.done = True
-                asker.join(60)
-            after = sum((asker.statuses for asker in askers), Counter[int]()) - statuses
+            asker.done = True
+            asker.join(JOIN_SECONDS)
     return {
-        **before,
+        "requests": before.total(),
+        "swaps": done,
+        "seconds": seconds_taken,
         "rolled_back": rolled_back,
         "connections": connections,
-        "statuses": {str(status): count for status, count in sorted(statuses.items())},
-        "versions_that_answered": len(set().union(*(asker.versions for asker in askers))),
-        "lost": sum(asker.lost for asker in askers),
-        "wrong": sum(asker.wrong for asker in askers),
+        "statuses": _by_status(before),
+        "versions_that_answered": len(asker.versions),
+        "lost": asker.lost,
+        "wrong": asker.wrong,
         "load_seconds": {"median": float(np.median(durations)), "max": max(durations)} if durations else {},
         "resident_growth_bytes": grown,
         "drain": {
-            "statuses": {str(status): count for status, count in sorted(after.items())},
-            "turned_away": sum(asker.turned_away for asker in askers),
-            "exit_code": code,
+            "statuses": _by_status(asker.statuses - before),
+            "turned_away": asker.turned_away,
+            "exit_code": server.process.returncode,
         },
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Swap, ask, drain; print and write what became of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=Path("downshift/models/zoo/cifar10-resnet20.onnx"))
+def _by_status(counts: Counter[int]) -> dict[str, int]:
+    return {str(status): count for status, count in sorted(counts.items())}
+
+
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
+    parser.add_argument("artifact", type=Path, help="a model.onnx with a Gemm as its classifier")
     parser.add_argument("--swaps", type=int, default=100)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=550.0, help="stop after that long in any case")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/server/swaps.json"))
-    options = parser.parse_args(arguments)
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Swap, ask, drain."""
     result = swap_and_drain(
-        options.model,
-        swaps=options.swaps,
-        requests=options.requests,
-        connections=options.connections,
-        seconds=options.seconds,
+        chosen.artifact,
+        swaps=chosen.swaps,
+        requests=chosen.requests,
+        connections=chosen.connections,
+        seconds=chosen.seconds,
     )
-    command = f"python -m benchmarks.server.swaps --swaps {options.swaps} --requests {options.requests}"
-    result |= {"model": options.model.name, "command": command, "environment": environment()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
+    report.json({"model": chosen.artifact.name, **result})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,24 +1,25 @@
-"""What alternating sparse training adds to the step of the plain dense network.
+"""What does alternating sparse training add to the step of the plain dense network?
+
+    python -m benchmarks.training.step --rounds 8
 
 Both steps see the same batch in one process and one thread, and take turns, A B A B. The dense side is the
-same network with plain `torch.optim.SGD`; ours masks, corrects gradients and keeps inactive weights still.
-No mask update falls into the timed steps.
-
-    python -m benchmarks.training.step
+same network with plain `torch.optim.SGD`; ours masks, corrects gradients and keeps inactive weights still,
+which is checked afterwards. No mask update falls into the timed steps.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
+from benchmarks.harness.errors import WrongAnswer
+from benchmarks.harness.experiment import run
+from benchmarks.harness.quiet import disturbance, usage
 from downshift.models.network import build
 from downshift.models.supernet import Supernet
 from downshift.trainer.masks.masking import Masking, MaskPlan
@@ -27,16 +28,19 @@ from downshift.trainer.recipe import load
 from downshift.trainer.step import AlternatingStep, StepContext, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+    from benchmarks.harness.report import Report
     from downshift.trainer.recipe import Recipe
 
     Step = Callable[[int], None]
 
 CLASSES = 10
 SIDE = 32
+SEED = 0
 PRUNED = 10**6  # a step at which every sub-net has its final sparsity
 CPU = torch.device("cpu")
 
@@ -48,7 +52,7 @@ def autocast(precision: str) -> torch.autocast:
 
 def batch(size: int) -> tuple[Tensor, Tensor]:
     """Random images, channels last, and random labels."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
     images = torch.randn(size, 3, SIDE, SIDE, generator=generator)
     labels = torch.randint(0, CLASSES, (size,), generator=generator)
     return images.to(memory_format=torch.channels_last), labels
@@ -113,7 +117,7 @@ def seconds(step: Step, number: int) -> float:
 
 def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | str]:
     """Median and least seconds of either step, their ratios, and the median ratio of neighbouring steps."""
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     dense = dense_step(recipe, precision)
     sparse, masking = sparse_step(recipe, precision)
     inactive = [~layer.stack.mask(0) for layer in masking.layers]
@@ -128,7 +132,7 @@ def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | st
     for layer, outside, weight in zip(masking.layers, inactive, before, strict=True):
         moved = layer.weight != weight
         if moved[outside].any() or not moved[~outside].any():
-            raise SystemExit("the step that was timed is not a sparse training step")
+            raise WrongAnswer("the step that was timed is not a sparse training step")
     median = {name: statistics.median(values) for name, values in times.items()}
     least = {name: min(values) for name, values in times.items()}
     return {
@@ -145,28 +149,27 @@ def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | st
     }
 
 
-def main() -> None:
-    """Measure both precisions and print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: ArgumentParser) -> None:
+    """Of the command line."""
     parser.add_argument("--rounds", type=int, default=8, help="turns of one step a sub-net on either side")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--correction", choices=("apply", "observe", "off"), default="apply")
-    arguments = parser.parse_args()
+
+
+def measure(chosen: Namespace, report: Report) -> None:
+    """Both precisions, one after the other."""
     torch.set_num_threads(1)
-    recipe = load(
-        "cifar10-resnet20",
-        [f"run.batch_size={arguments.batch_size}", f"step.correction={arguments.correction}"],
-    )
-    found = {
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "network": recipe.network.name,
-        "batch_size": arguments.batch_size,
-        "correction": arguments.correction,
-        "steps": [compare(recipe, precision, arguments.rounds) for precision in ("fp32", "bf16")],
-    }
-    print(json.dumps(found, indent=2))
+    changes = [f"run.batch_size={chosen.batch_size}", f"step.correction={chosen.correction}"]
+    recipe, begin = load("cifar10-resnet20", changes), usage()
+    steps = [compare(recipe, precision, chosen.rounds) for precision in ("fp32", "bf16")]
+    about = {"network": recipe.network.name, "batch_size": chosen.batch_size, "correction": chosen.correction}
+    report.json({**about, "steps": steps, "others": round(disturbance(begin), 3)}, seed=SEED)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    return run(__doc__, options, measure, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.engines import busy_core
-from benchmarks.engines.busy_core import Neighbour, Samples
+from benchmarks.engines.busy_core import Samples
+from benchmarks.harness.neighbour import Neighbour
 
 CORE = min(os.sched_getaffinity(0))
 
@@ -54,7 +55,7 @@ def test_engines_take_turns_alone_and_beside_the_neighbour() -> None:
 
 
 def test_the_table_compares_round_by_round() -> None:
-    (*_, line) = busy_core.table({"ours": Samples([[1e-3] * 4, [2e-3] * 4], [[1.5e-3] * 4, [3e-3] * 4])})
+    (*_, line) = busy_core.lines({"ours": Samples([[1e-3] * 4, [2e-3] * 4], [[1.5e-3] * 4, [3e-3] * 4])})
     assert line == ("| ours | 8 | 1.5 | 2 | 1.5 | 2.25 | 3 | 2.25 | 1.50x | 1.50x to 1.50x | 1.50x | 1.50x |")
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from benchmarks.engines import contenders
-from benchmarks.engines import race as engines
-from benchmarks.engines.contenders import InProcess, WrongAnswer
+from benchmarks.engines import race, tasks
+from benchmarks.engines.contenders import InProcess
 from benchmarks.engines.graph_in_torch import GraphModule
+from benchmarks.harness.check import check
+from benchmarks.harness.errors import WrongAnswer
 from downshift.models.pattern import Channel
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.reference import run
@@ -30,25 +31,25 @@ if TYPE_CHECKING:
 def test_everybody_in_the_line_up_computes_the_logits(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
     artifact = tiny_artifact()
-    programs = engines.tuned(artifact, 1, 0.01, tmp_path)
-    tasks = engines.tasks_of(artifact, 2, 1)
-    field = engines.Field(artifact.manifest.names[1:])
-    ready = engines.line_up(tasks, engines.dense_tasks(artifact, tasks), programs, None, field)
+    programs = tasks.tuned(artifact, 1, 0.01, tmp_path)
+    given = tasks.tasks_of(artifact, 2, 1)
+    field = race.Field(artifact.manifest.names[1:])
+    ready = race.line_up(given, tasks.dense_tasks(artifact, given), programs, None, field)
     names = [one.engine for one in ready]
     assert names.count("sparse") == len(artifact.manifest.subnets) - 1
     assert names.count("onnxruntime") == names.count("openvino") == 1
-    samples = engines.compete(ready, 0.0)
+    samples = race.compete(ready, 0.0)
     assert all(len(taken) >= 3 and min(taken) > 0 for taken in samples)
 
 
 def test_a_wrong_answer_ends_the_race() -> None:
     artifact = tiny_artifact(1)
-    (task,) = engines.tasks_of(artifact, 1, 1).values()
+    (task,) = tasks.tasks_of(artifact, 1, 1).values()
     cheat = InProcess("cheat", "1", task, lambda _images: task.expected + 1)
     with pytest.raises(WrongAnswer, match="cheat: wrong by"):
         cheat.time(1)
     with pytest.raises(WrongAnswer):
-        contenders.check("silent", np.full_like(task.expected, np.nan), task.expected, 1.0)
+        check("silent", np.full_like(task.expected, np.nan), task.expected, 1.0)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -65,15 +66,15 @@ def test_torch_runs_the_same_graph(model: onnx.ModelProto) -> None:
 
 def test_a_large_batch_repeats_images_and_expects_their_logits() -> None:
     artifact = tiny_artifact(1)
-    (one,), (many,) = (engines.tasks_of(artifact, batch, 1).values() for batch in (2, 5))
+    (one,), (many,) = (tasks.tasks_of(artifact, batch, 1).values() for batch in (2, 5))
     np.testing.assert_array_equal(many.images, one.images[[0, 1, 0, 1, 0]])
     np.testing.assert_array_equal(many.expected, one.expected[[0, 1, 0, 1, 0]])
 
 
 def test_dense_engines_get_every_sub_net_only_where_channels_are_gone() -> None:
     artifact = tiny_artifact()
-    tasks = engines.tasks_of(artifact, 1, 1)
-    assert engines.dense_tasks(artifact, tasks) == [next(iter(tasks.values()))]
+    given = tasks.tasks_of(artifact, 1, 1)
+    assert tasks.dense_tasks(artifact, given) == [next(iter(given.values()))]
     subnets = tuple(replace(one, pattern=Channel()) for one in artifact.manifest.subnets)
     channels = replace(artifact, manifest=replace(artifact.manifest, subnets=subnets))
-    assert engines.dense_tasks(channels, tasks) == list(tasks.values())
+    assert tasks.dense_tasks(channels, given) == list(given.values())

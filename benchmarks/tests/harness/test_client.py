@@ -1,4 +1,4 @@
-"""The load generator: every answer is checked, whatever it arrives as, and refusals are counted apart."""
+"""The closed loop: every answer is checked, whatever it arrives as, and refusals are counted apart."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks.harness.client import Client, NestedJson, RawBytes, V2Binary, V2Json, WrongAnswer
+from benchmarks.harness.client import Client
+from benchmarks.harness.errors import WrongAnswer
+from benchmarks.harness.wire import NestedJson, RawBytes, V2Binary, V2Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from benchmarks.harness.client import Wire
+    from benchmarks.harness.wire import Wire
 
 IMAGES = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
 
@@ -96,7 +98,7 @@ def client(wire: Wire | None = None, **subnets: NDArray[np.float32]) -> Client:
 
 @pytest.mark.parametrize("wire", [RawBytes(), V2Binary("m"), V2Json("m"), NestedJson()])
 def test_right_answers_are_timed_on_every_wire(model: Model, wire: Wire) -> None:
-    load = client(wire).run(model.server_port, 3, 0.05)
+    load = client(wire).closed_loop(model.server_port, 3, 0.05)
     assert len(load.latencies) == model.served >= 3
     assert load.throughput == len(load.latencies) / load.seconds
     assert 0 < load.quantile(0.5) <= load.quantile(1.0) < load.seconds
@@ -104,26 +106,26 @@ def test_right_answers_are_timed_on_every_wire(model: Model, wire: Wire) -> None
 
 
 def test_a_run_without_time_asks_once_on_each_connection(model: Model) -> None:
-    assert len(client().run(model.server_port, 2, 0.0).latencies) == model.served == 2
+    assert len(client().closed_loop(model.server_port, 2, 0.0).latencies) == model.served == 2
 
 
 @pytest.mark.parametrize("wire", [RawBytes(), V2Binary("m"), V2Json("m"), NestedJson()])
 def test_a_wrong_logit_ends_the_run(model: Model, wire: Wire) -> None:
     model.error = 0.5
     with pytest.raises(WrongAnswer, match="wrong by"):
-        client(wire).run(model.server_port, 1, 1.0)
+        client(wire).closed_loop(model.server_port, 1, 1.0)
 
 
 def test_an_answer_is_held_against_the_sub_net_that_is_named(model: Model) -> None:
     model.headers["X-Subnet"] = "s90"
     with pytest.raises(WrongAnswer, match="sub-net s90: wrong by"):
-        client(s90=logits(IMAGES) * 2).run(model.server_port, 1, 1.0)
-    assert client(s90=logits(IMAGES)).run(model.server_port, 1, 0.0).subnets == {"s90": 1}
+        client(s90=logits(IMAGES) * 2).closed_loop(model.server_port, 1, 1.0)
+    assert client(s90=logits(IMAGES)).closed_loop(model.server_port, 1, 0.0).subnets == {"s90": 1}
 
 
 def test_refusals_are_counted_and_not_timed(model: Model) -> None:
     model.statuses = [504, 429]
-    load = client().run(model.server_port, 2, 0.0)
+    load = client().closed_loop(model.server_port, 2, 0.0)
     assert load.refused == {429: 1, 504: 1}
     assert not load.latencies
 
@@ -131,4 +133,4 @@ def test_refusals_are_counted_and_not_timed(model: Model) -> None:
 def test_a_server_that_hangs_up_is_wrong(model: Model) -> None:
     model.headers["Connection"] = "close"
     with pytest.raises(WrongAnswer, match="hung up"):
-        client().run(model.server_port, 1, 1.0)
+        client().closed_loop(model.server_port, 1, 1.0)

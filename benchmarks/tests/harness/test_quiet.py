@@ -9,7 +9,8 @@ import time
 import pytest
 
 from benchmarks.harness import quiet
-from benchmarks.harness.quiet import BUSY, BusyMachine, undisturbed
+from benchmarks.harness.errors import BusyMachine
+from benchmarks.harness.quiet import BUSY, undisturbed
 
 
 def disturbances(monkeypatch: pytest.MonkeyPatch, *shares: float) -> list[float]:

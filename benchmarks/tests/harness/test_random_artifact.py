@@ -147,4 +147,4 @@ def test_the_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert "Example: python -m benchmarks.harness.random_artifact resnet18 --out" in capsys.readouterr().out
+    assert "    python -m benchmarks.harness.random_artifact resnet18 --out" in capsys.readouterr().out

@@ -1,51 +1,63 @@
-"""Rows of the server comparison: replaced server by server, medians over rounds, ratios on the same wire."""
+"""Reports: rows replaced by key, and every file says how it came about."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.harness.report import DENSE, JSON, SPARSE, Row, add, load, ratio
+from benchmarks.harness.report import Report, load, panels, table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def row(server: str, throughput: float, turn: int = 0, concurrency: int = 1, network: str = "net") -> Row:
-    return Row(
-        network, server, "1.0", concurrency, turn, throughput, 1e-3, 2e-3, 0, 100, 1.0, 0.1, 0.0, 0.5, ""
-    )
+@dataclass(frozen=True)
+class Row:
+    network: str
+    turn: int
+    seconds: float
 
 
-ROWS = [
-    row(DENSE, 900), row(DENSE, 1100, 1), row(JSON, 600), row(SPARSE, 4000),
-    row("LitServe", 400), row("LitServe", 600, 1), row("MLServer", 200), row("Mosec", 2000),
-]  # fmt: skip
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    return Report(tmp_path / "new", "x", "python -m benchmarks.server.x --seed 3")
 
 
-def test_rows_of_the_same_network_and_server_are_replaced(tmp_path: Path) -> None:
-    add(tmp_path, ROWS)
-    add(tmp_path, [row("LitServe", 300), row("LitServe", 100, network="other")])
-    kept = load(tmp_path / "throughput.csv")
-    assert {(r.network, r.throughput) for r in kept if r.server == "LitServe"} == {
-        ("net", 300),
-        ("other", 100),
-    }
-    assert len(kept) == len(ROWS)
-    assert (tmp_path / "throughput.png").stat().st_size > 0
+def network(row: Row) -> str:
+    return row.network
 
 
-def test_a_ratio_is_of_medians() -> None:
-    assert ratio(ROWS, DENSE, "LitServe", 1) == pytest.approx(1000 / 500)
+def test_rows_with_the_same_key_are_replaced_and_others_kept(report: Report) -> None:
+    report.csv([Row("a", 0, 0.25), Row("b", 0, 0.5)], Row, network)
+    everything = report.csv([Row("a", 0, 2.0), Row("a", 1, 3.0)], Row, network)
+    assert everything == [Row("b", 0, 0.5), Row("a", 0, 2.0), Row("a", 1, 3.0)]
+    assert load(report.folder / "x.csv", Row) == everything
 
 
-def test_who_takes_json_is_compared_with_our_json(tmp_path: Path) -> None:
-    add(tmp_path, ROWS)
-    lines = (tmp_path / "throughput.md").read_text(encoding="utf-8").splitlines()
-    ending = {
-        line.split(" | ")[0].strip("| "): line.split(" | ")[-3:] for line in lines if line.startswith("| ")
-    }
-    assert ending["LitServe"] == ["2.00", "2", "8.00 |"]
-    assert ending["MLServer"] == ["3.00", "3", "20.00 |"]
-    assert ending["Mosec"] == ["0.50", "0.9", "2.00 |"]
+def test_a_document_says_how_it_came_about(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    report.json({"figure": 1.5}, seed=3)
+    document = json.loads((report.folder / "x.json").read_text())
+    assert (document["figure"], document["seed"], document["command"]) == (1.5, 3, report.command)
+    assert {"date", "machine", "versions"} < document.keys()
+    assert {"cpu", "cores", "gpus"} == document["machine"].keys()
+    assert {"python", "downshift", "numpy"} < document["versions"].keys()
+    assert json.loads(capsys.readouterr().out) == {"figure": 1.5}
+
+
+def test_a_page_names_machine_versions_date_and_command(report: Report) -> None:
+    page = report.markdown("Title", "First.\n\nSecond.", table(["a", "b"], [["1", "2"]]))
+    assert page.startswith("# Title\n\nFirst.\n\nSecond.\n\n")
+    assert page.endswith("| a | b |\n|---|---|\n| 1 | 2 |\n")
+    assert f"by `{report.command}`." in " ".join(page.split())
+    assert "cores; python 3." in page
+    assert (report.folder / "x.md").read_text() == page
+
+
+def test_a_picture_has_the_panels_that_were_asked_for(report: Report) -> None:
+    figure, axes = panels(2, 3)
+    report.figure(figure)
+    assert len(axes) == 6
+    assert (report.folder / "x.png").read_bytes().startswith(b"\x89PNG")

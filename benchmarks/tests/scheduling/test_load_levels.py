@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.harness.open_loop import Record
+from benchmarks.harness.client import Record
 from benchmarks.scheduling.load_levels import draw, figures, turns
 
 NAMES = ("s50", "s90", "s98")
@@ -21,6 +21,7 @@ def record(*subnets: str) -> Record:
         subnet=np.array(subnets),
         queued=np.zeros(len(due)),
         computed=np.full(len(due), 0.005),
+        inside=np.array([]),
     )
 
 

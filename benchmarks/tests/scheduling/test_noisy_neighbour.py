@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.harness.open_loop import Record
+from benchmarks.harness.client import Record
 from benchmarks.scheduling.noisy_neighbour import attainment, corrected, draw, figures, pause, recovery
 
 BUDGET = 0.1
@@ -21,6 +21,7 @@ def record(*, late: tuple[float, float]) -> Record:
         subnet=np.where(slow, "", "s90"),
         queued=np.zeros(len(due)),
         computed=np.full(len(due), 0.005),
+        inside=np.array([]),
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.harness.open_loop import Record
+from benchmarks.harness.client import Record
 from benchmarks.scheduling import replay
 from benchmarks.scheduling.replay import Batches, Costs
 from downshift.runtime.simulator.engine import Scenario
@@ -23,6 +23,7 @@ def run_of_three_batches() -> Record:
         subnet=np.array(["s50", "s90", "s90", "s50", ""]),
         queued=np.array([0.0, 0.017, 0.016, 0.002, np.nan]),
         computed=np.array([2 * alone, 2 * both, 2 * both, alone, np.nan]),
+        inside=np.array([]),
     )
 
 
@@ -34,7 +35,14 @@ def test_the_pace_is_what_batches_took_over_what_the_profile_says() -> None:
     assert found.pace(two()) == pytest.approx((0.02 + 0.004 + 0.01) / (0.01 + 0.002 + 0.01))
     none = np.array([])
     nobody = Record(
-        due=none, sent=none, ended=none, status=none, subnet=np.array([], "U1"), queued=none, computed=none
+        due=none,
+        sent=none,
+        ended=none,
+        status=none,
+        subnet=np.array([], "U1"),
+        queued=none,
+        computed=none,
+        inside=none,
     )
     assert replay.batches(nobody).pace(two()) == 1.0
     scenario = Scenario(trace(0.0), two(), 0.1)

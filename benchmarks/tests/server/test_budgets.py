@@ -15,9 +15,9 @@ def test_only_answers_that_came_within_the_budget_count_as_in_time() -> None:
 
 def test_a_row_shows_who_answered_and_who_was_refused() -> None:
     load = Load(latencies=[0.001] * 3 + [0.004], subnets=Counter(s50=3, s90=1), refused=Counter({504: 2}))
-    assert budgets.line(load, 0.002, ("s50", "s80", "s90")) == "| 2 | 3 | 0 | 1 | 75.00% | 1.00 | 2 |"
+    assert budgets.row(load, 0.002, ("s50", "s80", "s90")) == ["2", "3", "0", "1", "75.00%", "1.00", "2"]
 
 
 def test_a_budget_that_nothing_can_meet_has_no_times() -> None:
     load = Load(refused=Counter({504: 9}))
-    assert budgets.line(load, 0.0001, ("s50",)) == "| 0.1 | 0 | - | - | 9 |"
+    assert budgets.row(load, 0.0001, ("s50",)) == ["0.1", "0", "-", "-", "9"]

@@ -1,43 +1,28 @@
-"""The open-loop client of the overloaded server reads every answer whole, whatever headers come first."""
+"""What is made of a record of an overloaded server: latencies by outcome, and who had no answer."""
 
 from __future__ import annotations
 
-import asyncio
+import numpy as np
+import pytest
 
-from benchmarks.server.responsiveness import OpenLoop, Record
-
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ninference-header-content-length: 2\r\ncontent-length: 6\r\n\r\n{}\r\n\r\n"
-    b"HTTP/1.1 429 Too Many Requests\r\nserver-timing: total;dur=1.250\r\ncontent-length: 2\r\n\r\n{}"
-)
+from benchmarks.harness.client import Record
+from benchmarks.server.responsiveness import figures, quantiles
 
 
-async def answers(requests: int) -> Record:
-    halves = iter(
-        [ANSWER[: ANSWER.index(b"HTTP/1.1 429")], ANSWER[ANSWER.index(b"HTTP/1.1 429") :]] * requests
-    )
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(4) == b"ask!":
-            writer.write(next(halves))
-        writer.close()
-        await writer.wait_closed()
-
-    connections: set[asyncio.Task[None]] = set()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.add(task := asyncio.create_task(serve(reader, writer)))
-        await task
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        record = await OpenLoop(port, b"ask!").run([0.0] + [0.05] * (2 * requests - 1))
-        await asyncio.wait(connections, timeout=10)
-        return record
+def test_outcomes_are_told_apart() -> None:
+    record = Record.unanswered(np.array([0.5, 1.0, 1.5, 2.0]))
+    record.ended[:3] = [0.6, 1.004, 1.7]
+    record.status[:3] = [200, 429, 504]
+    record.inside[1] = 0.00125
+    found = figures(record)
+    assert found["statuses"] == {"200": 1, "429": 1, "504": 1}
+    assert (found["rate"], found["seconds"], found["goodput"], found["broken"]) == (2.0, 2.0, 0.5, 1)
+    assert found["answered"]["p50_ms"] == pytest.approx(100.0)
+    assert (found["rejected"]["count"], found["rejected"]["max_ms"]) == (2, pytest.approx(200.0))
+    assert found["rejected_at_once"]["p50_ms"] == pytest.approx(4.0)
+    assert found["rejected_at_once_inside"] == {"count": 1, "p50_ms": 1.25, "p99_ms": 1.25, "max_ms": 1.25}
 
 
-def test_the_next_answer_on_a_connection_begins_where_the_last_one_ended() -> None:
-    record = asyncio.run(answers(2))
-    assert {status: len(latencies) for status, latencies in record.latencies.items()} == {200: 2, 429: 2}
-    assert record.inside == {429: [0.00125] * 2}
-    assert record.broken == 0
+def test_no_answers_have_no_quantiles() -> None:
+    assert quantiles([]) == {"count": 0}
+    assert quantiles([np.inf, np.nan]) == {"count": 0}

@@ -1,22 +1,19 @@
-"""Rows of engine races on disk, and what people read of them: tables and a plot."""
+"""Rows of engine races, and what people read of them: tables and a plot."""
 
 from __future__ import annotations
 
-import csv
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-
 from benchmarks.harness.random_artifact import SPARSITIES
-from downshift.runtime.machine import this_machine
+from benchmarks.harness.report import panels, table, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+
+    from benchmarks.harness.report import Report
 
 OURS, DEEPSPARSE, HALF, COMPILED = "sparse", "deepsparse", "openvino-bf16", "torch.compile"
 SAME = 0.015
@@ -53,35 +50,19 @@ class Row:
         return self.network, self.masks, self.batch, self.threads
 
 
-def add(folder: Path, rows: Sequence[Row]) -> None:
-    """Put rows in place of those of the same races, and draw tables and plot of all anew."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "engines.csv"
-    races = {row.race for row in rows}
-    everything = [row for row in load(path) if row.race not in races] + list(rows)
+def add(report: Report, rows: Sequence[Row]) -> None:
+    """Put rows in place of those of the same races; make page and plot anew from all of them."""
+    everything = report.csv(rows, Row, lambda row: row.race)
     everything.sort(key=lambda row: (row.threads, row.batch, row.network, row.masks, row.engine, -row.p50))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Row))
-        writer.writerows(map(_cells, everything))
-    (folder / "engines.md").write_text(page(everything), encoding="utf-8")
-    draw(everything, folder / "engines.png")
-
-
-def _cells(row: Row) -> list[str]:
-    return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in astuple(row)]
-
-
-def load(path: Path) -> list[Row]:
-    """The rows in the file; none where there is no file."""
-    if not path.exists():
-        return []
-    kinds = {"str": str, "int": int, "float": float}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(**{field.name: kinds[str(field.type)](line[field.name]) for field in fields(Row)})
-            for line in csv.DictReader(file)
-        ]
+    write_csv(report.folder / f"{report.name}.csv", everything)
+    report.figure(draw(everything))
+    report.markdown(
+        "Engines side by side",
+        "Blocks of all engines in turn (A B A B), every result checked. All figures, and the share of the "
+        f"machine that others took (at most {max(row.others for row in everything):.1%}): `engines.csv`. "
+        "All races: `python -m benchmarks.engines.matrix`.",
+        page(everything),
+    )
 
 
 def best_dense(rows: Iterable[Row]) -> Row:
@@ -113,9 +94,8 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def page(rows: Sequence[Row]) -> str:
-    """All races as Markdown."""
-    machine = this_machine(0, {})
+def page(rows: Sequence[Row]) -> list[str]:
+    """Tables of latency, of narrower networks and of the share of the peak."""
     versions = sorted({f"{row.engine} {row.version}" for row in rows})
     sparsities = sorted({level(row.sparsity) for row in rows if row.engine == OURS})
     ours = [f"ours {sparsity:.0%}" for sparsity in sparsities]
@@ -123,39 +103,25 @@ def page(rows: Sequence[Row]) -> str:
     race = ["network", "masks", "threads", "batch"]
     races = dict.fromkeys(row.race for row in rows)
     within = [[row for row in rows if row.race == race] for race in races]
-    return "\n".join(
-        [
-            "# Engines side by side",
-            "",
-            f"{machine.cpu}, {machine.cores} cores. Blocks of all engines in turn (A B A B), every result",
-            "checked. Written by `python -m benchmarks.engines.matrix`; all figures and the share of",
-            f"the machine that others took (at most {max(row.others for row in rows):.1%}), are in",
-            "`engines.csv`; the plot is `engines.png`.",
-            "",
-            "Versions: " + ", ".join(versions) + ".",
-            "",
-            "## Latency",
-            "",
-            "Median milliseconds of a batch; in brackets, how many times faster than the best dense fp32",
-            "engine of the same race. Columns are named after the sparsity that was asked for; with",
-            "whole channels it is a little more or less.",
-            "",
-            *_table([*race, *rivals, *ours], [_latencies(one, sparsities) for one in within]),
-            "",
-            *_channels(within),
-            "## Share of the peak",
-            "",
-            "Multiply-adds of non-zero weights a second, as a share of the float32 multiply-adds the cores",
-            "can do at most (`benchmarks/engines/fma.cpp`).",
-            "",
-            *_table([*race, "best dense fp32", *ours], [_shares(one, sparsities) for one in within]),
-            "",
-        ]
-    )
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(one)} |" for one in lines)]
+    return [
+        "Versions: " + ", ".join(versions) + ".",
+        "",
+        "## Latency",
+        "",
+        "Median milliseconds of a batch; in brackets, how many times faster than the best dense fp32",
+        "engine of the same race. Columns are named after the sparsity that was asked for; with",
+        "whole channels it is a little more or less.",
+        "",
+        *table([*race, *rivals, *ours], [_latencies(one, sparsities) for one in within]),
+        "",
+        *_channels(within),
+        "## Share of the peak",
+        "",
+        "Multiply-adds of non-zero weights a second, as a share of the float32 multiply-adds the cores",
+        "can do at most (`benchmarks/engines/fma.cpp`).",
+        "",
+        *table([*race, "best dense fp32", *ours], [_shares(one, sparsities) for one in within]),
+    ]
 
 
 def _race(row: Row) -> list[str]:
@@ -215,38 +181,37 @@ def _channels(races: Iterable[Sequence[Row]]) -> list[str]:
         "",
         "Milliseconds of every engine on the network that is left, widths multiples of 16.",
         "",
-        *_table(head, lines),
+        *table(head, lines),
         "",
     ]
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def draw(rows: Sequence[Row]) -> Figure:
     """Times faster than the best dense fp32 engine against sparsity: a panel for each batch and threads."""
     networks = list(dict.fromkeys(row.network for row in rows))
-    styles = dict(
-        zip(dict.fromkeys(row.masks for row in rows), ("-", "--", ":", "-.", (0, (1, 3))), strict=False)
-    )
-    panels = sorted({(row.threads, row.batch) for row in rows})
-    height = -(-len(panels) // COLUMNS)
-    figure, grid = plt.subplots(
-        height, COLUMNS, figsize=(5 * COLUMNS, 4 * height), squeeze=False, layout="constrained", sharey=True
-    )
-    for axes in grid.flat[len(panels) :]:
+    masks = dict.fromkeys(row.masks for row in rows)
+    styles = dict(zip(masks, ("-", "--", ":", "-.", (0, (1, 3))), strict=False))
+    kinds = sorted({(row.threads, row.batch) for row in rows})
+    figure, grid = panels(-(-len(kinds) // COLUMNS), COLUMNS, size=(5.0, 4.0))
+    for axes in grid[len(kinds) :]:
         axes.axis("off")
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        inside = [row for row in rows if (row.threads, row.batch) == panel]
+    for axes, kind in zip(grid, kinds, strict=False):
+        inside = [row for row in rows if (row.threads, row.batch) == kind]
         for race in dict.fromkeys(row.race for row in inside):
             within = [row for row in inside if row.race == race]
             best = best_dense(within)
             ours = sorted((row.sparsity, best.p50 / row.p50) for row in within if row.engine == OURS)
-            network, masks, *_ = race
-            color = f"C{networks.index(network) % 10}"
-            axes.plot(*zip(*ours, strict=True), marker=".", color=color, linestyle=styles[masks],
-                      label=f"{network}, {masks}")  # fmt: skip
+            network, pattern, *_ = race
+            axes.plot(
+                [sparsity for sparsity, _ in ours],
+                [times for _, times in ours],
+                marker=".",
+                color=f"C{networks.index(network) % 10}",
+                linestyle=styles[pattern],
+                label=f"{network}, {pattern}",
+            )
         axes.axhline(1, color="grey", linewidth=1)
-        axes.set(yscale="log", title=f"batch {panel[1]}, {panel[0]} threads", xlabel="sparsity")
-        axes.grid(alpha=0.3)
+        axes.set(yscale="log", title=f"batch {kind[1]}, {kind[0]} threads", xlabel="sparsity")
         axes.legend(fontsize=6, loc="upper left")
     figure.supylabel("times faster than the best dense fp32 engine")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return figure

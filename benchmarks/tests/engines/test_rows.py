@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import report as engines_report
-from benchmarks.engines.report import Row
+from benchmarks.engines import rows as races
+from benchmarks.engines.rows import Row
+from benchmarks.harness.report import Report, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,18 +27,19 @@ RACE = [
 
 
 def test_rows_of_the_same_race_are_replaced_and_others_kept(tmp_path: Path) -> None:
-    engines_report.add(tmp_path, RACE)
+    report = Report(tmp_path, "engines", "race")
+    races.add(report, RACE)
     other = [row("openvino", 0, 5e-3, "other"), row("sparse", 0.9, 1e-3, "other")]
-    engines_report.add(tmp_path, other)
-    engines_report.add(tmp_path, RACE[:2] + RACE[4:])
-    rows = engines_report.load(tmp_path / "engines.csv")
+    races.add(report, other)
+    races.add(report, RACE[:2] + RACE[4:])
+    rows = load(tmp_path / "engines.csv", Row)
     assert len(rows) == 6
     assert set(other) <= set(rows)
     assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_compares_with_the_best_dense_float32_engine() -> None:
-    (line,) = [line for line in engines_report.page(RACE).splitlines() if "(openvino)" in line]
+    (line,) = [line for line in races.page(RACE) if "(openvino)" in line]
     assert line == (
         "| net | uniform | 2 | 1 | 3 (openvino) | 1 (3.00x) | - | 2 (1.50x) | 6 (0.50x) | 0.5 (6.00x) |"
     )
@@ -46,7 +48,7 @@ def test_the_page_compares_with_the_best_dense_float32_engine() -> None:
 def test_sparsities_a_little_off_stand_in_the_column_of_what_was_asked_for() -> None:
     channel = [row("onnxruntime", 0, 4e-3, masks="channel"), row("sparse", 0.490272, 2e-3, masks="channel")]
     even = [row("onnxruntime", 0, 4e-3), row("sparse", 0.499999, 1e-3), row("sparse", 0.62, 5e-4)]
-    lines = engines_report.page(channel + even).splitlines()
+    lines = races.page(channel + even)
     heads = [line for line in lines if "| best dense fp32 |" in line]
     assert len(heads) == 2
     assert all(line.endswith("| ours 50% | ours 62% |") for line in heads)
@@ -56,13 +58,13 @@ def test_sparsities_a_little_off_stand_in_the_column_of_what_was_asked_for() -> 
 
 def test_deepsparse_is_a_dense_engine_only_where_there_is_nothing_to_skip() -> None:
     rows = [row("onnxruntime", 0, 4e-3), row("deepsparse", 0, 2e-3), row("sparse", 0.9, 1e-3)]
-    assert engines_report.best_dense(rows).engine == "deepsparse"
+    assert races.best_dense(rows).engine == "deepsparse"
     trained = [row("onnxruntime", 0.5, 4e-3), row("deepsparse", 0.5, 2e-3), row("sparse", 0.9, 1e-3)]
-    assert engines_report.best_dense(trained).engine == "onnxruntime"
+    assert races.best_dense(trained).engine == "onnxruntime"
 
 
 def test_where_channels_are_gone_the_page_shows_every_engine_at_every_sparsity() -> None:
     rows = [row(engine, sparsity, 4e-3, masks="channel") for engine in ("onnxruntime", "sparse")
             for sparsity in (0.0, 0.75)]  # fmt: skip
-    lines = engines_report.page(rows).splitlines()
+    lines = races.page(rows)
     assert "| net | channel | 2 | 1 | 75% | 4 | 4 |" in lines
