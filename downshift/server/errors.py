@@ -11,7 +11,7 @@
     ├── BodyTooLarge        a body longer than the server's limit
     ├── UnsupportedMedia    a content type or encoding the endpoint does not read
     ├── ClientGone          the client hung up before its answer was ready
-    ├── DecodersBusy        a `Shed` of the runtime's: as many pictures wait to be decoded as may wait
+    ├── DecodersBusy        a `Shed` of the runtime's: the queue of images to decode is full
     ├── TooManyStreams      as many pages are watching as may watch
     └── BadSetting          a server setting that cannot be; only whoever starts the server sees it
 
@@ -102,12 +102,12 @@ class ClientGone(ServerFault):
 
 
 class DecodersBusy(ServerFault, Shed):
-    """As many pictures wait to be decoded as may wait."""
+    """The queue of images to decode is full."""
 
     def __init__(self, capacity: int) -> None:
         Shed.__init__(
             self,
-            f"{capacity} pictures wait to be decoded, as many as may: retry in a second",
+            f"{capacity} images wait to be decoded, as many as may: retry in a second",
             retry_after=1.0,
         )
 

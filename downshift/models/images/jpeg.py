@@ -1,4 +1,4 @@
-"""A look through a JPEG file's markers, before a decoder follows all of them.
+"""JPEG markers are checked before a decoder follows them: a bound on scans and on EXIF.
 
 A progressive JPEG may go over its pixels in any number of scans, and a scan that changes nothing takes a
 hundred bytes: a file of megabytes would keep a decoder busy for hours.

@@ -1,4 +1,4 @@
-"""A look through a TIFF file's directories, before a decoder acts on what they claim.
+"""TIFF directories are checked before a decoder acts on their claims: a bound on tiles, lists and depth.
 
 A directory of a few bytes can claim a tile of gigabytes or lists of millions of values, and Pillow and
 libtiff would make room for both. What passes here costs no more memory than its pixels.
@@ -54,7 +54,7 @@ class _Entry:
 
 
 def check_tiff(data: bytes, max_pixels: int) -> None:
-    """Pass a file whose first picture can be decoded in bounded memory.
+    """Pass a file whose first image can be decoded in bounded memory.
 
     Raises `ImageTooLarge` for tiles beyond `max_pixels`, `UnsupportedImage` for a compression that is not
     read, `BrokenImage` for directories that run out of the file or over every measure.

@@ -1,4 +1,4 @@
-"""Where pictures are decoded: a few threads beside the event loop, and a bounded queue before them."""
+"""A thread pool that decodes images off the event loop, with a bounded queue: a full one sheds load."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-THREADS = 2  # pictures decoded at once; each may take a few bytes per pixel of the limit
+THREADS = 2  # images decoded at once; each may take a few bytes per pixel of the limit
 
 T = TypeVar("T")
 
 
 class Decoders:
-    """Runs at most `threads` pieces of work at once and lets at most `waiting` wait; thread-safe.
+    """Runs at most `threads` tasks at once and lets at most `waiting` queue; thread-safe.
 
     Silences Pillow's warnings for good: a client words them, and Python keeps every wording it has shown.
     """
@@ -38,15 +38,15 @@ class Decoders:
         self._lock = threading.Lock()  # guards _held
 
     def check(self) -> None:
-        """Raise `DecodersBusy` if a picture that came now could not wait."""
+        """Raise `DecodersBusy` if the queue is full."""
         if self._held >= self._limit:
             raise DecodersBusy(self._waiting)
 
     def submit(self, work: Callable[[], T], deadline: float | None = None) -> Future[T]:
         """The future of what `work` returns; raises `DecodersBusy` when the queue is full.
 
-        Work whose turn comes after its monotonic deadline is not done: the future raises `DeadlineExpired`.
-        Nor is what was cancelled before.
+        Work that would start after its monotonic deadline is dropped: the future raises `DeadlineExpired`.
+        Cancelled work is dropped too.
         """
         came = self._now()
 
@@ -64,7 +64,7 @@ class Decoders:
         return future
 
     def close(self) -> None:
-        """Begin nothing more; what waits is cancelled."""
+        """Start nothing more and cancel what is queued."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _release(self, _: Future[T]) -> None:

@@ -1,4 +1,4 @@
-"""The image endpoint: a picture in, its most probable labels out."""
+"""The image endpoint: an image in, its most probable labels out."""
 
 import re
 import time
@@ -22,7 +22,7 @@ from downshift.server.connection.error_middleware import Json
 from downshift.server.demand import read_demand
 from downshift.server.errors import BadInput
 from downshift.server.images.decoders import Decoders
-from downshift.server.images.upload import picture_file
+from downshift.server.images.upload import image_file
 from downshift.server.inference import admitted, counted, infer, outcome
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
@@ -31,14 +31,14 @@ DEFAULT_TOP_K = 5
 
 
 def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decoders: Decoders) -> APIRouter:
-    """`POST /predict`; pictures are decoded by `decoders`, never on the event loop."""
+    """`POST /predict`; images are decoded by `decoders`, never on the event loop."""
     router = APIRouter(tags=["images"])
 
     @router.post("/predict", openapi_extra=_PREDICT)
     async def predict(request: Request) -> Response:
-        """Label a picture within the latency budget that the headers grant.
+        """Label an image within the latency budget that the headers grant.
 
-        The body is the picture's file, a form with the file in a field named `image`, or JSON with the file
+        The body is the image file, a form with the file in a field named `image`, or JSON with the file
         in base64. What a file is, its content decides. Waiting to be decoded and decoding count against
         the budget.
         """
@@ -80,8 +80,8 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
 
 
 def to_input(body: bytes, content_type: str, spec: InputSpec, max_pixels: int) -> NDArray[np.float32]:
-    """float32 [1, C, H, W] of the picture in a request body of that type."""
-    return read_input(picture_file(body, content_type), spec, max_pixels=max_pixels)
+    """float32 [1, C, H, W] of the image in a request body of that type."""
+    return read_input(image_file(body, content_type), spec, max_pixels=max_pixels)
 
 
 def read_top_k(text: str | None, classes: int) -> int:
@@ -156,7 +156,7 @@ _PREDICT = {
                     "properties": {
                         "image": {
                             "type": "string",
-                            "description": "the picture's file in base64, or a data: URL of it",
+                            "description": "the image file in base64, or a data: URL of it",
                         }
                     },
                 }

@@ -44,7 +44,7 @@ class Datatype:
 
 
 class Pixels(Datatype):
-    """Bytes as a picture has them, 0 to 255: the server normalises them as the manifest says."""
+    """8-bit pixels, 0 to 255: the server normalises them as the manifest says."""
 
     def cast(self, values: NDArray[Any]) -> NDArray[Any]:
         """See `Datatype.cast`: whole numbers from 0 to 255 only."""

@@ -122,7 +122,10 @@ def _binary_split(path: Path, layout: Layout) -> Split:
 
 def _binary_labels(folder: Path, layout: Layout) -> tuple[str, ...]:
     path = folder / layout.label_names[0]
-    names = path.read_text(encoding="utf-8").split() if path.is_file() else ()
+    try:
+        names = path.read_text(encoding="utf-8-sig").split() if path.is_file() else ()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: unpack the archive of {layout.name} there") from error
     return _labels(path, layout, names)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 )
+# Kinds of image that the reader does not know: to leave them out silently would train on part of the data.
+_UNREAD = frozenset((".avif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm"))
 # Left behind by macOS, Synology, Windows and Linux; what begins with a dot is hidden anyway.
 _SYSTEM = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
@@ -45,7 +47,8 @@ def list_class_folders(folder: Path) -> tuple[tuple[str, ...], Files]:
     """Class names in alphabetical order, and the image files at any depth below each class's folder.
 
     Raises `DataError` for a folder that is missing, has no class folders or an empty one, and for a name
-    that is not UTF-8 or holds a control character: neither a manifest nor a metric could carry it.
+    that is not UTF-8 or holds a control character, which neither a manifest nor a metric could carry; and for
+    an image in a format that the server could not read.
     """
     names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
     if not names:
@@ -92,7 +95,13 @@ def _images(folder: str) -> Iterator[str]:
         for entry in _visible(here):
             if entry.is_dir():
                 pending.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():  # noqa: PTH122
+                continue
+            extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if extension in _UNREAD:
+                raise DataError(
+                    f"{printable(entry.path)} is in a format that is not read: convert it to JPEG or PNG"
+                )
+            if extension in EXTENSIONS and entry.is_file():
                 yield entry.path
 
 

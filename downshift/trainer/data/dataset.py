@@ -1,4 +1,4 @@
-"""A data set in memory: three splits of uint8 images, of which only the test split chooses nothing."""
+"""A data set in memory: splits of uint8 images for training, validation (model selection) and test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set as its files hold it: class names, what may be learned from, and what may not."""
+    """A data set as its files hold it: class names, training images and test images."""
 
     labels: tuple[str, ...]
     train: Split

@@ -28,7 +28,7 @@ def load(  # noqa: PLR0913 - a recipe's choices, by keyword
 ) -> Dataset:
     """The named data set, found under `data_dir` or downloaded to it; `download=None` forbids that.
 
-    `validation` training images, drawn by `seed`, choose (epochs, settings); the test split chooses nothing.
+    `validation` training images, drawn by `seed`, select epochs and settings; the test split selects nothing.
     `test` says which files form it: "official", or "batch5" for CIFAR-10's data_batch_5.
     Raises `DataError` with one sentence that names the path and the remedy.
     """

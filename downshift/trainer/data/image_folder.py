@@ -1,7 +1,7 @@
 """ImageNet-style data: one folder of image files per class, decoded while training.
 
-    DATA_DIR/train/<class>/*.jpg    what is learned from, and the validation split that chooses
-    DATA_DIR/val/<class>/*.jpg      the test split, which chooses nothing
+    DATA_DIR/train/<class>/*.jpg    training images, from which the validation split is drawn
+    DATA_DIR/val/<class>/*.jpg      the test split, which selects nothing
 
 Every file is read as the server reads it: upright, 8 bits, transparency over white; augmentation comes after.
 Order, crops and flips are a pure function of (seed, epoch), whatever the number of loading workers.
@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from downshift.models.images.preprocess import read_pixels
 from downshift.models.images.reader import read_image
 from downshift.models.spec import InputSpec
-from downshift.trainer.data.class_folders import Files, list_class_folders
+from downshift.trainer.data.class_folders import Files, list_class_folders, printable
 from downshift.trainer.data.image_loader import load_batches
 from downshift.trainer.data.normalisation import Normalisation
 from downshift.trainer.errors import DataError
@@ -63,16 +63,17 @@ def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderData
     Raises `DataError` naming the folder that is missing, empty, or has other classes than its companion.
     """
     folder = data_dir / name if (data_dir / name).is_dir() else data_dir
+    shown = printable(str(folder))
     labels, files = list_class_folders(folder / "train")
     test_labels, test = list_class_folders(folder / "val")
     if labels != test_labels:
         odd = sorted(set(labels) ^ set(test_labels))[:3]
         raise DataError(
-            f"{folder}: train and val hold different classes ({', '.join(odd)}, …); give both the same"
+            f"{shown}: train and val hold different classes ({', '.join(odd)}, …); give both the same"
         )
     if not 0 < validation < len(files):
         raise DataError(
-            f"validation {validation}: {folder / 'train'} has {len(files)} images; "
+            f"validation {validation}: {shown}/train has {len(files)} images; "
             f"choose between 1 and {len(files) - 1}"
         )
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()

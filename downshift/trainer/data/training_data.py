@@ -1,4 +1,4 @@
-"""What a run trains and is measured on, whichever form the images have."""
+"""Training data of a run, in memory or in folders of files: batches, labels, and preprocessing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainingData(Protocol):
 
     @property
     def image(self) -> InputSpec:
-        """How any image becomes the network's input."""
+        """How an image becomes the network's input, in evaluation and serving."""
 
     def __len__(self) -> int:
         """Training batches in an epoch."""
@@ -50,7 +50,7 @@ class TrainingData(Protocol):
         """Whole training batches, the same for every worker."""
 
     def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
-        """A split that is not trained on, in order; only `validation` may choose anything."""
+        """A held-out split, in order; only `validation` may select a model or a setting."""
 
 
 def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers) -> TrainingData:
@@ -74,7 +74,7 @@ def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers)
 
 
 class InMemory:
-    """A data set whose bytes all lie on the device."""
+    """A data set that lies on the device as a whole, uint8."""
 
     def __init__(self, recipe: Recipe, data: Dataset, device: torch.device, workers: Workers) -> None:
         self.labels = data.labels
@@ -104,7 +104,7 @@ class InMemory:
         return self._batches.epoch(epoch)
 
     def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
-        """A split that is not trained on, in order."""
+        """A held-out split, in order."""
         return evaluation_batches(self._splits[part], self._normalisation)
 
 
@@ -132,7 +132,7 @@ class InFolders:
         return self._rows(0, 1).epoch(epoch)
 
     def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
-        """A split that is not trained on, in order."""
+        """A held-out split, in order."""
         return image_folder.evaluation_batches(
             self._data, part, device=self._device, loaders=self._recipe.data.workers
         )

@@ -34,7 +34,7 @@ def test_a_full_queue_refuses_until_somebody_leaves_it() -> None:
     assert gate.began.wait(20)
     waiting = decoders.submit(lambda: "second")
     for refuse in (decoders.check, lambda: decoders.submit(lambda: "third")):
-        with pytest.raises(DecodersBusy, match="1 pictures wait to be decoded, as many as may: retry"):
+        with pytest.raises(DecodersBusy, match="1 images wait to be decoded, as many as may: retry"):
             refuse()
     assert waiting.cancel()
     decoders.check()

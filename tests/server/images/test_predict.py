@@ -104,7 +104,7 @@ async def test_pictures_beyond_the_queue_are_refused_before_their_body_is_read(
             live = await served.client.get("/v2/health/live")
         answered = await asyncio.gather(*held)
     assert (response.status_code, response.headers["retry-after"]) == (429, "1")
-    assert response.json() == {"error": "1 pictures wait to be decoded, as many as may: retry in a second"}
+    assert response.json() == {"error": "1 images wait to be decoded, as many as may: retry in a second"}
     assert live.status_code == 200
     assert [each.status_code for each in answered] == [200] * 3
     assert served.count("downshift_requests_total", subnet="none", outcome="shed") == 1

@@ -101,6 +101,11 @@ def test_class_names_come_from_the_archive_or_are_known(tmp_path: Path) -> None:
     assert found(CIFAR10, tmp_path).labels[:2] == ("airplane", "automobile")
     (folder / "batches.meta.txt").write_text("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n")
     assert found(CIFAR10, tmp_path).labels == tuple("abcdefghij")
+    (folder / "batches.meta.txt").write_text("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n", encoding="utf-8-sig")
+    assert found(CIFAR10, tmp_path).labels[0] == "a"
+    (folder / "batches.meta.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"batches\.meta\.txt is no UTF-8 text: unpack"):
+        cifar.read(CIFAR10, tmp_path, test="official")
     (folder / "batches.meta.txt").write_text("a\nb\n")
     with pytest.raises(DataError, match=r"batches\.meta\.txt does not name 10 classes"):
         cifar.read(CIFAR10, tmp_path, test="official")

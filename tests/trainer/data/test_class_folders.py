@@ -46,6 +46,13 @@ def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
     assert list_class_folders(tmp_path)[1].paths == (str(tmp_path / "cat" / "a.jpg"),)
 
 
+@pytest.mark.parametrize("name", ["a.heic", "b.PPM", "c.avif"])
+def test_images_that_could_not_be_served_are_not_left_out_silently(name: str, tmp_path: Path) -> None:
+    touch(tmp_path / "cat" / "a.jpg", tmp_path / "cat" / name)
+    with pytest.raises(DataError, match=rf"cat/{name} is in a format that is not read: convert it to JPEG"):
+        list_class_folders(tmp_path)
+
+
 def test_a_pipe_named_like_an_image_is_none(tmp_path: Path) -> None:
     touch(tmp_path / "cat" / "a.jpg")
     os.mkfifo(tmp_path / "cat" / "b.jpg")
