@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,7 @@ from benchmarks.harness.networks import name_of
 from benchmarks.harness.quiet import undisturbed
 from benchmarks.harness.report import table
 from downshift.runtime.engines.sparse import SparseEngine
+from downshift.runtime.json_cache import JsonCache
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -102,7 +102,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     artifact, (name, masks) = chosen_artifact(chosen), name_of(chosen.network, chosen.masks)
     task = tasks_of(artifact, 1, chosen.threads)[chosen.subnet]
     program = tuned(artifact, chosen.threads, chosen.tune, chosen.cache)[chosen.subnet]
-    ours = InProcess("sparse", SparseEngine(Path()).version, task, program.run)
+    ours = InProcess("sparse", SparseEngine(JsonCache(None)).version, task, program.run)
     ready = [ours, contenders.onnxruntime(task)]
     with Neighbour(chosen.core) as neighbour:
         samples, others = undisturbed(partial(alternate, ready, neighbour, chosen.rounds))

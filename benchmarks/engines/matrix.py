@@ -23,6 +23,7 @@ from benchmarks.harness.experiment import CACHE, run
 from benchmarks.harness.networks import BUNDLED, TRAINED, name_of
 from benchmarks.harness.report import load
 from downshift.runtime.engines.sparse import SparseEngine
+from downshift.runtime.json_cache import JsonCache
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -120,7 +121,7 @@ def options(parser: ArgumentParser) -> None:
 def measure(chosen: Namespace, report: Report) -> None:
     """Hold the races of the plan that are missing; raises `ExperimentError` naming those that failed."""
     end = time.monotonic() + 60.0 * chosen.minutes
-    version = SparseEngine(Path()).version
+    version = SparseEngine(JsonCache(None)).version
     places = ["--cache", str(chosen.cache), "--out", str(report.folder)]
     failed = []
     for cell in plan():

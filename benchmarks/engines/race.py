@@ -32,6 +32,7 @@ from benchmarks.harness.experiment import run
 from benchmarks.harness.networks import name_of
 from benchmarks.harness.quiet import undisturbed
 from downshift.runtime.engines.sparse import SparseEngine
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.machine import default_threads
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def line_up(
         ]
     if field.torch:
         makers.append(partial(contenders.eager_torch, dense[0], compiled=True))
-    version = SparseEngine(Path()).version
+    version = SparseEngine(JsonCache(None)).version
     makers += [partial(InProcess, "sparse", version, tasks[name], programs[name].run) for name in field.ours]
     if deepsparse is not None:
         makers += [partial(deepsparse.load, tasks[name]) for name in field.deepsparse]

@@ -14,6 +14,7 @@ from downshift.models import artifact as artifacts
 from downshift.models.materialize import materialize
 from downshift.models.pattern import Channel
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.reference import run as reference
 from downshift.runtime.lowering.shrink import shrunk
@@ -48,7 +49,7 @@ def chosen_artifact(chosen: Namespace) -> Artifact:
 
 def tuned(artifact: Artifact, threads: int, seconds: float, cache: Path) -> dict[str, SparseProgram]:
     """Every sub-net on our kernels, tuned now or at an earlier call."""
-    compiled = SparseEngine(cache).compile(artifact, artifact.manifest.names, threads=threads)
+    compiled = SparseEngine(JsonCache(cache)).compile(artifact, artifact.manifest.names, threads=threads)
     programs = {name: one for name, one in compiled.items() if isinstance(one, SparseProgram)}
     if len(programs) < len(compiled):
         raise next(one for one in compiled.values() if not isinstance(one, SparseProgram))

@@ -16,13 +16,13 @@ from benchmarks.harness.errors import ExperimentError
 from benchmarks.harness.report import Report
 from downshift.models.errors import ModelsError
 from downshift.runtime.errors import RuntimeFault
-from downshift.runtime.profiling.profile_cache import default_folder
+from downshift.runtime.json_cache import default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 RESULTS = Path(__file__).parents[1] / "results"
-CACHE = default_folder() / "benchmarks"
+CACHE = (default_folder() or Path.cwd()) / "benchmarks"
 _EXAMPLE = re.compile(r"^ *python -m (benchmarks\.(\w+)\.(\w+))", re.MULTILINE)
 
 

@@ -21,6 +21,7 @@ from downshift.cli import main
 from downshift.runtime.engines import table as engines
 from downshift.runtime.engines.sparse import cpu
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.profiling import profile_json
 
 if TYPE_CHECKING:
@@ -83,14 +84,14 @@ class SteadyEngine:
         return SteadyProgram(program, lambda examples: factor * typical(examples))
 
 
-def engine(_cache_dir: Path) -> SteadyEngine:
+def engine(_cache: JsonCache) -> SteadyEngine:
     """The engine that the environment describes; its programs are tuned as those of that profile were."""
     try:
         path, factor = Path(os.environ["STEADY_PROFILE"]), float(os.environ["STEADY_FACTOR"])
         profile = profile_json.loads(path.read_bytes())
     except (KeyError, ValueError, OSError) as error:
         raise EngineUnavailable(f"engine {NAME}: set STEADY_PROFILE and STEADY_FACTOR ({error})") from None
-    return SteadyEngine(cpu(path.parent), profile, factor)
+    return SteadyEngine(cpu(JsonCache(path.parent)), profile, factor)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ def evaluate(
     from downshift.models.artifact import read
     from downshift.models.bundled import locate
     from downshift.runtime.engines.programs import compile_artifact, load_engines
+    from downshift.runtime.json_cache import JsonCache, default_folder
     from downshift.runtime.machine import default_threads
     from downshift.runtime.profiling.accuracy import top1
-    from downshift.runtime.profiling.profile_cache import default_folder
     from downshift.trainer.data import datasets
 
     artifact = read(locate(model))
@@ -39,7 +39,7 @@ def evaluate(
             f"--dataset {dataset} has {len(data.labels)} classes of {data.shape} images, "
             f"{model} is for {len(manifest.labels)} classes of {manifest.input.shape}"
         )
-    engines = load_engines(None, default_folder())
+    engines = load_engines(None, JsonCache(default_folder()))
     programs = compile_artifact(artifact, engines, threads=threads or default_threads())
     images, labels = data.test.images.numpy(), data.test.labels.numpy()
     measured = []

@@ -1,104 +1,151 @@
-"""The compiled kernels (downshift/runtime/kernels): describe a `Network`, compile a `Program`, run it.
+"""
+The compiled kernels (downshift/runtime/kernels): describe a `Network`, compile a `Program`, run it.
 
 Invalid descriptions raise ValueError; arrays of the wrong type, rank or order raise TypeError.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
-import numpy as np
+import numpy
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Tiling = tuple[int, int, int, bool, int]
-"""Vectors of a tile, rows that share positions, planes of a block, columns apart, parts."""
+
+class ConvKernel:
+    """A convolution kernel of an instruction set."""
+
+    @property
+    def vectors(self) -> int:
+        """Output vectors of a tile."""
+
+    @property
+    def columns(self) -> str:
+        """How kernel columns move sideways."""
+
+    @property
+    def rows(self) -> int:
+        """Output channels that share the positions of their nonzeros."""
+
+class StepTime:
+    """A step of a program and its best time."""
+
+    @property
+    def step(self) -> str:
+        """What it does."""
+
+    @property
+    def seconds(self) -> float: ...
+
+class Tiling:
+    """How a convolution is cut up; found by measuring. A value."""
+
+    def __init__(self, *, vectors: int, rows: int, block: int, split: bool, parts: int) -> None: ...
+
+    @property
+    def vectors(self) -> int:
+        """Output vectors of a tile."""
+
+    @property
+    def rows(self) -> int:
+        """Output channels that share the positions of their nonzeros."""
+
+    @property
+    def block(self) -> int:
+        """Source planes that stay in the L1 cache together."""
+
+    @property
+    def split(self) -> bool:
+        """One section for every kernel column."""
+
+    @property
+    def parts(self) -> int:
+        """Groups of output channels that different threads work through."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+class Piece:
+    """
+    A piece of a tensor for `Network.place`: output channel `output_channel + i` at (y, x) is input channel
+    `input_channel + i * channel_step` at (y * stride_y + top, x * stride_x + left), for i below `channels`.
+    """
+
+    def __init__(self, *, input: int, channels: int, output_channel: int = 0, input_channel: int = 0, channel_step: int = 1, stride_y: int = 1, stride_x: int = 1, top: int = 0, left: int = 0) -> None: ...
 
 def isas() -> list[str]:
     """Instruction sets this machine runs, best first."""
 
 def isa() -> str:
-    """The instruction set programs are compiled for: DOWNSHIFT_FORCE_ISA, else the best."""
+    """
+    The instruction set programs are compiled for: DOWNSHIFT_FORCE_ISA, else the best.
+    """
 
-def conv_kernels(isa: str) -> list[tuple[int, str, int]]:
-    """Every convolution kernel of an instruction set: vectors of a tile, columns, rows."""
-
-Piece = tuple[int, int, int, int, int, int, int, int, int]
-"""Input tensor, output channel, channels, input channel, channel step, stride y, stride x, top, left."""
+def conv_kernels(isa: str) -> list[ConvKernel]:
+    """Every convolution kernel of an instruction set."""
 
 class Workers:
     """Threads that run programs; programs which share them take turns."""
 
     def __init__(self, threads: int) -> None: ...
+
     @property
     def threads(self) -> int: ...
 
 class Network:
     """Operations on numbered tensors; tensor 0 is the input [C, H, W]."""
 
-    def __init__(self, input: tuple[int, int, int]) -> None: ...  # noqa: A002
-    def conv(
-        self,
-        output: int,
-        input: int,  # noqa: A002
-        weight: Floats,
-        bias: Floats,
-        stride: tuple[int, int],
-        padding: tuple[int, int, int, int],
-        groups: int,
-        activation: str,
-        residual: int | None,
-    ) -> None:
-        """activation(convolution + bias + residual); padding is (top, left, bottom, right)."""
+    def __init__(self, input: Sequence[int]) -> None: ...
 
-    def linear(self, output: int, input: int, weight: Floats, bias: Floats, activation: str) -> None:  # noqa: A002
+    def conv(self, output: int, input: int, weight: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], *, stride: Sequence[int], padding: Sequence[int], groups: int = 1, activation: str = 'none', residual: int | None = None) -> None:
+        """
+        activation(convolution + bias + residual); padding is (top, left, bottom, right).
+        """
+
+    def linear(self, output: int, input: int, weight: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], *, activation: str = 'none') -> None:
         """activation(weight @ input + bias) of a flat tensor."""
 
-    def pool(
-        self,
-        output: int,
-        input: int,  # noqa: A002
-        kernel: tuple[int, int],
-        stride: tuple[int, int],
-        padding: tuple[int, int, int, int],
-        maximum: bool,
-        count_padding: bool,
-    ) -> None:
+    def pool(self, output: int, input: int, *, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], maximum: bool, count_padding: bool = False) -> None:
         """Maximum or mean over windows."""
 
-    def global_average(self, output: int, input: int) -> None:  # noqa: A002
+    def global_average(self, output: int, input: int) -> None:
         """Mean over height and width."""
 
-    def combine(
-        self,
-        output: int,
-        input: int,  # noqa: A002
-        addend: int | None,
-        factor: int | None,
-        scale: Floats | None,
-        shift: Floats | None,
-        activation: str,
-    ) -> None:
-        """activation(input * scale * factor + shift + addend), scale, shift and factor per channel."""
+    def combine(self, output: int, input: int, *, addend: int | None = None, factor: int | None = None, scale: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, shift: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, activation: str = 'none') -> None:
+        """
+        activation(input * scale * factor + shift + addend); scale, shift and factor per channel.
+        """
 
-    def place(self, output: int, shape: tuple[int, int, int], pieces: Sequence[Piece]) -> None:
+    def place(self, output: int, shape: Sequence[int], pieces: Sequence[Piece]) -> None:
         """Zeros of `shape` with pieces of other tensors in it."""
 
-    def flatten(self, output: int, input: int) -> None:  # noqa: A002
+    def flatten(self, output: int, input: int) -> None:
         """(C, H, W) as one row."""
 
     def finish(self, output: int) -> None:
         """Names the answer, a flat tensor."""
 
     def compile(self, workers: Workers, tilings: Sequence[Tiling] = ..., isa: str | None = None) -> Program:
-        """A program for `isa`, with one tiling for every convolution or with defaults."""
+        """
+        A program for `isa`, with one tiling for every convolution or with defaults. Releases the GIL.
+        """
 
     def tuning(self, workers: Workers, isa: str | None = None) -> Tuning:
-        """A search for better tilings on those workers; releases the GIL while it packs."""
+        """
+        A search for better tilings on those workers; releases the GIL while it packs.
+        """
 
 class Tuning:
-    """The search for better tilings of a network's convolutions, for one thread at a time."""
+    """
+    The search for better tilings of a network's convolutions. One thread at a time.
+    """
 
     def advance(self, seconds: float) -> bool:
-        """Goes on for about that long; False when there is nothing left to try. Releases the GIL."""
+        """
+        Goes on for about that long; False when there is nothing left to try. Releases the GIL.
+        """
 
     @property
     def best(self) -> list[Tiling]:
@@ -107,11 +154,15 @@ class Tuning:
 class Program:
     """A network compiled for one instruction set and its workers."""
 
-    def run(self, batch: Floats) -> Floats:
-        """Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread."""
+    def run(self, batch: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None))]:
+        """
+        Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.
+        """
 
     @property
-    def tilings(self) -> list[Tiling]: ...
+    def tilings(self) -> list[Tiling]:
+        """One for every convolution, in order."""
+
     @property
     def stream_bytes(self) -> int:
         """Memory of the packed weights."""
@@ -120,5 +171,5 @@ class Program:
     def workspace_bytes(self) -> int:
         """Memory of one example's values on their way through."""
 
-    def measure(self, repeats: int) -> list[tuple[str, float]]:
-        """Each step and its best seconds of `repeats` runs."""
+    def measure(self, repeats: int) -> list[StepTime]:
+        """The best time of each step in `repeats` runs."""

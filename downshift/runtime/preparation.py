@@ -10,9 +10,10 @@ from downshift.models import artifact as artifacts
 from downshift.runtime.background import finish
 from downshift.runtime.engines.programs import Programs, compile_artifact, load_engines
 from downshift.runtime.improvement import Improvement
+from downshift.runtime.json_cache import JsonCache, default_folder
 from downshift.runtime.machine import default_threads, this_machine
 from downshift.runtime.memory import release
-from downshift.runtime.profiling.profile_cache import ProfileCache, default_folder
+from downshift.runtime.profiling.profile_cache import ProfileCache
 from downshift.runtime.profiling.profiler import Effort, Progress, measure, part
 from downshift.runtime.profiling.self_check import Reference, self_check
 from downshift.runtime.profiling.tuning import tuning
@@ -54,7 +55,7 @@ class Setup:
 
     threads: of each program; by default `machine.default_threads()`.
     engines: names from `downshift.runtime.engines.table`; by default all that work here.
-    cache_dir: where profiles are kept; by default `profile_cache.default_folder()`.
+    cache_dir: where profiles and tilings are kept; by default `json_cache.default_folder()`.
     remeasure: measure even when there is a cached profile. effort: how thoroughly.
     check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
     tune: when. Unless programs are tuned first, their profile is a rough one, of the usual batch sizes, and
@@ -85,9 +86,9 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     artifact = artifacts.read(path)
     manifest = artifact.manifest
     threads = setup.threads or default_threads()
-    cache_dir = setup.cache_dir or default_folder()
-    engines = load_engines(setup.engines, cache_dir)
-    cache = ProfileCache(cache_dir)
+    json_cache = JsonCache(setup.cache_dir or default_folder())
+    engines = load_engines(setup.engines, json_cache)
+    cache = ProfileCache(json_cache)
     machine = this_machine(threads, engines.versions)
     improvement, reference = None, Reference(artifact)
     effort = setup.effort.between_requests if setup.tune is Tune.LATER else setup.effort

@@ -8,6 +8,7 @@ from downshift.cli.console import progress_bar
 from downshift.cli.server_console import ServerConsole, improved_text, ready_text, subnets_text
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.improvement import Improvement
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.preparation import Prepared
 from downshift.runtime.profiling.profile_cache import ProfileCache
 from downshift.runtime.profiling.profiler import Effort
@@ -38,7 +39,8 @@ def test_the_operator_sees_sub_nets_a_curl_line_and_the_url() -> None:
 
 def test_the_operator_is_told_that_tuning_is_to_come_and_what_it_brought(tmp_path: Path) -> None:
     later = replace(
-        PREPARED, improvement=Improvement(Effort(), ProfileCache(tmp_path), Reference(tiny_artifact()))
+        PREPARED,
+        improvement=Improvement(Effort(), ProfileCache(JsonCache(tmp_path)), Reference(tiny_artifact())),
     )
     text = subnets_text("pets", later)
     assert "  note: measured roughly; tuning goes on while no request waits\n" in text

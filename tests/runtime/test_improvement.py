@@ -13,6 +13,7 @@ from downshift.runtime.engines.engine import Fit, Run, unchecked
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.errors import SelfCheckFailed
 from downshift.runtime.improvement import Improvement
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.profiling.profile_cache import ProfileCache
 from downshift.runtime.profiling.profiler import Effort
 from tests.runtime.doubles import FakeClock, FakeProgram, inputs, manifest
@@ -60,7 +61,7 @@ def nobody(*_: object) -> None:
 
 
 def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp_path: Path) -> None:
-    clock, cache = FakeClock(), ProfileCache(tmp_path)
+    clock, cache = FakeClock(), ProfileCache(JsonCache(tmp_path))
     quick, plain = Quickened(clock), FakeProgram(clock)
     one = manifest({"s50": 0.9})
     programs = Programs({"s50": {"a": quick, "b": plain}}, {"a": "1", "b": "1"}, (), 1)
@@ -93,7 +94,7 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
 def test_it_stops_where_it_is_closed_with_nothing_handed_over(tmp_path: Path) -> None:
     programs = Programs({"s50": {"a": Adjustable(FakeClock())}}, {"a": "1"}, (), 1)
     adopted: list[tuple[Profile, Programs]] = []
-    work = Improvement(EFFORT, ProfileCache(tmp_path), Negates()).work(
+    work = Improvement(EFFORT, ProfileCache(JsonCache(tmp_path)), Negates()).work(
         manifest({"s50": 0.9}), programs, lambda *better: adopted.append(better), lambda *_: None, nobody
     )
     next(work)
@@ -105,7 +106,7 @@ def test_it_stops_where_it_is_closed_with_nothing_handed_over(tmp_path: Path) ->
 def test_a_tuned_program_that_answers_something_else_is_refused_said_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    clock, cache = FakeClock(), ProfileCache(tmp_path)
+    clock, cache = FakeClock(), ProfileCache(JsonCache(tmp_path))
     wrong, right = Ruined(clock, engine="wrong"), Adjustable(clock, engine="right")
     two = manifest({"s50": 0.9, "s90": 0.8})
     programs = Programs({"s50": {"wrong": wrong}, "s90": {"right": right}}, {}, (), 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +89,10 @@ def agrees(
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * max(1e-3, np.abs(expected).max()))
 
 
+def tiling(vectors: int, rows: int, block: int, split: bool, parts: int) -> _kernels.Tiling:
+    return _kernels.Tiling(vectors=vectors, rows=rows, block=block, split=split, parts=parts)
+
+
 def width_for(columns: str, vectors: int, lanes: int) -> int | None:
     """A map width at which a kernel of these columns serves, or None where it never does."""
     rows = {"row1": 1, "row2": 2, "row4": 4, "rows": vectors}
@@ -98,10 +105,10 @@ def width_for(columns: str, vectors: int, lanes: int) -> int | None:
 
 
 KERNELS = [
-    (isa, *kernel)
+    (isa, kernel.vectors, kernel.columns, kernel.rows)
     for isa in ISAS
     for kernel in _kernels.conv_kernels(isa)
-    if width_for(kernel[1], kernel[0], LANES[isa]) is not None
+    if width_for(kernel.columns, kernel.vectors, LANES[isa]) is not None
 ]
 
 
@@ -113,7 +120,7 @@ def test_every_kernel_of_the_table(isa: str, vectors: int, columns: str, rows: i
     weight = sparse((6, 9, side, side), 0.6)
     graph = conv_graph((9, 7, width), weight, padding=Padding(*[side // 2] * 4), activation=Activation.RELU)
     for block, split, parts in [(99, False, 1), (2, False, 2), (4, True, 1)]:
-        agrees(graph, isa, threads=parts, tilings=[(vectors, rows, block, split, parts)])
+        agrees(graph, isa, threads=parts, tilings=[tiling(vectors, rows, block, split, parts)])
 
 
 @st.composite
@@ -207,7 +214,7 @@ def test_blocks_of_four_output_channels_are_found(isa: str) -> None:
     weight = np.repeat(sparse((4, 32, 3, 3), 0.8), 4, axis=0)
     graph = conv_graph((32, 16, 16), weight, padding=Padding(1, 1, 1, 1))
     program = network(graph).compile(_kernels.Workers(1), isa=isa)
-    assert program.tilings[0][1] == 4
+    assert program.tilings[0].rows == 4
     agrees(graph, isa)
 
 
@@ -292,12 +299,12 @@ def test_a_batch_that_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize(
     "tilings",
     [
-        [(8, 1, 4, False, 1)] * 2,
-        [(3, 1, 4, False, 1)],
-        [(8, 2, 4, False, 1)],
-        [(8, 1, 0, False, 1)],
-        [(8, 1, 4, False, 0)],
-        [(8, 1, 4, False, 65)],
+        [tiling(8, 1, 4, False, 1)] * 2,
+        [tiling(3, 1, 4, False, 1)],
+        [tiling(8, 2, 4, False, 1)],
+        [tiling(8, 1, 0, False, 1)],
+        [tiling(8, 1, 4, False, 0)],
+        [tiling(8, 1, 4, False, 65)],
     ],
 )
 def test_a_tiling_that_does_not_fit_is_refused(tilings: list[_kernels.Tiling]) -> None:
@@ -334,3 +341,39 @@ def test_a_malformed_graph_is_refused_with_its_reason(reason: str) -> None:
     graph = Graph(MALFORMED[reason], ((2, 4, 4), *[(2, 4, 4)] * 3), len(MALFORMED[reason]))
     with pytest.raises(UnsupportedModel, match=reason):
         network(graph)
+
+
+def test_a_tiling_is_a_value() -> None:
+    one, same, other = tiling(8, 1, 4, False, 1), tiling(8, 1, 4, False, 1), tiling(8, 1, 4, True, 1)
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
+    assert one != (8, 1, 4, False, 1)
+    assert repr(one) == "Tiling(vectors=8, rows=1, block=4, split=False, parts=1)"
+    assert (one.vectors, one.rows) == (8, 1)
+    with pytest.raises(AttributeError):
+        one.vectors = 4  # type: ignore[misc]
+
+
+def test_tilings_and_pieces_name_their_fields() -> None:
+    with pytest.raises(TypeError):
+        _kernels.Tiling(8, 1, 4, False, 1)  # type: ignore[call-arg, misc]
+    with pytest.raises(TypeError):
+        _kernels.Tiling(vectors=8.5, rows=1, block=4, split=False, parts=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _kernels.Piece(0, 3)  # type: ignore[call-arg, misc]
+
+
+def test_every_step_of_a_program_has_its_best_time() -> None:
+    program = network(conv_graph((2, 4, 4), sparse((1, 2, 1, 1), 0))).compile(_kernels.Workers(1))
+    times = program.measure(2)
+    assert times
+    assert all(time.step and time.seconds >= 0.0 for time in times)
+
+
+def test_the_stub_is_the_one_that_is_generated(tmp_path: Path) -> None:
+    stub = Path("downshift", "runtime", "_kernels.pyi")
+    command = ["-m", "nanobind.stubgen", "--quiet", "--module", "downshift.runtime._kernels", "--output-file"]
+    subprocess.run([sys.executable, *command, str(tmp_path / stub.name)], check=True)
+    fresh, kept = tmp_path / stub.name, Path(__file__).parents[2] / stub
+    assert kept.read_text() == fresh.read_text(), f"it is stale: run python {' '.join(command)} {stub}"

@@ -15,6 +15,7 @@ from downshift.models.materialize import materialize
 from downshift.models.pattern import Block
 from downshift.runtime.engines.dense_model import dense_model
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.lowering.graph import Conv
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.shrink import shrunk
@@ -96,7 +97,7 @@ def test_blocks_are_whole_and_engines_agree_on_them(tmp_path: Path) -> None:
         kept = artifact.masks(layer.weight)[1].reshape(outputs // 4, 4, inputs, -1).sum(axis=1)
         assert set(np.unique(kept)) == {0, 4}
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
-    sparse = SparseEngine(tmp_path).compile(artifact, ["s90"], threads=1)["s90"]
+    sparse = SparseEngine(JsonCache(tmp_path)).compile(artifact, ["s90"], threads=1)["s90"]
     assert isinstance(sparse, SparseProgram)
     session = onnxruntime.InferenceSession(materialize(artifact, "s90").SerializeToString())
     expected = np.asarray(session.run(None, {"image": images})[0])

@@ -12,6 +12,7 @@ from benchmarks.scheduling.steady import SteadyEngine, SteadyProgram
 from downshift.models import artifact as artifacts
 from downshift.runtime.engines.sparse import cpu
 from downshift.runtime.errors import EngineUnavailable
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.profiling import profile_json
 from downshift.runtime.simulator.synthetic import synthetic_profile
 
@@ -79,10 +80,10 @@ def test_answers_are_those_of_the_sparse_engine_and_times_those_of_the_profile(
     kept.write_text(profile_json.dumps(profile))
     monkeypatch.setenv("STEADY_PROFILE", str(kept))
     monkeypatch.setenv("STEADY_FACTOR", "1.5")
-    engine = steady.engine(tmp_path)
+    engine = steady.engine(JsonCache(tmp_path))
     name = artifact.manifest.names[-1]
     program = engine.compile(artifact, [name], threads=1)[name]
-    plain = cpu(tmp_path).compile(artifact, [name], threads=1)[name]
+    plain = cpu(JsonCache(tmp_path)).compile(artifact, [name], threads=1)[name]
     assert isinstance(program, SteadyProgram)
     assert not isinstance(plain, Exception)
     batch = np.random.default_rng(0).standard_normal((2, *artifact.manifest.input.shape), dtype=np.float32)
@@ -95,9 +96,9 @@ def test_answers_are_those_of_the_sparse_engine_and_times_those_of_the_profile(
 def test_a_profile_of_another_artifact_and_an_empty_environment_are_refused(
     artifact: Artifact, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = SteadyEngine(cpu(tmp_path), replace(profile, artifact="0" * 64), 1.0)
+    other = SteadyEngine(cpu(JsonCache(tmp_path)), replace(profile, artifact="0" * 64), 1.0)
     with pytest.raises(EngineUnavailable, match="another artifact"):
         other.compile(artifact, artifact.manifest.names, threads=1)
     monkeypatch.delenv("STEADY_PROFILE", raising=False)
     with pytest.raises(EngineUnavailable, match="set STEADY_PROFILE"):
-        steady.engine(tmp_path)
+        steady.engine(JsonCache(tmp_path))

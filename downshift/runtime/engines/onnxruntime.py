@@ -15,9 +15,9 @@ from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from downshift.models.artifact import Artifact
+    from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.request import Tensor
 
 ERRORS_ONLY = 3  # onnxruntime's log severity: warnings about placement are of no use to those who serve
@@ -76,18 +76,18 @@ class OnnxEngine:
         return OnnxProgram(self.name, session)
 
 
-def cpu(_cache_dir: Path) -> OnnxEngine:
+def cpu(_cache: JsonCache) -> OnnxEngine:
     """onnxruntime on the CPU; always available."""
     ort.disable_telemetry_events()
     return OnnxEngine("onnxruntime", "CPUExecutionProvider")
 
 
-def cuda(_cache_dir: Path) -> OnnxEngine:
+def cuda(_cache: JsonCache) -> OnnxEngine:
     """onnxruntime on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
     return _on_gpu("onnxruntime-cuda", "CUDAExecutionProvider")
 
 
-def tensorrt(_cache_dir: Path) -> OnnxEngine:
+def tensorrt(_cache: JsonCache) -> OnnxEngine:
     """onnxruntime through TensorRT on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
     return _on_gpu("onnxruntime-tensorrt", "TensorrtExecutionProvider")
 

@@ -13,9 +13,9 @@ from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from downshift.models.artifact import Artifact
+    from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.request import Tensor
 
 DEVICE = "CPU"
@@ -71,12 +71,12 @@ class OpenVinoEngine:
         return programs
 
 
-def fp32(_cache_dir: Path) -> OpenVinoEngine:
+def fp32(_cache: JsonCache) -> OpenVinoEngine:
     """OpenVINO in float32; raises `EngineUnavailable` where it has no CPU device."""
     return _on_cpu("openvino", "f32")
 
 
-def bf16(_cache_dir: Path) -> OpenVinoEngine:
+def bf16(_cache: JsonCache) -> OpenVinoEngine:
     """OpenVINO in bfloat16; raises `EngineUnavailable` where the processor does not compute in it."""
     return _on_cpu("openvino-bf16", "bf16")
 

@@ -14,10 +14,10 @@ from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     from downshift.models.artifact import Artifact
     from downshift.runtime.engines.engine import Engine, Program
+    from downshift.runtime.json_cache import JsonCache
 
 Pair = tuple[str, str]
 """A sub-net and an engine."""
@@ -78,7 +78,7 @@ class Programs:
                 program.run(example)
 
 
-def load_engines(names: Sequence[str] | None, cache_dir: Path) -> Engines:
+def load_engines(names: Sequence[str] | None, cache: JsonCache) -> Engines:
     """The named engines, or every default engine that works here.
 
     An engine that was asked for and cannot work raises `EngineUnavailable`; a default one is skipped.
@@ -88,7 +88,7 @@ def load_engines(names: Sequence[str] | None, cache_dir: Path) -> Engines:
     loaded: list[Engine] = []
     for name in names or registry.DEFAULT_ENGINES:
         try:
-            loaded.append(registry.load_engine(name, cache_dir))
+            loaded.append(registry.load_engine(name, cache))
         except EngineUnavailable as reason:
             if names:
                 raise

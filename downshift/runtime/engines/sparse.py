@@ -16,7 +16,7 @@ from downshift.runtime import _kernels
 from downshift.runtime.background import aside, finish
 from downshift.runtime.engines.engine import unchecked
 from downshift.runtime.engines.sparse_network import network
-from downshift.runtime.engines.tilings import TilingCache
+from downshift.runtime.engines.tiling_cache import TilingCache
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.shrink import shrunk
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.runtime.background import Work
     from downshift.runtime.engines.engine import Fit
-    from downshift.runtime.engines.tilings import Tiling
+    from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.request import Tensor
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class SparseProgram:
         self,
         describe: Callable[[], _kernels.Network],
         workers: _kernels.Workers,
-        tilings: Sequence[Tiling] | None,
-        keep: Callable[[Sequence[Tiling]], None],
+        tilings: Sequence[_kernels.Tiling] | None,
+        keep: Callable[[Sequence[_kernels.Tiling]], None],
     ) -> None:
         """describe: makes the network anew. tilings: found by an earlier `tune`. keep: stores new ones."""
         self._describe = describe
@@ -120,10 +120,10 @@ class SparseProgram:
 class SparseEngine:
     """Lowers each materialised sub-net to our kernels.
 
-    cache_dir: where tilings found by measuring are kept.
+    cache: where tilings found by measuring are kept.
     """
 
-    cache_dir: Path
+    cache: JsonCache
     name: str = NAME
 
     @cached_property
@@ -141,7 +141,7 @@ class SparseEngine:
         """
         workers = _kernels.Workers(threads)
         machine = this_machine(threads, {self.name: self.version})
-        cache = TilingCache(self.cache_dir, artifact.manifest.sha256, machine)
+        cache = TilingCache(self.cache, artifact.manifest.sha256, machine)
         programs: dict[str, SparseProgram | UnsupportedModel] = {}
         for subnet in subnets:
             describe = partial(_described, artifact, subnet)
@@ -155,13 +155,13 @@ class SparseEngine:
         return programs
 
 
-def cpu(cache_dir: Path) -> SparseEngine:
+def cpu(cache: JsonCache) -> SparseEngine:
     """The sparse engine; raises `EngineUnavailable` where DOWNSHIFT_FORCE_ISA names what is not there."""
     try:
         _kernels.isa()
     except ValueError as error:
         raise EngineUnavailable(f"engine {NAME}: {error}") from error
-    return SparseEngine(cache_dir)
+    return SparseEngine(cache)
 
 
 def _described(artifact: Artifact, subnet: str) -> _kernels.Network:

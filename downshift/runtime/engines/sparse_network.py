@@ -57,51 +57,68 @@ def _add(made: _kernels.Network, operation: Operation, shapes: tuple[Shape, ...]
                 operation.input,
                 _floats(operation.weight),
                 _floats(operation.bias),
-                operation.stride,
-                operation.padding,
-                operation.groups,
-                operation.activation.value,
-                operation.residual,
+                stride=operation.stride,
+                padding=operation.padding,
+                groups=operation.groups,
+                activation=operation.activation.value,
+                residual=operation.residual,
             )
         case Linear(output=output, input=source):
             weight, bias = _floats(operation.weight), _floats(operation.bias)
-            made.linear(output, source, weight, bias, operation.activation.value)
+            made.linear(output, source, weight, bias, activation=operation.activation.value)
         case MaxPool(output, source, kernel, stride, padding):
-            made.pool(output, source, kernel, stride, padding, maximum=True, count_padding=False)
+            made.pool(output, source, kernel=kernel, stride=stride, padding=padding, maximum=True)
         case AveragePool(output, source, kernel, stride, padding, count_padding):
-            made.pool(output, source, kernel, stride, padding, maximum=False, count_padding=count_padding)
+            made.pool(
+                output,
+                source,
+                kernel=kernel,
+                stride=stride,
+                padding=padding,
+                maximum=False,
+                count_padding=count_padding,
+            )
         case GlobalAveragePool(output, source):
             made.global_average(output, source)
         case Add(output, left, right, activation):
-            made.combine(output, left, right, None, None, None, activation.value)
+            made.combine(output, left, addend=right, activation=activation.value)
         case Scale(output, source, factor):
-            made.combine(output, source, None, factor, None, None, "none")
+            made.combine(output, source, factor=factor)
         case Activate(output, source, activation):
-            made.combine(output, source, None, None, None, None, activation.value)
+            made.combine(output, source, activation=activation.value)
         case ChannelAffine(output=output, input=source):
             scale, shift = _floats(operation.scale), _floats(operation.shift)
+            activation = operation.activation
             if len(shapes[source]) == 1:
-                made.linear(output, source, np.diag(scale), shift, operation.activation.value)
+                made.linear(output, source, np.diag(scale), shift, activation=activation.value)
             else:
-                made.combine(output, source, None, None, scale, shift, operation.activation.value)
+                made.combine(output, source, scale=scale, shift=shift, activation=activation.value)
         case Pad(output, source, before, _):
-            piece = (source, before[0], shapes[source][0], 0, 1, 1, 1, -before[1], -before[2])
-            made.place(output, _map(shapes[output]), [piece])
+            channels, top, left = before
+            piece = _kernels.Piece(
+                input=source, channels=shapes[source][0], output_channel=channels, top=-top, left=-left
+            )
+            made.place(output, shapes[output], [piece])
         case Slice(output, source, start, step, size):
-            piece = (source, 0, size[0], start[0], step[0], step[1], step[2], start[1], start[2])
-            made.place(output, _map(shapes[output]), [piece])
+            piece = _kernels.Piece(
+                input=source,
+                channels=size[0],
+                input_channel=start[0],
+                channel_step=step[0],
+                stride_y=step[1],
+                stride_x=step[2],
+                top=start[1],
+                left=start[2],
+            )
+            made.place(output, shapes[output], [piece])
         case Concat(output, sources):
             pieces, channel = [], 0
             for source in sources:
-                pieces.append((source, channel, shapes[source][0], 0, 1, 1, 1, 0, 0))
-                channel += shapes[source][0]
-            made.place(output, _map(shapes[output]), pieces)
+                channels = shapes[source][0]
+                pieces.append(_kernels.Piece(input=source, channels=channels, output_channel=channel))
+                channel += channels
+            made.place(output, shapes[output], pieces)
         case Flatten(output, source):
             made.flatten(output, source)
         case _:
             assert_never(operation)
-
-
-def _map(shape: Shape) -> tuple[int, int, int]:
-    channels, height, width = shape
-    return channels, height, width

@@ -10,12 +10,12 @@ from downshift.runtime.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from downshift.runtime.engines.engine import Engine
+    from downshift.runtime.json_cache import JsonCache
 
-# name -> "module:factory"; given the folder for what it wants to remember, the factory returns an engine, or
-# raises EngineUnavailable where that cannot work
+# name -> "module:factory"; given a cache for what it measures, the factory returns an engine, or raises
+# EngineUnavailable where that engine cannot work
 ENGINES: Mapping[str, str] = {
     "sparse": "downshift.runtime.engines.sparse:cpu",
     "onnxruntime": "downshift.runtime.engines.onnxruntime:cpu",
@@ -29,16 +29,16 @@ ENGINES: Mapping[str, str] = {
 DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime")
 
 
-def load_engine(name: str, cache_dir: Path) -> Engine:
+def load_engine(name: str, cache: JsonCache) -> Engine:
     """The named engine; raises `UnknownName`, or `EngineUnavailable` with the reason and remedy.
 
-    cache_dir: where it may keep what it finds out about this machine.
+    cache: where it may keep what it measures on this machine.
     """
     if name not in ENGINES:
         raise UnknownName("engine", name, ENGINES)
     module, factory = ENGINES[name].split(":")
     try:
-        engine = getattr(import_module(module), factory)(cache_dir)
+        engine = getattr(import_module(module), factory)(cache)
     except ImportError as error:
         raise EngineUnavailable(f"engine {name}: {error}; install what it needs or choose another") from error
     return cast("Engine", engine)

@@ -1,12 +1,10 @@
-// The extension module `runtime._kernels`: networks are described from Python, compiled, and run without the GIL.
+// The extension module `downshift.runtime._kernels`: networks are described from Python, compiled, and run without the GIL.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <array>
@@ -26,8 +24,19 @@ using Batch = nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cp
 using Pair = std::array<int, 2>;
 using Four = std::array<int, 4>;
 using Triple = std::array<int, 3>;
-using PieceTuple = std::tuple<int, int, int, int, int, int, int, int, int>;
-using TilingTuple = std::tuple<int, int, int, bool, int>;
+
+// A convolution kernel of an instruction set, for tests and benchmarks.
+struct KernelName {
+    int vectors;
+    std::string columns;
+    int rows;
+};
+
+// A step of a program and how long it takes.
+struct StepTime {
+    std::string step;
+    double seconds;
+};
 
 template <class Array>
 std::vector<float> values(const Array& array) {
@@ -54,16 +63,9 @@ Window window(const Pair& kernel, const Pair& stride, const Four& padding) {
     return {kernel[0], kernel[1], stride[0], stride[1], padding[0], padding[1], padding[2], padding[3]};
 }
 
-Tiling tiling(const TilingTuple& tuple) {
-    Tiling tiling;
-    std::tie(tiling.vectors, tiling.rows, tiling.block, tiling.split, tiling.parts) = tuple;
-    return tiling;
-}
-
-std::vector<TilingTuple> tuples(const std::vector<Tiling>& tilings) {
-    std::vector<TilingTuple> result;
-    for (const Tiling& t : tilings) result.emplace_back(t.vectors, t.rows, t.block, t.split, t.parts);
-    return result;
+std::string text(const Tiling& t) {
+    return "Tiling(vectors=" + std::to_string(t.vectors) + ", rows=" + std::to_string(t.rows) + ", block=" +
+           std::to_string(t.block) + ", split=" + (t.split ? "True" : "False") + ", parts=" + std::to_string(t.parts) + ")";
 }
 
 const Isa& isa_named(const std::optional<std::string>& name) {
@@ -108,7 +110,47 @@ NB_MODULE(_kernels, module) {
     using namespace downshift;
     // An interpreter that ends leaves alone what threads and modules still hold: not worth a page on stderr.
     nb::set_leak_warnings(false);
-    module.doc() = "Sparse convolution kernels: describe a Network, compile a Program, run it.";
+    module.doc() =
+        "The compiled kernels (downshift/runtime/kernels): describe a `Network`, compile a `Program`, run it.\n\n"
+        "Invalid descriptions raise ValueError; arrays of the wrong type, rank or order raise TypeError.";
+
+    nb::class_<KernelName>(module, "ConvKernel", "A convolution kernel of an instruction set.")
+        .def_ro("vectors", &KernelName::vectors, "Output vectors of a tile.")
+        .def_ro("columns", &KernelName::columns, "How kernel columns move sideways.")
+        .def_ro("rows", &KernelName::rows, "Output channels that share the positions of their nonzeros.");
+
+    nb::class_<StepTime>(module, "StepTime", "A step of a program and its best time.")
+        .def_ro("step", &StepTime::step, "What it does.")
+        .def_ro("seconds", &StepTime::seconds);
+
+    nb::class_<Tiling>(module, "Tiling", "How a convolution is cut up; found by measuring. A value.")
+        .def("__init__", [](Tiling* self, int vectors, int rows, int block, bool split, int parts) {
+            new (self) Tiling{vectors, rows, block, split, parts};
+        }, nb::kw_only(), "vectors"_a.noconvert(), "rows"_a.noconvert(), "block"_a.noconvert(), "split"_a.noconvert(),
+           "parts"_a.noconvert())
+        .def_ro("vectors", &Tiling::vectors, "Output vectors of a tile.")
+        .def_ro("rows", &Tiling::rows, "Output channels that share the positions of their nonzeros.")
+        .def_ro("block", &Tiling::block, "Source planes that stay in the L1 cache together.")
+        .def_ro("split", &Tiling::split, "One section for every kernel column.")
+        .def_ro("parts", &Tiling::parts, "Groups of output channels that different threads work through.")
+        .def("__eq__", [](const Tiling& self, nb::object other) {
+            return nb::isinstance<Tiling>(other) && self == nb::cast<Tiling>(other);
+        }, "other"_a, nb::sig("def __eq__(self, other: object, /) -> bool"))
+        .def("__hash__", [](const Tiling& t) {
+            return nb::hash(nb::make_tuple(t.vectors, t.rows, t.block, t.split, t.parts));
+        })
+        .def("__repr__", &text);
+
+    nb::class_<Piece>(module, "Piece",
+                      "A piece of a tensor for `Network.place`: output channel `output_channel + i` at (y, x) is input channel\n"
+                      "`input_channel + i * channel_step` at (y * stride_y + top, x * stride_x + left), for i below `channels`.")
+        .def("__init__", [](Piece* self, int input, int channels, int output_channel, int input_channel, int channel_step,
+                            int stride_y, int stride_x, int top, int left) {
+            new (self) Piece{.input = input, .output_channel = output_channel, .channels = channels,
+                             .input_channel = input_channel, .channel_step = channel_step, .stride_y = stride_y,
+                             .stride_x = stride_x, .top = top, .left = left};
+        }, nb::kw_only(), "input"_a, "channels"_a, "output_channel"_a = 0, "input_channel"_a = 0, "channel_step"_a = 1,
+           "stride_y"_a = 1, "stride_x"_a = 1, "top"_a = 0, "left"_a = 0);
 
     module.def("isas", [] {
         std::vector<std::string> names;
@@ -120,17 +162,17 @@ NB_MODULE(_kernels, module) {
     module.def("conv_kernels", [](const std::string& name) {
         const Isa& isa = isa_named(name);
         constexpr const char* columns[] = {"none", "pitch4", "pitch8", "row1", "row2", "row4", "rows"};
-        std::vector<std::tuple<int, std::string, int>> kernels;
+        std::vector<KernelName> kernels;
         for (int k = 0; k < isa.conv_count; ++k)
-            kernels.emplace_back(isa.convs[k].vectors, columns[int(isa.convs[k].columns)], isa.convs[k].rows);
+            kernels.push_back({isa.convs[k].vectors, columns[int(isa.convs[k].columns)], isa.convs[k].rows});
         return kernels;
-    }, "isa"_a, "Every convolution kernel of an instruction set: vectors of a tile, columns, rows.");
+    }, "isa"_a, "Every convolution kernel of an instruction set.");
 
     nb::class_<Workers>(module, "Workers", "Threads that run programs; programs which share them take turns.")
         .def(nb::new_(&make_workers), "threads"_a)
         .def_prop_ro("threads", &Workers::threads);
 
-    nb::class_<Network>(module, "Network", "Operations on numbered tensors; tensor 0 is the input.")
+    nb::class_<Network>(module, "Network", "Operations on numbered tensors; tensor 0 is the input [C, H, W].")
         .def("__init__", [](Network* self, const Triple& input) { new (self) Network(Shape{input[0], input[1], input[2]}); },
              "input"_a)
         .def("conv", [](Network& self, int output, int input, const Floats<4>& weight, const Floats<1>& bias,
@@ -140,61 +182,64 @@ NB_MODULE(_kernels, module) {
             if (weight.shape(0) != bias.size()) throw std::invalid_argument("convolution: weight and bias disagree");
             self.conv({output, input, residual.value_or(-1), window(kernel, stride, padding), groups,
                        activation_named(activation), values(weight), values(bias)});
-        }, "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), "stride"_a, "padding"_a, "groups"_a, "activation"_a, "residual"_a.none())
+        }, "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(), "stride"_a, "padding"_a,
+           "groups"_a = 1, "activation"_a = "none", "residual"_a = nb::none(),
+           "activation(convolution + bias + residual); padding is (top, left, bottom, right).")
         .def("linear", [](Network& self, int output, int input, const Floats<2>& weight, const Floats<1>& bias,
                           const std::string& activation) {
             self.linear({output, input, activation_named(activation), values(weight), values(bias)}, int(weight.shape(0)));
-        }, "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), "activation"_a)
+        }, "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(), "activation"_a = "none",
+           "activation(weight @ input + bias) of a flat tensor.")
         .def("pool", [](Network& self, int output, int input, const Pair& kernel, const Pair& stride, const Four& padding,
                         bool maximum, bool count_padding) {
             self.pool({output, input, window(kernel, stride, padding), maximum, count_padding});
-        }, "output"_a, "input"_a, "kernel"_a, "stride"_a, "padding"_a, "maximum"_a, "count_padding"_a)
+        }, "output"_a, "input"_a, nb::kw_only(), "kernel"_a, "stride"_a, "padding"_a, "maximum"_a, "count_padding"_a = false,
+           "Maximum or mean over windows.")
         .def("global_average", [](Network& self, int output, int input) { self.global_average({output, input}); },
-             "output"_a, "input"_a)
+             "output"_a, "input"_a, "Mean over height and width.")
         .def("combine", [](Network& self, int output, int input, std::optional<int> addend, std::optional<int> factor,
                            const std::optional<Floats<1>>& scale, const std::optional<Floats<1>>& shift,
                            const std::string& activation) {
             self.combine({output, input, addend.value_or(-1), factor.value_or(-1), values_or_none(scale),
                           values_or_none(shift), activation_named(activation)});
-        }, "output"_a, "input"_a, "addend"_a.none(), "factor"_a.none(), "scale"_a.none(), "shift"_a.none(), "activation"_a)
-        .def("place", [](Network& self, int output, const Triple& shape, const std::vector<PieceTuple>& pieces) {
-            Place operation{output, {}};
-            for (const PieceTuple& p : pieces) {
-                Piece piece{};
-                std::tie(piece.input, piece.output_channel, piece.channels, piece.input_channel, piece.channel_step,
-                         piece.stride_y, piece.stride_x, piece.top, piece.left) = p;
-                operation.pieces.push_back(piece);
-            }
-            self.place(std::move(operation), {shape[0], shape[1], shape[2]});
-        }, "output"_a, "shape"_a, "pieces"_a)
-        .def("flatten", [](Network& self, int output, int input) { self.flatten({output, input}); }, "output"_a, "input"_a)
-        .def("finish", &Network::finish, "output"_a)
-        .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, const std::vector<TilingTuple>& tilings,
+        }, "output"_a, "input"_a, nb::kw_only(), "addend"_a = nb::none(), "factor"_a = nb::none(), "scale"_a = nb::none(),
+           "shift"_a = nb::none(), "activation"_a = "none",
+           "activation(input * scale * factor + shift + addend); scale, shift and factor per channel.")
+        .def("place", [](Network& self, int output, const Triple& shape, const std::vector<Piece>& pieces) {
+            self.place({output, pieces}, {shape[0], shape[1], shape[2]});
+        }, "output"_a, "shape"_a, "pieces"_a, "Zeros of `shape` with pieces of other tensors in it.")
+        .def("flatten", [](Network& self, int output, int input) { self.flatten({output, input}); }, "output"_a, "input"_a,
+             "(C, H, W) as one row.")
+        .def("finish", &Network::finish, "output"_a, "Names the answer, a flat tensor.")
+        .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, std::vector<Tiling> tilings,
                            const std::optional<std::string>& isa) {
-            std::vector<Tiling> wanted;
-            for (const TilingTuple& tuple : tilings) wanted.push_back(tiling(tuple));
             const Isa& chosen = isa_named(isa);
             const nb::gil_scoped_release release;
-            return std::make_shared<Program>(finished(self), chosen, std::move(workers), std::move(wanted));
-        }, "workers"_a, "tilings"_a = std::vector<TilingTuple>{}, "isa"_a = nb::none())
+            return std::make_shared<Program>(finished(self), chosen, std::move(workers), std::move(tilings));
+        }, "workers"_a, "tilings"_a = std::vector<Tiling>{}, "isa"_a = nb::none(),
+           nb::sig("def compile(self, workers: Workers, tilings: Sequence[Tiling] = ..., isa: str | None = None) -> Program"),
+           "A program for `isa`, with one tiling for every convolution or with defaults. Releases the GIL.")
         .def("tuning", [](const Network& self, std::shared_ptr<Workers> workers, const std::optional<std::string>& isa) {
             const Isa& chosen = isa_named(isa);
             const nb::gil_scoped_release release;
             return std::make_shared<Tuning>(finished(self), chosen, std::move(workers));
-        }, "workers"_a, "isa"_a = nb::none(), nb::keep_alive<0, 1>());
+        }, "workers"_a, "isa"_a = nb::none(), nb::keep_alive<0, 1>(),
+           "A search for better tilings on those workers; releases the GIL while it packs.");
 
     nb::class_<Tuning>(module, "Tuning", "The search for better tilings of a network's convolutions. One thread at a time.")
         .def("advance", &Tuning::advance, "seconds"_a, nb::call_guard<nb::gil_scoped_release>(),
              "Goes on for about that long; False when there is nothing left to try. Releases the GIL.")
-        .def_prop_ro("best", [](const Tuning& self) { return tuples(self.best()); }, "The best tilings so far.");
+        .def_prop_ro("best", &Tuning::best, "The best tilings so far; feed them to `compile`.");
 
     nb::class_<Program>(module, "Program", "A network compiled for one instruction set and its workers.")
         .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
-        .def_prop_ro("tilings", [](const Program& self) { return tuples(self.tilings()); })
-        .def_prop_ro("stream_bytes", &Program::stream_bytes)
-        .def_prop_ro("workspace_bytes", &Program::workspace_bytes)
+        .def_prop_ro("tilings", [](const Program& self) { return self.tilings(); }, "One for every convolution, in order.")
+        .def_prop_ro("stream_bytes", &Program::stream_bytes, "Memory of the packed weights.")
+        .def_prop_ro("workspace_bytes", &Program::workspace_bytes, "Memory of one example's values on their way through.")
         .def("measure", [](Program& self, int repeats) {
+            std::vector<StepTime> times;
             const nb::gil_scoped_release release;
-            return self.measure(repeats);
-        }, "repeats"_a, "Each step and its best seconds.");
+            for (auto& [step, seconds] : self.measure(repeats)) times.push_back({step, seconds});
+            return times;
+        }, "repeats"_a, "The best time of each step in `repeats` runs.");
 }

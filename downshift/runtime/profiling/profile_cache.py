@@ -1,66 +1,45 @@
-"""Profiles kept on disk: one file per artifact and machine, so that serving starts without measuring."""
+"""Profiles cached on disk: one file per artifact and machine, so that serving starts without measuring."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from downshift.models.atomic import write_atomically
 from downshift.runtime.errors import ProfileError
 from downshift.runtime.profiling import profile_json
 
 if TYPE_CHECKING:
+    from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.machine import Machine
     from downshift.runtime.profiling.profile import Profile
 
-log = logging.getLogger(__name__)
+KIND = "profile"
 
 
-def default_folder() -> Path:
-    """$DOWNSHIFT_CACHE_DIR, else $XDG_CACHE_HOME/downshift, else ~/.cache/downshift."""
-    if chosen := os.environ.get("DOWNSHIFT_CACHE_DIR"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "downshift"
-
-
+@dataclass(frozen=True)
 class ProfileCache:
-    """The profiles in one folder. It never fails its user: what cannot be read is measured again."""
+    """The profiles in a cache."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def path(self, artifact: str, machine: Machine) -> Path:
-        """Where the profile of the artifact with that SHA-256 on that machine is kept."""
-        key = json.dumps([artifact, asdict(machine)], sort_keys=True).encode()
-        return self.folder / f"profile-{hashlib.sha256(key).hexdigest()[:32]}.json"
+    cache: JsonCache
 
     def load(self, artifact: str, machine: Machine) -> Profile | None:
-        """The stored profile, or None when there is none that is whole; its batch sizes are as they are."""
-        path = self.path(artifact, machine)
-        try:
-            profile = profile_json.loads(path.read_bytes())
+        """The profile of the artifact with that SHA-256 on that machine, of whatever batch sizes, or None."""
+
+        def parse(document: Any) -> Profile:
+            profile = profile_json.parse(document)
             check_belongs(profile, artifact, machine)
-        except FileNotFoundError:
-            return None
-        except (OSError, ProfileError) as error:
-            log.warning("cached profile %s is ignored and measured again: %s", path, error)
-            return None
-        return profile
+            return profile
+
+        return self.cache.load(KIND, key(artifact, machine), parse)
 
     def store(self, profile: Profile) -> None:
-        """Keep the profile; when the disk refuses, say so in the log and carry on."""
-        path = self.path(profile.artifact, profile.machine)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, profile_json.dumps(profile).encode())
-        except OSError as error:
-            log.warning("profile not cached, so the next start measures again: %s: %s", path, error.strerror)
+        """Keep the profile, where anything can be kept."""
+        self.cache.store(KIND, key(profile.artifact, profile.machine), profile_json.document(profile))
+
+
+def key(artifact: str, machine: Machine) -> list[Any]:
+    """What a profile depends on."""
+    return [artifact, asdict(machine)]
 
 
 def check_belongs(profile: Profile, artifact: str, machine: Machine) -> None:

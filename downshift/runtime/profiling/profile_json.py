@@ -21,25 +21,37 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
 
 def dumps(profile: Profile) -> str:
     """The whole profile as JSON text; `loads` gives an equal value back."""
-    document = {
+    return json.dumps(document(profile), indent=1)
+
+
+def document(profile: Profile) -> dict[str, Any]:
+    """The whole profile as a JSON object; `parse` gives an equal value back."""
+    return {
         "schema": SCHEMA,
         "artifact": profile.artifact,
         "machine": asdict(profile.machine),
         "measurements": rows(profile),
     }
-    return json.dumps(document, indent=1)
 
 
 def loads(text: str | bytes) -> Profile:
     """The profile that `dumps` wrote; raises `ProfileError` for anything else."""
     try:
-        document = json.loads(text)
-        if document["schema"] != SCHEMA:
-            raise ProfileError(f"profile schema {document['schema']!r}: this version reads {SCHEMA}")
-        machine = document["machine"]
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProfileError(f"not a profile ({type(error).__name__}: {error}); measure again") from error
+    return parse(found)
+
+
+def parse(found: Any) -> Profile:
+    """The profile in the object that `document` made; raises `ProfileError` for anything else."""
+    try:
+        if found["schema"] != SCHEMA:
+            raise ProfileError(f"profile schema {found['schema']!r}: this version reads {SCHEMA}")
+        machine = found["machine"]
         return _checked(
             Profile(
-                artifact=_text(document["artifact"]),
+                artifact=_text(found["artifact"]),
                 machine=Machine(
                     cpu=_text(machine["cpu"]),
                     cores=_count(machine["cores"]),
@@ -47,10 +59,10 @@ def loads(text: str | bytes) -> Profile:
                     threads=_count(machine["threads"]),
                     versions={_text(name): _text(version) for name, version in machine["versions"].items()},
                 ),
-                measurements=tuple(_measurement(row) for row in document["measurements"]),
+                measurements=tuple(_measurement(row) for row in found["measurements"]),
             )
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProfileError(f"not a profile ({type(error).__name__}: {error}); measure again") from error
 
 

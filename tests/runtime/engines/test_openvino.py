@@ -12,6 +12,7 @@ import pytest
 from downshift.models.materialize import materialize
 from downshift.runtime.engines.table import load_engine
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.json_cache import JsonCache
 from tests.models.tiny_artifact import CHANNELS, CLASSES, SIDE, tiny_artifact
 from tests.runtime.small_onnx import answer, normal
 
@@ -24,7 +25,7 @@ pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino
 @pytest.mark.parametrize(("name", "tolerance"), [("openvino", 1e-4), ("openvino-bf16", 5e-2)])
 def test_every_sub_net_answers_what_onnxruntime_answers(tmp_path: Path, name: str, tolerance: float) -> None:
     try:
-        engine = load_engine(name, tmp_path)
+        engine = load_engine(name, JsonCache(tmp_path))
     except EngineUnavailable as reason:
         pytest.skip(str(reason))
     artifact = tiny_artifact()
@@ -44,7 +45,9 @@ def test_every_sub_net_answers_what_onnxruntime_answers(tmp_path: Path, name: st
 def test_an_answer_is_the_callers_to_keep(tmp_path: Path) -> None:
     artifact = tiny_artifact(1)
     (program,) = (
-        load_engine("openvino", tmp_path).compile(artifact, artifact.manifest.names, threads=1).values()
+        load_engine("openvino", JsonCache(tmp_path))
+        .compile(artifact, artifact.manifest.names, threads=1)
+        .values()
     )
     assert not isinstance(program, UnsupportedModel)
     first = program.run(normal(1, CHANNELS, SIDE, SIDE))
@@ -58,7 +61,7 @@ def test_what_openvino_cannot_read_is_refused_with_a_reason(tmp_path: Path) -> N
     model = onnx.ModelProto()
     model.CopyFrom(artifact.model)
     model.graph.node[2].op_type = "NoSuchOperator"
-    engine = load_engine("openvino", tmp_path)
+    engine = load_engine("openvino", JsonCache(tmp_path))
     (reason,) = engine.compile(replace(artifact, model=model), artifact.manifest.names, threads=1).values()
     assert isinstance(reason, UnsupportedModel)
     assert "engine openvino" in str(reason)

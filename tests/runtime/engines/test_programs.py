@@ -8,6 +8,7 @@ from downshift.models.errors import UnknownName
 from downshift.runtime.engines import table as engines
 from downshift.runtime.engines.programs import Engines, Programs, compile_artifact, load_engines
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.json_cache import JsonCache
 from tests.models.tiny_artifact import tiny_artifact
 from tests.runtime.doubles import FakeClock, FakeEngine, FakeProgram
 
@@ -95,14 +96,14 @@ def test_a_default_engine_that_cannot_work_here_is_skipped_but_one_asked_for_is_
 ) -> None:
     monkeypatch.setattr(engines, "ENGINES", {**engines.ENGINES, "absent": "runtime.no_such_engine:Engine"})
     monkeypatch.setattr(engines, "DEFAULT_ENGINES", ("absent", "onnxruntime"))
-    found = load_engines(None, tmp_path)
+    found = load_engines(None, JsonCache(tmp_path))
     assert list(found.versions) == ["onnxruntime"]
     assert "engine absent: No module named" in found.skipped[0]
     assert compile_artifact(ARTIFACT, found, threads=1).skipped == found.skipped
     with pytest.raises(EngineUnavailable, match="engine absent: No module named"):
-        load_engines(["absent"], tmp_path)
+        load_engines(["absent"], JsonCache(tmp_path))
 
 
 def test_an_unknown_engine_is_named_beside_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown engine 'onnx'.*onnxruntime"):
-        load_engines(["onnx"], tmp_path)
+        load_engines(["onnx"], JsonCache(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from downshift.runtime.background import finish
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
 from downshift.runtime.engines.table import load_engine
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.json_cache import JsonCache
 from tests.models.tiny_artifact import CHANNELS, CLASSES, SIDE, tiny_artifact
 from tests.runtime.small_onnx import answer, normal
 
@@ -38,7 +40,7 @@ def artifact() -> Artifact:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> SparseEngine:
-    return SparseEngine(tmp_path)
+    return SparseEngine(JsonCache(tmp_path))
 
 
 def compiled(
@@ -95,7 +97,7 @@ def test_a_tuned_program_answers_the_same_and_the_next_start_finds_its_tilings(
 
 
 def test_what_tuning_found_is_asked_about_and_where_it_is_not_fit_nothing_changes(
-    engine: SparseEngine, artifact: Artifact
+    engine: SparseEngine, artifact: Artifact, tmp_path: Path
 ) -> None:
     name = artifact.manifest.names[-1]
     images = normal(3, CHANNELS, SIDE, SIDE)
@@ -110,19 +112,20 @@ def test_what_tuning_found_is_asked_about_and_where_it_is_not_fit_nothing_change
     finish(program.tuning(0.01, refuse))
     np.testing.assert_allclose(asked, [before], rtol=1e-5, atol=1e-6)
     assert not program.tuned
-    assert not list(engine.cache_dir.glob("*"))
+    assert not list(tmp_path.rglob("tilings-*"))
     assert np.array_equal(program.run(images), before)
 
 
 def test_cached_tilings_that_do_not_fit_are_replaced_by_defaults(
-    engine: SparseEngine, artifact: Artifact, caplog: pytest.LogCaptureFixture
+    engine: SparseEngine, artifact: Artifact, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     name = artifact.manifest.names[0]
     images = normal(1, CHANNELS, SIDE, SIDE)
     program = compiled(engine, artifact, [name], threads=1)[name]
     program.tune(0.01)
-    (file,) = engine.cache_dir.iterdir()
-    file.write_text("[[1, 1, 1, false, 1], [1, 1, 1, false, 1], [1, 1, 1, false, 1], [1, 1, 1, false, 1]]")
+    (file,) = tmp_path.iterdir()
+    wrong = {"vectors": 1, "rows": 1, "block": 1, "split": False, "parts": 1}
+    file.write_text(json.dumps([wrong] * 4))
     stale = compiled(engine, artifact, [name], threads=1)[name]
     np.testing.assert_allclose(stale.run(images), program.run(images), rtol=1e-5, atol=1e-6)
     assert not stale.tuned
@@ -163,15 +166,16 @@ def test_an_instruction_set_that_is_not_there_makes_the_engine_unavailable(
 ) -> None:
     monkeypatch.setenv("DOWNSHIFT_FORCE_ISA", "sse0")
     with pytest.raises(EngineUnavailable, match="sse0"):
-        load_engine("sparse", tmp_path)
+        load_engine("sparse", JsonCache(tmp_path))
 
 
 STILL_HELD = """
 import sys, threading
 from pathlib import Path
 from downshift.runtime.engines.sparse import SparseEngine
+from downshift.runtime.json_cache import JsonCache
 from tests.models.tiny_artifact import tiny_artifact
-held = SparseEngine(Path(sys.argv[1])).compile(tiny_artifact(), ["s0"], threads=1)
+held = SparseEngine(JsonCache(Path(sys.argv[1]))).compile(tiny_artifact(), ["s0"], threads=1)
 held["s0"].stream_bytes
 threading.Thread(target=lambda _: threading.Event().wait(), args=[held], daemon=True).start()
 """

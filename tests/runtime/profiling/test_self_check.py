@@ -10,6 +10,7 @@ import pytest
 
 from downshift.runtime.engines.programs import Programs, compile_artifact, load_engines
 from downshift.runtime.errors import SelfCheckFailed
+from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.machine import Machine
 from downshift.runtime.profiling.profile import Measurement, Profile
 from downshift.runtime.profiling.self_check import Reference, check_profile, self_check
@@ -51,7 +52,7 @@ def profile(manifest: Manifest) -> Profile:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    engines = load_engines(None, tmp_path_factory.mktemp("cache"))
+    engines = load_engines(None, JsonCache(tmp_path_factory.mktemp("cache")))
     return compile_artifact(ARTIFACT, engines, threads=1)
 
 
