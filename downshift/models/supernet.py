@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from downshift.models.errors import SpecError, UnknownName
 from downshift.models.mask_stack import BitStack, LevelStack
+from downshift.models.networks.memory_format import lay_out
 
 Encoding = Literal["levels", "bitmaps"]
 MOST_SUBNETS = 255  # what one byte a weight can tell apart
@@ -158,10 +159,18 @@ class Supernet(nn.Module):
             elif downstream and isinstance(module, _BatchNorm):
                 _replace(network, name, SwitchableNorm(module, count, self.selection))
         self.network = network
+        self._memory_format: torch.memory_format | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, classes] of the selected sub-net."""
+        if self._memory_format is not None:
+            x = lay_out(x, self._memory_format)
         return self.network(x)  # type: ignore[no-any-return]
+
+    def arrange(self, memory_format: torch.memory_format) -> None:
+        """Lay the weights out in this memory format now, and every batch when `forward` gets it."""
+        self.to(memory_format=memory_format)
+        self._memory_format = memory_format
 
     def select(self, index: int) -> None:
         """Make sub-net `index` (0 = densest) the one that runs from now on."""

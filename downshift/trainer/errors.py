@@ -3,7 +3,11 @@
 TrainerError
 ├── DataError         a data set that is missing, not the one it should be, or damaged
 ├── RecipeError       a recipe that cannot be followed
-└── CheckpointError   a checkpoint that is missing, damaged, or of another run
+├── CheckpointError   a checkpoint that is missing, damaged, or of another run
+├── ExportError       a network or a name that no artifact can hold
+├── DivergenceError   a loss or a weight that is not finite
+├── StorageError      a disk that is full
+└── WorkerError       a loading process, or another training process, that ended or hangs
 """
 
 from __future__ import annotations
@@ -25,3 +29,19 @@ class RecipeError(TrainerError, ValueError):
 
 class CheckpointError(TrainerError):
     """A checkpoint that cannot be resumed from; the text names the path."""
+
+
+class ExportError(TrainerError):
+    """A run whose result no artifact could hold; found before its first step."""
+
+
+class DivergenceError(TrainerError):
+    """Training that went to NaN or infinity; the text names the step, the learning rate and the sub-net."""
+
+
+class StorageError(TrainerError):
+    """A run's folder that takes no more; the text says which checkpoint is kept."""
+
+
+class WorkerError(TrainerError):
+    """A process that this one needs and that ended or hangs; the text names the likely reason."""

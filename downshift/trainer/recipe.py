@@ -222,7 +222,7 @@ def load(name_or_path: str, overrides: typing.Sequence[str] = ()) -> Recipe:
     if path.suffix == ".toml":
         if not path.is_file():
             raise RecipeError(f"recipe {name_or_path}: no such file")
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
     elif name_or_path in bundled():
         text = (resources.files("downshift.trainer") / "recipes" / f"{name_or_path}.toml").read_text(
             encoding="utf-8"
@@ -238,6 +238,16 @@ def load(name_or_path: str, overrides: typing.Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     return parse(values)
+
+
+def _read(path: Path) -> str:
+    """The text of a recipe file, without the byte-order mark that some editors put before it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"recipe {path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
 
 
 def parse(values: dict[str, Any]) -> Recipe:

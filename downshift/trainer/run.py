@@ -7,20 +7,23 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
 from downshift.models.network import build
+from downshift.models.networks.memory_format import memory_format
 from downshift.models.supernet import LayerRule, Supernet
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.checkpoint import Checkpoint
-from downshift.trainer.errors import CheckpointError, RecipeError
+from downshift.trainer.divergence import LossHistory, first_not_finite, owner
+from downshift.trainer.errors import DivergenceError, RecipeError
 from downshift.trainer.evaluation import accuracy, recalibrate
 from downshift.trainer.masks.masking import Masking, MaskPlan
 from downshift.trainer.masks.schedule import LearningRate
 from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
 from downshift.trainer.parallel import Workers
+from downshift.trainer.resuming import changes
 from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ class Run:
         self.device = device
         self.workers = workers or Workers()
         self.supernet = _supernet(recipe, data).to(device)
-        self.supernet.to(memory_format=torch.channels_last)
+        self.supernet.arrange(memory_format(self.supernet, device))
         if len(data) == 0:
             raise RecipeError(
                 f"run.batch_size {recipe.run.batch_size}: the training split has fewer images than that"
@@ -82,9 +85,14 @@ class Run:
         kind = AlternatingStep if recipe.step.kind == "alternating" else BatchSplitStep
         self.take_step = kind(self.context)
         self.step = 0
+        self.history = LossHistory(self.supernet.count, device)
+        self.saved: int | None = None
 
     def train(self, folder: Path, journal: Journal | None, report: Reporter) -> Outcome:
-        """Train to the end, then recalibrate and evaluate; with a journal, checkpoints go into `folder`."""
+        """Train to the end, then recalibrate and evaluate; with a journal, checkpoints go into `folder`.
+
+        Raises `DivergenceError` at the first loss or weight that is not finite; the last checkpoint is kept.
+        """
         run = self.recipe.run
         report.begin(self.step, self.steps)
         self.supernet.train()
@@ -92,15 +100,20 @@ class Run:
             epoch, start = divmod(self.step, len(self.data))
             for images, labels in self.data.epoch(epoch, start):
                 self.take_step(self.step, self.rate.at(self.step), images, labels)
+                self.history.add(self.context.tally.losses)
                 self.step += 1
                 report.step()
+                if self.history.full:
+                    self._check_losses()
+            self._check_losses()
+            self.workers.same_buffers(self.supernet)
+            self._check_weights()
             last = epoch + 1 == run.epochs
             if last or (epoch + 1) % run.evaluate_every == 0:
                 self._journal_epoch(epoch, journal, report)
-            if last or (epoch + 1) % run.checkpoint_every == 0:
-                self.workers.same_buffers(self.supernet)
-                if journal:
-                    checkpoints.save(folder / CHECKPOINT, self.checkpoint(journal.position))
+            if journal and (last or (epoch + 1) % run.checkpoint_every == 0):
+                checkpoints.save(folder / CHECKPOINT, self.checkpoint(journal.position))
+                self.saved = self.step
         return self.finish()
 
     def finish(self) -> Outcome:
@@ -136,15 +149,19 @@ class Run:
             tensors[f"previous/{position:04d}"] = tensor
         return Checkpoint(self.step, self.recipe.as_dict(), tensors, {"journal": journal})
 
-    def resume(self, saved: Checkpoint) -> int:
-        """Go on from a checkpoint of the same recipe; returns how many bytes of the journal belong to it."""
-        mine = json.loads(json.dumps(self.recipe.as_dict()))
-        if saved.recipe != mine:
-            changed = sorted(key for key in mine if mine[key] != saved.recipe.get(key))
-            raise CheckpointError(
-                f"the checkpoint was made with another recipe (sections {', '.join(changed)} differ); "
-                "resume with the same one or choose another --out"
-            )
+    @property
+    def kept(self) -> str:
+        """What there is to go on from, in words: the last checkpoint, or none."""
+        if self.saved is None:
+            return "no checkpoint was written yet"
+        return f"the checkpoint of epoch {self.saved // len(self.data)} is kept"
+
+    def resume(self, saved: Checkpoint) -> dict[str, Any]:
+        """Go on from a checkpoint; returns the values of the recipe that changed since, by `section.key`.
+
+        Raises `CheckpointError` for a recipe that differs where it may not.
+        """
+        changed = changes(saved.recipe, json.loads(json.dumps(self.recipe.as_dict())))
         self.supernet.load_state_dict(saved.part("supernet"))
         with torch.no_grad():
             for name, velocity in saved.part("velocity").items():
@@ -157,11 +174,32 @@ class Run:
         previous = saved.part("previous")
         if isinstance(self.take_step, AlternatingStep) and previous:
             self.take_step.previous = [previous[key].to(self.device) for key in sorted(previous)]
-        self.step = saved.step
-        return int(saved.facts["journal"])
+        self.step = self.saved = saved.step
+        return changed
+
+    def _check_losses(self) -> None:
+        """Raise `DivergenceError` if a loss since the last look was not finite."""
+        if found := self.history.first_not_finite(self.workers.average):
+            back, index, value = found
+            self._diverged(self.step - 1 - back, f"the loss of sub-net {self.recipe.names[index]} is {value}")
+
+    def _check_weights(self) -> None:
+        """Raise `DivergenceError` if a weight, a BatchNorm statistic or a velocity is not finite."""
+        velocity = {f"velocity of {name}": tensor for name, tensor in self.optimizer.velocity.items()}
+        if name := first_not_finite(self.supernet.state_dict() | velocity):
+            index = owner(name)
+            whose = "all sub-nets share" if index is None else f"sub-net {self.recipe.names[index]} has"
+            self._diverged(self.step - 1, f"{name}, which {whose}, is not finite")
+
+    def _diverged(self, step: int, what: str) -> NoReturn:
+        lr = self.recipe.optimizer.lr
+        remedy = "start again" if self.saved is None else "go on with --resume"
+        raise DivergenceError(
+            f"training diverged in epoch {step // len(self.data) + 1}, step {step + 1}, at learning rate "
+            f"{self.rate.at(step):.3g}: {what}; {self.kept}: {remedy} and --set optimizer.lr={lr / 10:.3g}"
+        )
 
     def _journal_epoch(self, epoch: int, journal: Journal | None, report: Reporter) -> None:
-        self.workers.same_buffers(self.supernet)
         validation = self.evaluate("validation")
         tally = self.context.tally
         names = self.recipe.names

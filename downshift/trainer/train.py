@@ -10,10 +10,12 @@ import torch
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.data import training_data
 from downshift.trainer.errors import CheckpointError, RecipeError
+from downshift.trainer.interruption import ending_on_sigterm, saying_what_is_kept, storage_errors
 from downshift.trainer.parallel import Workers
 from downshift.trainer.progress import Reporter, Silence
+from downshift.trainer.rehearsal import rehearse_export
 from downshift.trainer.report.journal import Journal
-from downshift.trainer.report.results import write_results
+from downshift.trainer.report.results import ARTIFACT, write_results
 from downshift.trainer.run import CHECKPOINT, Outcome, Run
 
 if TYPE_CHECKING:
@@ -34,28 +36,43 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     """Train `recipe` in the folder `out`, or go on with the run that lies there, and leave its results.
 
     Resuming a finished run measures it again and writes the results anew. Raises `TrainerError` for a recipe,
-    data set or folder that cannot be used, before anything is written.
+    data set, network or folder that cannot be used, before anything is written; later for training that
+    diverges, a full disk and a process that dies: the last checkpoint is kept. SIGTERM ends the run likewise,
+    as `SystemExit` 143.
     """
     target = choose_device(device)
     workers = Workers.join(target)
     saved = out / CHECKPOINT
-    if saved.exists() and not resume:
-        raise CheckpointError(f"{out} already holds a run; go on with --resume, or choose another --out")
+    _refuse_overwriting(out, resume=resume)
     checkpoint = checkpoints.load(saved) if resume else None
     data = training_data.load(recipe, data_dir, target, workers)
     run = Run(recipe, data, target, workers)
-    position = run.resume(checkpoint) if checkpoint else 0
-    if workers.leads:
-        for half_written in out.glob(".*.part"):  # by a run that was killed
-            half_written.unlink()
-        with Journal(out, position) as journal:
-            outcome = run.train(out, journal, report or Silence())
-            journal.write(run.step, {"final": outcome.validation, "test": outcome.test})
-        write_results(out, recipe, data, outcome)
-    else:
-        outcome = run.train(out, None, Silence())
+    rehearse_export(run.supernet, recipe, data)
+    changed = run.resume(checkpoint) if checkpoint else {}
+    position = int(checkpoint.facts["journal"]) if checkpoint else 0
+    with storage_errors(out, run), ending_on_sigterm(), saying_what_is_kept(run, report or Silence()):
+        if workers.leads:
+            for half_written in out.glob(".*.part"):  # by a run that was killed
+                half_written.unlink()
+            with Journal(out, position) as journal:
+                if changed:
+                    journal.write(run.step, {"resumed": changed})
+                outcome = run.train(out, journal, report or Silence())
+                journal.write(run.step, {"final": outcome.validation, "test": outcome.test})
+            write_results(out, recipe, data, outcome)
+        else:
+            outcome = run.train(out, None, Silence())
     workers.leave()
     return outcome
+
+
+def _refuse_overwriting(out: Path, *, resume: bool) -> None:
+    """Raise `CheckpointError` when a new run would overwrite what another left in `out`."""
+    for name in (CHECKPOINT, ARTIFACT):
+        if (out / name).exists() and not resume:
+            raise CheckpointError(
+                f"{out} already holds a run ({name}); go on with --resume, or choose another --out"
+            )
 
 
 def choose_device(name: str) -> torch.device:

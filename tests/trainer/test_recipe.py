@@ -8,6 +8,7 @@ import pytest
 
 from downshift.models.network import find
 from downshift.models.pattern import Block, NByM, Unstructured
+from downshift.trainer import recipe_toml
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.masks.masking import MaskPlan
 from downshift.trainer.recipe import bundled, load, sparsity_name
@@ -128,3 +129,16 @@ def test_batch_split_needs_two_images_a_sub_net() -> None:
     values: dict[str, Any] = {"step": {"kind": "batch-split"}, "run": {"batch_size": 3}}
     with pytest.raises(RecipeError, match=r"run\.batch_size 3"):
         small_recipe(**values)
+
+
+def test_a_byte_order_mark_before_a_recipe_is_no_part_of_it(tmp_path: Path) -> None:
+    """Notepad and PowerShell write one."""
+    text = recipe_toml.dumps(load("digits"))
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load(str(tmp_path / "marked.toml")) == load("digits")
+
+
+def test_a_recipe_in_another_encoding_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "utf16.toml").write_bytes(recipe_toml.dumps(load("digits")).encode("utf-16"))
+    with pytest.raises(RecipeError, match=r"not UTF-8 \(invalid start byte at byte 0\): save it"):
+        load(str(tmp_path / "utf16.toml"))

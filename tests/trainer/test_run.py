@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.data.dataset import Dataset, Split
 from downshift.trainer.data.training_data import InMemory
-from downshift.trainer.errors import CheckpointError, RecipeError
+from downshift.trainer.errors import CheckpointError, DivergenceError, RecipeError
+from downshift.trainer.masks.schedule import LearningRate
 from downshift.trainer.parallel import Workers
 from downshift.trainer.progress import Silence
 from downshift.trainer.report import journal as journals
@@ -45,7 +47,8 @@ def small_run(recipe: Recipe, data: Dataset = DATA) -> Run:
 
 
 def recipe(**sections: dict[str, Any]) -> Recipe:
-    return small_recipe(run={"batch_size": 16, "epochs": 4, "recalibrate": 2}, subnets=THREE, **sections)
+    run = {"batch_size": 16, "epochs": 4, "recalibrate": 2} | sections.pop("run", {})
+    return small_recipe(run=run, subnets=THREE, **sections)
 
 
 def taken(run: Run, steps: int) -> Run:
@@ -71,7 +74,9 @@ def test_resuming_at_any_step_of_a_group_restores_everything_bit_exactly(
     checkpoints.save(tmp_path / CHECKPOINT, broken.checkpoint(journal=77))
     torch.manual_seed(12345)
     resumed = small_run(chosen)
-    assert resumed.resume(checkpoints.load(tmp_path / CHECKPOINT)) == 77
+    saved = checkpoints.load(tmp_path / CHECKPOINT)
+    assert resumed.resume(saved) == {}
+    assert saved.facts["journal"] == 77
     taken(resumed, 11 - cut)
     mine, theirs = straight.checkpoint(0), resumed.checkpoint(0)
     assert mine.step == theirs.step == 11
@@ -82,9 +87,85 @@ def test_resuming_at_any_step_of_a_group_restores_everything_bit_exactly(
 
 def test_a_checkpoint_of_another_recipe_is_refused_naming_what_differs(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / CHECKPOINT, small_run(recipe()).checkpoint(0))
-    other = small_run(recipe(optimizer={"lr": 0.05}))
-    with pytest.raises(CheckpointError, match=r"sections optimizer differ"):
+    other = small_run(recipe(masks={"regrow": 0.5}))
+    with pytest.raises(CheckpointError, match=r"made with masks.regrow = 0.3, not 0.5: resume with the same"):
         other.resume(checkpoints.load(tmp_path / CHECKPOINT))
+
+
+def test_a_run_goes_on_with_another_learning_rate_and_arithmetic(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / CHECKPOINT, taken(small_run(recipe()), 5).checkpoint(0))
+    other = small_run(recipe(optimizer={"lr": 0.05}, data={"workers": 0}))
+    changed = other.resume(checkpoints.load(tmp_path / CHECKPOINT))
+    assert changed == {"optimizer.lr": 0.05, "data.workers": 0}
+    assert other.step == 5
+    assert other.rate.at(5) == pytest.approx(0.5 * small_run(recipe()).rate.at(5))
+
+
+def diverging(tmp_path: Path, **sections: dict[str, Any]) -> Run:
+    """A run that has trained one epoch well, and whose learning rate then destroys the weights."""
+    run = small_run(recipe(run={"epochs": 3, "batch_size": 16, "recalibrate": 0}, **sections))
+    good = run.rate
+
+    class Rising:
+        def at(self, step: int) -> float:
+            return good.at(step) if step < 6 else 1e30
+
+    run.rate = Rising()  # type: ignore[assignment]
+    return run
+
+
+@pytest.mark.parametrize("kind", ["alternating", "batch-split"])
+def test_training_stops_at_the_first_loss_that_is_not_finite_and_keeps_the_checkpoint(
+    tmp_path: Path, kind: str
+) -> None:
+    run = diverging(tmp_path, step={"kind": kind})
+    with Journal(tmp_path) as journal, pytest.raises(DivergenceError) as caught:
+        run.train(tmp_path, journal, Silence())
+    said = str(caught.value)
+    assert re.search(r"diverged in epoch 2, step 8, at learning rate 1e\+30", said)
+    assert re.search(r"the loss of sub-net s(50|80|90) is (nan|inf)", said)
+    assert "the checkpoint of epoch 1 is kept: go on with --resume and --set optimizer.lr=0.01" in said
+    assert run.step == 8, "two epochs of four steps, of which the second ends in the first bad loss"
+    saved = checkpoints.load(tmp_path / CHECKPOINT)
+    assert saved.step == 4
+    assert all(t.isfinite().all() for t in saved.tensors.values())
+    assert [record["epoch"] for record in journals.read(tmp_path / journals.NAME)] == [1]
+
+
+def test_before_the_first_checkpoint_divergence_asks_for_a_new_start(tmp_path: Path) -> None:
+    run = diverging(tmp_path, optimizer={"warmup": 0.0})
+    run.rate = LearningRate(1e30, run.steps, 0, ())
+    with (
+        Journal(tmp_path) as journal,
+        pytest.raises(DivergenceError, match=r"no checkpoint was written yet: start again and"),
+    ):
+        run.train(tmp_path, journal, Silence())
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("network.stem.weight", "network.stem.weight, which all sub-nets share, is not finite"),
+        ("network.blocks.0.norm1.norms.1.running_var", "norms.1.running_var, which sub-net s80 has, is not"),
+    ],
+)
+def test_a_weight_that_is_not_finite_is_never_saved(tmp_path: Path, name: str, said: str) -> None:
+    """BatchNorm statistics take no part in training: no loss ever tells that they are lost."""
+    run = small_run(recipe())
+    good = run.take_step
+
+    def step(*args: Any) -> None:
+        good(*args)
+        with torch.no_grad():
+            run.supernet.state_dict()[name].view(-1)[0] = torch.inf
+
+    run.take_step = step  # type: ignore[assignment]
+    run.steps = 4
+    run.history.add = lambda losses: None  # type: ignore[method-assign]
+    with Journal(tmp_path) as journal, pytest.raises(DivergenceError, match=said):
+        run.train(tmp_path, journal, Silence())
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_every_sub_net_learns_and_the_journal_tells_of_every_epoch(tmp_path: Path) -> None:

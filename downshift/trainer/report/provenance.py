@@ -13,6 +13,7 @@ from downshift.models.spec import Provenance
 if TYPE_CHECKING:
     from downshift.trainer.recipe import Recipe
 
+GIT_SECONDS = 20  # a checkout on a network drive that hangs must not hold up a finished run
 _DISTRIBUTIONS = ("downshift", "torch", "onnx", "onnxscript", "numpy")
 
 
@@ -41,14 +42,14 @@ def versions() -> dict[str, str]:
 def commit(folder: Path) -> str:
     """The git commit that is checked out in `folder`, with `-dirty` when files differ from it.
 
-    Empty when `folder` is not itself the root of a checkout, or git is not there.
+    Empty when `folder` is not itself the root of a checkout, or git is not there or hangs.
     """
     if not (folder / ".git").exists():
         return ""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(  # noqa: S603 - no part of the command comes from outside
-            command, capture_output=True, text=True, check=True
+            command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
         ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from downshift.models import artifact
 from downshift.models.atomic import write_atomically
@@ -12,6 +13,7 @@ from downshift.trainer.report import journal
 from downshift.trainer.report.page import Findings, report_files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from downshift.trainer.data.training_data import TrainingData
@@ -28,8 +30,18 @@ def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: Out
     `folder` holds the run's journal already.
     """
     exported = export(outcome.supernet, recipe, data.image, data.labels, outcome.validation)
-    text = recipe_toml.dumps(recipe)
-    findings = Findings(exported, outcome.test, journal.read(folder / journal.NAME), text)
+    records = journal.read(folder / journal.NAME)
+    text = _changes(records) + recipe_toml.dumps(recipe)
+    findings = Findings(exported, outcome.test, records, text)
     artifact.write(folder / ARTIFACT, exported)
     for name, content in (report_files(findings) | {RECIPE: text.encode()}).items():
         write_atomically(folder / name, content)
+
+
+def _changes(records: Sequence[Mapping[str, Any]]) -> str:
+    """TOML comments that say from which step on a value of the recipe holds, where resuming changed one."""
+    return "".join(
+        f"# resumed at step {record['step']} with {key} = {json.dumps(value)}\n"
+        for record in records
+        for key, value in record.get("resumed", {}).items()
+    )

@@ -1,0 +1,67 @@
+"""Divergence: the first step at which a loss, or a weight, is not finite.
+
+Losses are kept on the device and looked at every `LOOK_EVERY` steps, so that training does not wait for each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+LOOK_EVERY = 16  # steps
+_OWN_NORM = re.compile(r"\.norms\.(\d+)\.")
+
+
+class LossHistory:
+    """Sums of every sub-net's losses after each step since the last look; NaN and infinity stay in a sum."""
+
+    def __init__(self, subnets: int, device: torch.device) -> None:
+        self._sums = torch.zeros(LOOK_EVERY, subnets, device=device)
+        self._kept = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a look is due before the next step."""
+        return self._kept == LOOK_EVERY
+
+    def add(self, losses: Tensor) -> None:
+        """Keep the sums [S] as they are after a step."""
+        self._sums[self._kept] = losses
+        self._kept += 1
+
+    def first_not_finite(self, average: Callable[[Sequence[Tensor]], None]) -> tuple[int, int, float] | None:
+        """(steps before the last one, sub-net, value) of the first loss that is not finite; then forgets all.
+
+        `average` makes the sums the mean over data-parallel workers, so that all of them see the same.
+        """
+        sums = self._sums[: self._kept]
+        average([sums])
+        table = sums.tolist()
+        self._kept = 0
+        for row, values in enumerate(table):
+            for subnet, value in enumerate(values):
+                if not math.isfinite(value):
+                    return len(table) - 1 - row, subnet, value
+        return None
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first floating-point tensor that holds NaN or infinity, if any (synchronises once)."""
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not floats:
+        return None
+    finite = torch.stack([tensor.isfinite().all() for tensor in floats.values()]).tolist()
+    return next((name for name, fine in zip(floats, finite, strict=True) if not fine), None)
+
+
+def owner(tensor: str) -> int | None:
+    """The sub-net whose own BatchNorm the tensor of that name belongs to; None for what all share."""
+    found = _OWN_NORM.search(tensor)
+    return int(found.group(1)) if found else None

@@ -1,0 +1,39 @@
+"""The export of the untouched network: what would fail at the end of a run fails before its first step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from downshift.models.errors import ArtifactError, SpecError
+from downshift.trainer.errors import ExportError
+from downshift.trainer.export import export
+
+if TYPE_CHECKING:
+    from downshift.models.supernet import Supernet
+    from downshift.trainer.data.training_data import TrainingData
+    from downshift.trainer.recipe import Recipe
+
+
+def rehearse_export(supernet: Supernet, recipe: Recipe, data: TrainingData) -> None:
+    """Export the network as it is, and forget the result; torch's random numbers are left alone.
+
+    Raises `ExportError` for a network that ONNX cannot express, and for a class name, sub-net name or input
+    that an artifact cannot hold.
+    """
+    unknown = dict.fromkeys(recipe.names, 0.0)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            export(supernet, recipe, data.image, data.labels, unknown)
+    except (ArtifactError, SpecError) as error:
+        raise ExportError(f"nothing was trained, as the result could not be written: {error}") from error
+    except Exception as error:  # the exporter raises what it likes
+        raise ExportError(
+            f"nothing was trained, as network {recipe.network.name} cannot be written as ONNX "
+            f"({_first_line(error)}): choose another network, or one without control flow on tensors"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

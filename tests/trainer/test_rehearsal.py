@@ -1,0 +1,97 @@
+"""What would fail at the end of a run fails before its first step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from downshift.models.spec import InputSpec
+from downshift.models.supernet import Supernet
+from downshift.trainer import train as training
+from downshift.trainer.errors import ExportError
+from downshift.trainer.rehearsal import rehearse_export
+from downshift.trainer.run import Run
+from tests.trainer.small import CHANNELS, CLASSES, SIDE, small_network, small_recipe
+from tests.trainer.test_run import small_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGE = InputSpec("image", CHANNELS, SIDE, SIDE, (0.5,) * 3, (0.25,) * 3)
+
+
+class Described:
+    """Class names and an input, as data sets have."""
+
+    def __init__(self, *labels: str, image: InputSpec = IMAGE) -> None:
+        self.labels = labels
+        self.image = image
+
+
+def rehearse(data: Any, network: nn.Module | None = None) -> None:
+    rehearse_export(Supernet(network or small_network(), 2), small_recipe(), data)
+
+
+@pytest.mark.parametrize(
+    "label", ["cat\ndog", "bell\a", "caf\udce9", "x" * 5000], ids=["newline", "bell", "not UTF-8", "long"]
+)
+def test_a_class_name_that_no_artifact_can_hold_is_refused(label: str) -> None:
+    with pytest.raises(ExportError, match="nothing was trained, as the result") as caught:
+        rehearse(Described("a", "b", label, "d"))
+    assert "\n" not in str(caught.value)
+
+
+def test_as_many_labels_as_the_network_has_outputs_are_needed() -> None:
+    with pytest.raises(ExportError, match=r"manifest.labels: are 3"):
+        rehearse(Described("a", "b", "c"))
+
+
+class Wayward(nn.Module):
+    """Asks a tensor which way to go, which no ONNX graph does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(CHANNELS, 4, 3)
+        self.body = nn.Conv2d(4, CLASSES, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(self.stem(x)).mean((2, 3))
+        return x if x.sum() > 0 else -x
+
+
+def test_a_network_that_onnx_cannot_express_is_named() -> None:
+    with pytest.raises(ExportError, match=r"network cifar-resnet20 cannot be written as ONNX \(") as caught:
+        rehearse(Described(*"abcd"), Wayward())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rehearsal_draws_no_random_number_and_changes_no_weight() -> None:
+    run = small_run(small_recipe(run={"batch_size": 16}))
+    before, weights = torch.get_rng_state(), {n: t.clone() for n, t in run.supernet.state_dict().items()}
+    rehearse_export(run.supernet, run.recipe, run.data)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in run.supernet.state_dict().items())
+    assert run.supernet.training
+
+
+def test_a_run_that_could_not_be_exported_takes_no_step_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any) -> None:
+        raise AssertionError("a step was taken")
+
+    real = training.training_data.load
+
+    def load(*args: Any) -> Any:
+        data = real(*args)
+        data.labels = ("zero\n", *data.labels[1:])  # type: ignore[misc]
+        return data
+
+    monkeypatch.setattr(training.training_data, "load", load)
+    monkeypatch.setattr(Run, "train", never)
+    with pytest.raises(ExportError, match=r"manifest.labels\[0\]"):
+        training.train(small_recipe(), tmp_path / "run", data_dir=tmp_path, device="cpu")
+    assert list(tmp_path.iterdir()) == []
