@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, values
 
 from downshift.models.images.reader import warm_up
 from downshift.runtime.supervisor import Supervisor
@@ -170,6 +170,7 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     Raises `BadSetting` (for a port in use, too) and whatever `downshift.runtime.preparation.prepare` raises.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    values.ValueClass = values.MutexValue  # one process: PROMETHEUS_MULTIPROC_DIR is not for it
     settings, operator = read_settings(**overrides), operator or Silent()
     folder = None if settings.repository is None else Folder(settings.repository)
     if folder is not None and not folder.path.is_dir():
@@ -272,7 +273,8 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """A listening socket that answers without Nagle's delay; raises `BadSetting` when there can be none."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        both = address[0] == "::" and socket.has_dualstack_ipv6()  # as every other server takes ::
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         why, remedy = error.strerror or error, f"choose another with {option}"
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
@@ -285,7 +287,10 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
 def url(listener: socket.socket, tls: bool = False) -> str:
     """Where a browser on this machine finds the server."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104  shown, not bound
+    if host == "0.0.0.0":  # noqa: S104  shown, not bound
         host = "localhost"
+    elif host == "::":
+        only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        host = "::1" if only else "localhost"
     scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

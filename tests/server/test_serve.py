@@ -83,8 +83,11 @@ def connect(client: httpx2.Client) -> socket.socket:
 def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
     body = httpx2.Request("POST", "http://x", json=tensor()).content
     head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    with listening(ScriptedBackend()) as (_, client, _), connect(client) as connection:
+    with listening(ScriptedBackend()) as (server, client, _), connect(client) as connection:
         connection.sendall(head[:9].encode())
+        wait_for(
+            lambda: any(each.scope for each in server.server_state.connections)
+        )  # the first byte is there
         time.sleep(0.1)  # a slow client: what it takes to send its headers counts
         connection.sendall(head[9:].encode() + body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -228,6 +231,20 @@ def test_the_url_can_be_opened() -> None:
         assert url(listener) == f"http://localhost:{listener.getsockname()[1]}"
     with listen("127.0.0.1", 0) as listener:
         assert url(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_all_addresses_are_those_of_both_families_and_the_url_works() -> None:
+    if not socket.has_ipv6 or not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with listen("::", 0) as listener:
+        port = listener.getsockname()[1]
+        assert url(listener) == f"http://localhost:{port}"
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as client:
+                client.connect((address, port))
+                listener.accept()[0].close()
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as only:
+        assert url(only) == f"http://[::1]:{only.getsockname()[1]}"
 
 
 def test_the_sample_is_the_picture_beside_the_artifact(tmp_path: Path) -> None:

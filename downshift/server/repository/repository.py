@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from downshift.models.errors import ModelsError
 from downshift.runtime.errors import Draining, RuntimeFault
-from downshift.server.errors import BadInput, LoadFailed, UnknownModel
+from downshift.server.errors import BadInput, BadSetting, LoadFailed, UnknownModel
 from downshift.server.repository.gc_freeze import collect_and_freeze
 from downshift.server.repository.source import Source
 from downshift.server.repository.watching import file_changes, fingerprint
@@ -87,13 +87,19 @@ class Repository:
         served = {model.name: model for model in self._catalog.served}
         found = self._folder.sources() if self._folder is not None else ()
         names = dict.fromkeys((*self._sources, *(source.name for source in found)))
-        return tuple(self._entry(name, served.get(name)) for name in names)
+        refused = self._folder.refused() if self._folder is not None else {}
+        return (
+            *(self._entry(name, served.get(name)) for name in names),
+            *(Entry(name, "", "UNAVAILABLE", reason) for name, reason in refused.items()),
+        )
 
     def start(self, report: Progress) -> None:
         """Load every source in turn on the calling thread; each is served as soon as it is ready.
 
         Raises the error of the first that cannot be loaded.
         """
+        for name, reason in (self._folder.refused() if self._folder is not None else {}).items():
+            log.warning("model %s is not offered: %s", name, reason)
         with self._measuring:
             for source in self.sources:
                 self._fingerprints[source.name] = fingerprint(source.path)
@@ -178,7 +184,10 @@ class Repository:
         if path is not None:
             if self._folder is None:
                 raise BadInput("path: this server has no model folder; start it with --repository FOLDER")
-            return Source(name, self._folder.file(path))
+            try:
+                return Source(name, self._folder.file(path))
+            except BadSetting as error:
+                raise BadInput(str(error)) from None
         known = {source.name: source for source in (self._folder.sources() if self._folder else ())}
         known |= self._sources
         if name not in known:

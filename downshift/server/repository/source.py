@@ -1,4 +1,4 @@
-"""Where a served model's artifact lies, and which other files clients may have it replaced by."""
+"""Where a model's artifact lies, and the repository folder whose artifacts clients may load."""
 
 from __future__ import annotations
 
@@ -22,8 +22,19 @@ class Source:
     path: Path
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name in (".", ".."):
-            raise BadSetting(f"model name {self.name!r}: use a word, as in digits=model.onnx")
+        if (fault := name_fault(self.name)) is not None:
+            raise BadSetting(f"model name {self.name!a} {fault}: use a word, as in digits=model.onnx")
+
+
+def name_fault(name: str) -> str | None:
+    """What keeps that name from standing in URLs, metrics and logs; None for a good one."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return "is not UTF-8"
+    if not name.isprintable():
+        return "holds a line break or control character"
+    if not name or "/" in name or name in (".", ".."):
+        return "is no word"
+    return None
 
 
 def read_sources(texts: Iterable[str | Path]) -> tuple[Source, ...]:
@@ -48,13 +59,32 @@ def _source(text: str | Path) -> Source:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder whose artifacts clients may load by name; nothing outside of it can be named."""
+    """A folder whose artifacts clients may load by name; nothing outside of it can be named.
+
+    Hidden files and folders are no artifacts: editors, copies in progress and macOS leave such.
+    """
 
     path: Path
 
     def sources(self) -> tuple[Source, ...]:
-        """One for every artifact that lies directly in it, by name."""
-        return tuple(Source(found.stem, found) for found in sorted(self.path.glob(f"*{SUFFIX}")))
+        """One for every artifact directly in it whose name can be served, by name."""
+        return tuple(Source(found.stem, found) for found in self._found() if name_fault(found.stem) is None)
+
+    def refused(self) -> dict[str, str]:
+        """Why the other artifacts are not offered, by their names, in which odd characters are escaped."""
+        faults = {found.stem: name_fault(found.stem) for found in self._found()}
+        return {
+            ascii(name)[1:-1]: f"the file's name {fault}: rename it"
+            for name, fault in faults.items()
+            if fault is not None
+        }
+
+    def _found(self) -> list[Path]:
+        return sorted(
+            found
+            for found in self.path.glob(f"*{SUFFIX}")
+            if not found.name.startswith(".") and not found.is_dir()
+        )
 
     def file(self, text: str) -> Path:
         """The artifact at that path relative to the folder; raises `BadInput` for one that is not inside."""

@@ -21,7 +21,12 @@ class JsonFormatter(logging.Formatter):
             "request_id": getattr(record, "request_id", None),
             "error": self.formatException(record.exc_info) if record.exc_info else None,
         }
-        return orjson.dumps({name: value for name, value in fields.items() if value is not None}).decode()
+        present = {name: str(value) for name, value in fields.items() if value is not None}
+        try:
+            return orjson.dumps(present).decode()
+        except TypeError:  # a text that is not UTF-8, such as the name of a file
+            plain = {name: value.encode("utf-8", "backslashreplace") for name, value in present.items()}
+            return orjson.dumps({name: value.decode() for name, value in plain.items()}).decode()
 
 
 def log_as_json() -> logging.Handler:

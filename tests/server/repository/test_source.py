@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ def test_a_file_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
         (["=model.onnx"], "model name ''"),
         (["a/b=model.onnx"], "model name 'a/b'"),
         (["..=model.onnx"], "model name '..'"),
+        (["two\nlines.onnx"], r"model name 'two\\nlines' holds a line break"),
+        (["bell\a=model.onnx"], r"model name 'bell\\x07' holds a line break or control"),
+        (["caf\udce9.onnx"], r"model name 'caf\\udce9' is not UTF-8: use a word"),
     ],
 )
 def test_names_must_be_words_of_their_own(texts: list[str], sentence: str) -> None:
@@ -64,3 +68,17 @@ def test_a_folder_offers_the_artifacts_that_lie_in_it(folder: Folder) -> None:
 def test_nothing_outside_of_the_folder_can_be_named(folder: Folder, text: str) -> None:
     with pytest.raises(BadInput, match=r"is no \.onnx file inside"):
         folder.file(text)
+
+
+def test_odd_hidden_and_unreadable_names_are_refused_by_name_and_the_others_go_on(tmp_path: Path) -> None:
+    for name in (b"pets.onnx", b"caf\xe9.onnx", b"two\nlines.onnx", b"._pets.onnx", b".onnx", b"tab\t.onnx"):
+        (tmp_path / os.fsdecode(name)).touch()
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "käse mit löchern.onnx").touch()
+    folder = Folder(tmp_path)
+    assert [source.name for source in folder.sources()] == ["käse mit löchern", "pets"]
+    assert folder.refused() == {
+        "caf\\udce9": "the file's name is not UTF-8: rename it",
+        "two\\nlines": "the file's name holds a line break or control character: rename it",
+        "tab\\t": "the file's name holds a line break or control character: rename it",
+    }

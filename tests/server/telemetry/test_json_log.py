@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 
+import orjson
+
 from downshift.server.telemetry.json_log import JsonFormatter, log_as_json
 
 
@@ -52,3 +54,8 @@ def test_uvicorns_log_takes_the_same_way() -> None:
     finally:
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
+
+
+def test_a_text_that_is_not_utf_8_is_escaped_and_the_line_is_written() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "file %s", ("caf\udce9",), None)
+    assert orjson.loads(JsonFormatter().format(record))["message"] == "file caf\\udce9"

@@ -1,0 +1,54 @@
+"""Surroundings that other servers end in: odd file names, odd environments, no home, nowhere to write."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from downshift.models.artifact import write
+from tests.models.tiny_artifact import tiny_artifact
+from tests.server.process import ServerProcess
+from tests.server.test_faults import served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATHS = ("/metrics", "/v2/models", "/v2/health/ready", "/subnets", "/v2/models/stats")
+
+
+def test_a_model_whose_file_has_an_odd_name_costs_the_others_nothing(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    write(models / "tiny.onnx", tiny_artifact())
+    for name in (b"caf\xe9.onnx", b"two\nlines.onnx"):
+        (models / os.fsdecode(name)).write_bytes((models / "tiny.onnx").read_bytes())
+    environment = {"DOWNSHIFT_REPOSITORY": str(models), "DOWNSHIFT_THREADS": "1", "DOWNSHIFT_LOG_JSON": "1"}
+    with (
+        ServerProcess([], tmp_path, environment, START) as server,
+        httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
+        assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
+        index = {each["name"]: each for each in client.post("/v2/repository/index").json()}
+        assert index["tiny"]["state"] == "READY"
+        assert index["caf\\udce9"] == {
+            "name": "caf\\udce9",
+            "version": "",
+            "state": "UNAVAILABLE",
+            "reason": "the file's name is not UTF-8: rename it",
+        }
+        assert set(index) == {"tiny", "caf\\udce9", "two\\nlines"}
+        assert server.stop().count("is not offered") == 2
+
+
+def test_variables_meant_for_other_programs_are_no_concern_of_ours(tmp_path: Path) -> None:
+    odd = {
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "nowhere"),
+        "WEB_CONCURRENCY": "auto",
+        "SSLKEYLOGFILE": "/nowhere/at/all",
+        "DOWNSHIFT_SERVICE_HOST": "10.0.0.1",
+        "DOWNSHIFT_METRICS_PORT": "tcp://10.0.0.1:9000",
+    }
+    with served(tmp_path, **odd) as (_, client):
+        assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
