@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -28,6 +28,32 @@ class Operator(Protocol):
 
     def improved(self, model: str, profile: Profile) -> None:
         """Tuning in the background has found faster programs, with this profile."""
+
+
+class Unfailing:
+    """Wraps another operator and drops what it cannot print: a full disk or a closed pipe ends no server."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    def loading(self) -> AbstractContextManager[Progress]:
+        """The other's progress."""
+        return self._operator.loading()
+
+    def loaded(self, model: str, prepared: Prepared) -> None:
+        """See `Operator.loaded`."""
+        with suppress(OSError, ValueError):
+            self._operator.loaded(model, prepared)
+
+    def ready(self, url: str, picture: Path) -> None:
+        """See `Operator.ready`."""
+        with suppress(OSError, ValueError):
+            self._operator.ready(url, picture)
+
+    def improved(self, model: str, profile: Profile) -> None:
+        """See `Operator.improved`."""
+        with suppress(OSError, ValueError):
+            self._operator.improved(model, profile)
 
 
 class Silent:

@@ -28,11 +28,12 @@ from downshift.server.connection.probe import Probe
 from downshift.server.connection.protocol import ConnectionLimits, HttpProtocol
 from downshift.server.connection.tls import Certificate, TlsProtocol
 from downshift.server.errors import BadSetting
-from downshift.server.operator import Operator, Silent
+from downshift.server.operator import Operator, Silent, Unfailing
 from downshift.server.repository.loading import DeploymentLoad
 from downshift.server.repository.repository import Repository
 from downshift.server.repository.source import Folder, read_sources
 from downshift.server.settings import read_settings
+from downshift.server.standard_streams import flush_standard_streams, open_standard_streams
 from downshift.server.telemetry.access_log import AccessLog
 from downshift.server.telemetry.json_log import log_as_json
 from downshift.server.telemetry.metrics import Metrics
@@ -169,9 +170,10 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
 
     Raises `BadSetting` (for a port in use, too) and whatever `downshift.runtime.preparation.prepare` raises.
     """
+    open_standard_streams()
     sys.setswitchinterval(SWITCH_SECONDS)
     values.ValueClass = values.MutexValue  # one process: PROMETHEUS_MULTIPROC_DIR is not for it
-    settings, operator = read_settings(**overrides), operator or Silent()
+    settings, operator = read_settings(**overrides), Unfailing(operator or Silent())
     folder = None if settings.repository is None else Folder(settings.repository)
     if folder is not None and not folder.path.is_dir():
         raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
@@ -209,6 +211,7 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
         loader = Loader(load, server)
         loader.start()
         server.run(sockets=[listener])
+    flush_standard_streams()
     if loader.error is not None:
         raise loader.error
 

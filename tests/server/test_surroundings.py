@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import httpx2
+import pytest
 
 from downshift.models.artifact import write
 from tests.models.tiny_artifact import tiny_artifact
+from tests.server.listening import wait_for
 from tests.server.process import ServerProcess
 from tests.server.test_faults import served
 
@@ -26,7 +32,7 @@ def test_a_model_whose_file_has_an_odd_name_costs_the_others_nothing(tmp_path: P
         (models / os.fsdecode(name)).write_bytes((models / "tiny.onnx").read_bytes())
     environment = {"DOWNSHIFT_REPOSITORY": str(models), "DOWNSHIFT_THREADS": "1", "DOWNSHIFT_LOG_JSON": "1"}
     with (
-        ServerProcess([], tmp_path, environment, START) as server,
+        ServerProcess(models / "tiny.onnx", environment) as server,
         httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
         assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
@@ -52,3 +58,44 @@ def test_variables_meant_for_other_programs_are_no_concern_of_ours(tmp_path: Pat
     }
     with served(tmp_path, **odd) as (_, client):
         assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
+
+
+REDIRECTIONS = {
+    "all on a full disk": ">/dev/full 2>/dev/full",
+    "all closed": "<&- >&- 2>&-",
+    "output closed": ">&-",
+}
+
+
+@pytest.mark.parametrize("redirection", REDIRECTIONS.values(), ids=REDIRECTIONS.keys())
+@pytest.mark.parametrize("target", ["/dev/full", "-"])
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, redirection: str, target: str) -> None:
+    write(tmp_path / "tiny.onnx", tiny_artifact())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "downshift", "serve", "tiny.onnx", "--port", port, "--log-json"]
+    command += ["--threads", "1", "--access-log", target, "--no-tune"]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
+    environment = plain | {"DOWNSHIFT_CACHE_DIR": str(tmp_path / "cache")}
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command]
+    with (
+        subprocess.Popen(shell, cwd=tmp_path, env=environment) as process,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client,
+    ):
+        try:
+            wait_for(lambda: process.poll() is not None or ready(client))
+            assert process.poll() is None
+            assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
+            assert client.post("/v2/models/tiny/infer", content=b"{").status_code == 400
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def ready(client: httpx2.Client) -> bool:
+    """Whether the server answers, and its models too."""
+    try:
+        return client.get("/v2/health/ready").status_code == 200
+    except httpx2.TransportError:
+        return False
