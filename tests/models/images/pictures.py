@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from downshift.models.spec import InputSpec
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+COLOUR = InputSpec("image", 3, 4, 6, (0.5, 0.25, 0.125), (0.5, 0.25, 1.0))
+WHITE, RED, GREEN = (255, 255, 255), (255, 0, 0), (0, 255, 0)
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
@@ -46,3 +52,14 @@ def png(size: tuple[int, int], depth: int, colour: int, rows: list[bytes], extra
 def png_header(width: int, height: int) -> bytes:
     """A PNG file that claims this size and holds next to nothing."""
     return png((width, height), 8, 2, [])
+
+
+def bytes_of(inputs: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float64]:
+    """Undo scale and normalisation: [H, W, C] in 0 to 255."""
+    hwc = inputs[0].astype(np.float64).transpose(1, 2, 0)
+    return np.asarray((hwc * np.array(spec.std) + np.array(spec.mean)) * 255)
+
+
+def one(mode: str, colour: tuple[int, ...] | int) -> Image.Image:
+    """A picture of 4 x 6 pixels of one colour."""
+    return Image.new(mode, (6, 4), colour)
