@@ -1,8 +1,9 @@
-"""What the GPUs of this machine are doing, as their driver says."""
+"""The one reader of NVML, NVIDIA's management library: which GPUs there are, and what they are doing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pynvml
 
@@ -17,14 +18,24 @@ class Gpu:
 
 
 class GpuMonitor:
-    """Reads every GPU through NVML. Without a driver, or when a GPU is lost, there is just less to read."""
+    """Reads every GPU. Without a driver, or when a GPU is lost, there is just less to read.
+
+    missing: why there is no GPU, None where NVML works.
+    """
 
     def __init__(self) -> None:
+        self.missing: str | None = None
+        self._handles: list[Any] = []
         try:
             pynvml.nvmlInit()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        except pynvml.NVMLError:
-            self._handles = []
+        except pynvml.NVMLError as error:
+            self.missing = str(error)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the GPUs' models, in driver order; a GPU that is lost has none."""
+        return tuple(name for handle in self._handles if (name := _model(handle)) is not None)
 
     def read(self) -> tuple[Gpu, ...]:
         """Every GPU that answers."""
@@ -37,3 +48,10 @@ class GpuMonitor:
             except pynvml.NVMLError:
                 continue
         return tuple(found)
+
+
+def _model(handle: Any) -> str | None:
+    try:
+        return str(pynvml.nvmlDeviceGetName(handle))
+    except pynvml.NVMLError:
+        return None

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-import pynvml
 
 from downshift.runtime.cgroup import own_cgroups
+from downshift.runtime.gpu import GpuMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Machine:
 
 def this_machine(threads: int, versions: Mapping[str, str]) -> Machine:
     """The machine this process runs on, as it is now."""
-    return Machine(_cpu_model(), usable_cores(), _gpu_models(), threads, dict(versions))
+    return Machine(_cpu_model(), usable_cores(), GpuMonitor().models, threads, dict(versions))
 
 
 def available_cores(root: Path = Path("/")) -> float:
@@ -71,15 +71,3 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _gpu_models() -> tuple[str, ...]:
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver: a machine without GPU
-        return ()
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(str(pynvml.nvmlDeviceGetName(handle)) for handle in handles)
-    finally:
-        pynvml.nvmlShutdown()

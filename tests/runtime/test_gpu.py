@@ -14,7 +14,7 @@ class Driver:
     """Stands in for NVML: two GPUs, of which the second has fallen off the bus."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        for name in ("Init", "DeviceGetCount", "DeviceGetHandleByIndex", "DeviceGetUUID"):
+        for name in ("Init", "DeviceGetCount", "DeviceGetHandleByIndex", "DeviceGetUUID", "DeviceGetName"):
             patch.setattr(pynvml, f"nvml{name}", getattr(self, name))
         patch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", self.rates)
         patch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", self.memory)
@@ -32,6 +32,11 @@ class Driver:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
         return "GPU-0"
 
+    def DeviceGetName(self, handle: int) -> str:  # noqa: N802
+        if handle == 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return "A GPU"
+
     def rates(self, handle: int) -> object:
         return type("Rates", (), {"gpu": 25})()
 
@@ -41,7 +46,10 @@ class Driver:
 
 def test_every_gpu_that_answers_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     Driver(monkeypatch)
-    assert GpuMonitor().read() == (Gpu("GPU-0", 0.25, 4096),)
+    monitor = GpuMonitor()
+    assert monitor.missing is None
+    assert monitor.models == ("A GPU",)
+    assert monitor.read() == (Gpu("GPU-0", 0.25, 4096),)
 
 
 def test_without_a_driver_there_is_nothing_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,4 +57,6 @@ def test_without_a_driver_there_is_nothing_to_read(monkeypatch: pytest.MonkeyPat
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", absent)
-    assert GpuMonitor().read() == ()
+    monitor = GpuMonitor()
+    assert monitor.read() == monitor.models == ()
+    assert "Not Found" in str(monitor.missing)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
-import pynvml
 
 from downshift.runtime.engines.dense_model import dense_model
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.gpu import GpuMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,10 +96,7 @@ def _on_gpu(name: str, provider: str) -> OnnxEngine:
     ort.disable_telemetry_events()
     if provider not in ort.get_available_providers():
         raise EngineUnavailable(f"engine {name}: this onnxruntime has no {provider}; install onnxruntime-gpu")
-    try:
-        pynvml.nvmlInit()
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError as error:
-        raise EngineUnavailable(f"engine {name}: no NVIDIA GPU ({error}); use engine onnxruntime") from error
+    if missing := GpuMonitor().missing:
+        raise EngineUnavailable(f"engine {name}: no NVIDIA GPU ({missing}); use engine onnxruntime")
     ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, where they are installed
     return OnnxEngine(name, provider)
