@@ -2,6 +2,7 @@
 
     RuntimeFault
     ├── InvalidRequest          inputs of the wrong shape or type, NaN, contradictory options
+    │   └── InputOverflow       inputs so large that the network's arithmetic overflows
     ├── Rejected                a well-formed request that is not executed
     │   ├── DeadlineImpossible  no admissible sub-net is fast enough for the budget, even on an idle machine
     │   ├── DeadlineExpired     accepted, but its time ran out in the queue
@@ -33,6 +34,16 @@ class RuntimeFault(DownshiftError):  # noqa: N818 - RuntimeError is Python's own
 
 class InvalidRequest(RuntimeFault):
     """A request that no sub-net of this deployment could ever answer."""
+
+
+class InputOverflow(InvalidRequest):
+    """Executed, with logits that are not finite, by a program that answers the self-check's inputs well."""
+
+    def __init__(self, example: int, subnet: str) -> None:
+        super().__init__(
+            f"example {example}: its inputs make sub-net {subnet} overflow to NaN or infinity; send inputs "
+            "in the range of the training data"
+        )
 
 
 class Rejected(RuntimeFault):
@@ -118,12 +129,12 @@ class EngineFailed(ExecutionFailed):
 
 
 class NonFiniteOutput(ExecutionFailed):
-    """The network's answer to this request holds NaN or infinity."""
+    """The network's answer holds NaN or infinity, and so does its answer to the self-check's inputs."""
 
     def __init__(self, example: int, subnet: str) -> None:
         super().__init__(
-            f"example {example}: sub-net {subnet} answered NaN or infinity; send inputs in the range of the "
-            "training data"
+            f"example {example}: sub-net {subnet} answered NaN or infinity, as it does to any input; load "
+            "the model again"
         )
 
 

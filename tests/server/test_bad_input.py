@@ -15,6 +15,7 @@ from downshift.runtime.errors import (
     DeadlineImpossible,
     Draining,
     EngineFailed,
+    InputOverflow,
     InvalidRequest,
     NonFiniteOutput,
     Overloaded,
@@ -133,6 +134,7 @@ REFUSALS: list[tuple[Exception, int, str | None]] = [
     (Overloaded(0.01, 0.02), 429, "1"),
     (Draining(), 503, "1"),
     (NonFiniteOutput(0, "s50"), 500, None),
+    (InputOverflow(0, "s50"), 400, None),
     (EngineFailed("scripted", "s50"), 500, None),
 ]
 

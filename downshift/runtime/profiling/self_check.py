@@ -77,6 +77,14 @@ def sample_inputs(manifest: Manifest) -> Tensor:
     return inputs
 
 
+def answers_finite(manifest: Manifest, run: Run) -> bool:
+    """Whether `run` answers the inputs of the self-check with finite numbers; False when it raises."""
+    try:
+        return bool(np.isfinite(run(sample_inputs(manifest))).all())
+    except Exception:  # noqa: BLE001 - an engine is foreign code: whatever it raises, it is no answer
+        return False
+
+
 def _plain_outputs(artifact: Artifact, subnet: str, inputs: Tensor) -> Tensor:
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from downshift.runtime.errors import EngineFailed, NonFiniteOutput
+from downshift.runtime.errors import EngineFailed, InputOverflow, NonFiniteOutput
+from downshift.runtime.profiling.self_check import answers_finite
 from downshift.runtime.request import Answer
 from downshift.runtime.scheduling.job import Ending, Job, Ticket, answered, failed
 from downshift.runtime.scheduling.stack import Stack
@@ -86,7 +87,9 @@ class Executor:
     def _checked(self, ticket: Ticket, job: Job, rows: Tensor, seconds: float) -> Ending:
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
-            fault = NonFiniteOutput(int(np.argmin(finite)), job.subnet)
+            run = self._programs.get(job.subnet, job.engine).run
+            at_fault = InputOverflow if answers_finite(self._manifest, run) else NonFiniteOutput
+            fault = at_fault(int(np.argmin(finite)), job.subnet)
             return failed(ticket, job, seconds, fault)
         return self._ending(ticket, job, rows, seconds)
 

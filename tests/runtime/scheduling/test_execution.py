@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from downshift.runtime.engines.programs import Programs
-from downshift.runtime.errors import EngineFailed, NonFiniteOutput
+from downshift.runtime.errors import EngineFailed, InputOverflow, NonFiniteOutput
 from downshift.runtime.request import Answer, Request
 from downshift.runtime.scheduling.execution import Executor
 from downshift.runtime.scheduling.job import Ending, Job, Ticket
@@ -88,14 +88,30 @@ def test_a_poisoned_request_fails_alone(caplog: pytest.LogCaptureFixture) -> Non
     assert [answer(endings[i]).outputs[0, 0] for i in (0, 2)] == [1.0, 3.0]
 
 
-def test_a_request_answered_with_nan_fails_alone() -> None:
+def test_a_request_whose_own_inputs_overflow_is_refused_alone() -> None:
     program = FakeProgram(FakeClock(), garbage=3.0)
     _, endings = executor(program).run(job(program.clock, [1.0], [2.0, 3.0]))
-    assert program.batches == [[1.0, 2.0, 3.0]], "nothing is run again"
+    assert program.batches[0] == [1.0, 2.0, 3.0]
+    assert len(program.batches) == 2, "nothing is run again but the self-check"
     assert [ending.event.outcome for ending in endings] == [Outcome.OK, Outcome.FAILED]
     fault = endings[1].event.error
-    assert isinstance(fault, NonFiniteOutput)
-    assert str(fault).startswith("example 1: sub-net s50 answered NaN")
+    assert isinstance(fault, InputOverflow)
+    assert str(fault).startswith("example 1: its inputs make sub-net s50 overflow")
+
+
+def test_a_program_that_answers_any_input_with_nan_is_at_fault_itself() -> None:
+    class Broken(FakeProgram):
+        def run(
+            self, batch: np.ndarray[tuple[int, ...], np.dtype[np.float32]], /
+        ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            return np.full((len(batch), 2), np.nan, np.float32)
+
+    _, (ending,) = executor(Broken(FakeClock())).run(job(FakeClock(), [1.0, 2.0]))
+    assert isinstance(ending.event.error, NonFiniteOutput)
+    assert ending.event.outcome is Outcome.FAILED
+    assert str(ending.event.error).startswith(
+        "example 0: sub-net s50 answered NaN or infinity, as it does to"
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1,), (1, 2, 1)])
