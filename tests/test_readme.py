@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+TABLE = {
+    "ResNet-18, 2": "cifar-resnet18 | uniform | 2",
+    "ResNet-18, blocks of 4x1, 2": "cifar-resnet18 | 4x1 | 2",
+    "ResNet-50 at 224x224, 2": "resnet50 | uniform | 2",
+    "MobileNetV1, 2": "cifar-mobilenet-v1 | uniform | 2",
+    "the bundled ResNet-20, trained, 1": "cifar10-resnet20 | trained | 1",
+}
+"""The rows of the README's table of figures, and how the report of the race begins them."""
 SMALL = (
     "run.epochs=3",
     "run.batch_size=256",
@@ -46,6 +54,49 @@ def test_every_line_is_of_a_program_that_is_tested_here() -> None:
         "curl",
         "docker",
     }
+
+
+def test_it_is_short_and_begins_with_a_picture() -> None:
+    assert len(README.splitlines()) <= 120
+    assert re.match(r"# Downshift\n\n!\[[^\]]+\]\(docs/pictures/front\.svg\)\n", README)
+
+
+def test_every_link_leads_to_a_file() -> None:
+    paths = [path for path in re.findall(r"\]\(([^)#]+)", README) if not path.startswith("https://")]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_its_figures_are_those_of_the_committed_race(row: str) -> None:
+    report = (ROOT / "benchmarks/results/engines/engines.md").read_text()
+    report = report.split("\n## Latency\n")[1].split("\n## ")[0]
+    [found] = re.findall(rf"^\| {re.escape(TABLE[row])} \| 1 \| (.*) \|$", report, re.MULTILINE)
+    [told] = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", README, re.MULTILINE)
+    dense, *_, s80, s90, s95, s98 = found.split(" | ")
+    assert [_rounded(cell) for cell in told.split(" | ")] == [
+        _rounded(cell) for cell in (dense.split()[0], s80, s90, s95, s98)
+    ]
+
+
+def _rounded(cell: str) -> tuple[float, ...]:
+    """The figures of a cell: milliseconds and, where there is one, the ratio to a decimal."""
+    milliseconds, *ratio = re.findall(r"[0-9.]+", cell)
+    return float(milliseconds), *(round(float(each) + 1e-9, 1) for each in ratio)
+
+
+def test_its_python_runs(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DOWNSHIFT_CACHE_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "sub-net s" in done.stdout
 
 
 @pytest.mark.parametrize("target", sorted({words[1] for words in _lines("make")}))

@@ -15,9 +15,9 @@ RACE = ROOT / "benchmarks/results/engines/engines.csv"
 NETWORK = ROOT / "downshift/models/zoo/cifar10-resnet20.onnx"
 OURS, OTHERS = "#0b6e4f", "#8a5a00"
 DENSE_ENGINES = {
-    "openvino": "OpenVINO, same s50",
+    "openvino-bf16": "OpenVINO in bf16",
     "onnxruntime": "onnxruntime, same s50",
-    "openvino-bf16": "OpenVINO bf16",
+    "openvino": "OpenVINO, same s50",
 }
 WIDTH, HEIGHT = 780, 440
 LEFT, RIGHT, TOP, BOTTOM = 76, 24, 64, 62

@@ -37,39 +37,46 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 
 
 def follow(page: Path, folder: Path) -> str:
-    """Follow the page in an empty folder: write the files it names, run its `sh` blocks; what they printed.
+    """Follow the page in an empty folder: write the files it names, run its other blocks; what they printed.
 
-    `downshift` and `python` are those of this environment. Raises `AssertionError` where a block fails.
+    Every `sh` block is a shell of its own; all `python` blocks without a file's name are one program, which
+    runs last. `downshift` and `python` are those of this environment.
+    Raises `AssertionError` where one fails.
     """
+    environment = _environment(folder)
+    program = []
+    printed = []
+    for block in blocks(page):
+        if block.file:
+            (folder / block.file).write_text(block.text)
+        elif block.language == "python":
+            program.append(block.text)
+        elif block.language == "sh":
+            printed.append(_run(["bash", "-euo", "pipefail", "-c", block.text], folder, environment))
+    if program:
+        printed.append(_run([sys.executable, "-c", "".join(program)], folder, environment))
+    return "".join(printed)
+
+
+def _environment(folder: Path) -> dict[str, str]:
     programs = folder / ".programs"
     programs.mkdir()
     for name, arguments in (("downshift", "-m downshift"), ("python", "")):
         program = programs / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
         program.chmod(0o755)
-    environment = {
+    return {
         **os.environ,
         "PATH": f"{programs}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "DOWNSHIFT_CACHE_DIR": str(folder / ".cache"),
         "OMP_NUM_THREADS": "1",
     }
-    printed = []
-    for block in blocks(page):
-        if block.file:
-            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.file).write_text(block.text)
-        elif block.language in ("sh", "python"):
-            command = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
-            done = subprocess.run(
-                [*command, block.text],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=SECONDS,
-            )
-            assert done.returncode == 0, f"{page.name}:\n{block.text}\n{done.stdout}\n{done.stderr}"
-            printed.append(done.stdout)
-    return "".join(printed)
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
