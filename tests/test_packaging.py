@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import signal
@@ -13,11 +14,12 @@ import tomllib
 import urllib.request
 import zipfile
 from email.parser import Parser
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 from PIL import Image
 
 from downshift.models import artifact as artifacts
@@ -102,6 +104,43 @@ class TestConstraints:
         wanted = [*project["dependencies"], *extras["train"], *extras["dev"], *build]
         pinned = {_canonical(line.partition("==")[0]) for line in self.LINES}
         assert {_canonical(re.split(r"[\[><=;]", requirement)[0]) for requirement in wanted} <= pinned
+
+
+class TestDependencies:
+    """What pyproject.toml asks for."""
+
+    PROJECT = PYPROJECT["project"]
+    EXTRAS = ("openvino", "otel", "train")
+
+    def test_whatever_is_imported_is_asked_for_directly(self) -> None:
+        requirements = list(self.PROJECT["dependencies"])
+        for extra in self.EXTRAS:
+            requirements += self.PROJECT["optional-dependencies"][extra]
+        asked = {_canonical(Requirement(requirement).name) for requirement in requirements}
+        distributions = packages_distributions()
+        imported = _imported(ROOT / "downshift") - sys.stdlib_module_names - {"downshift"}
+        assert {"numpy", "uvicorn", "httptools", "starlette", "watchfiles", "torch"} <= imported
+        assert {
+            name
+            for name in imported
+            if not {_canonical(found) for found in distributions.get(name, [name])} & asked
+        } == set()
+
+    @pytest.mark.parametrize("name", ["uvicorn", "torch"])
+    def test_a_dependency_whose_private_api_is_used_has_an_upper_bound(self, name: str) -> None:
+        requirements = [*self.PROJECT["dependencies"], *self.PROJECT["optional-dependencies"]["train"]]
+        [found] = [r for r in map(Requirement, requirements) if r.name == name]
+        installed = Version(version(name))
+        assert installed.public in found.specifier
+        assert f"{installed.major}.{installed.minor + 1}" not in found.specifier
+
+
+def _imported(folder: Path) -> set[str]:
+    """The top-level names that any module under the folder imports."""
+    nodes = [node for path in folder.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in names}
 
 
 def _canonical(name: str) -> str:
