@@ -37,12 +37,22 @@ LENGTHS, SECONDS_EACH = (1, 8, 64, 512), (0.0040, 0.0012, 0.0001)
 def five_sub_nets() -> Profile:
     """Latencies of about a ResNet-20 on one core; a batch saves 15 % of its members' time."""
     rows = [
-        Measurement(name, int(name[1:]) / 100, 0.95 - index / 50, "x", size, p50, 1.1 * p50, 1.2 * p50, True)
+        Measurement(
+            subnet=name,
+            sparsity=int(name[1:]) / 100,
+            accuracy=0.95 - index / 50,
+            engine="x",
+            batch_size=size,
+            p50=p50,
+            p95=1.1 * p50,
+            p99=1.2 * p50,
+            chosen=True,
+        )
         for index, (name, seconds) in enumerate(SECONDS.items())
         for size in BATCH_SIZES
         for p50 in [seconds * (0.15 + 0.85 * size)]
     ]
-    return Profile("", Machine("any", 1, (), 1, {}), tuple(rows))
+    return Profile("", Machine(cpu="any", cores=1, gpus=(), threads=1, versions={}), tuple(rows))
 
 
 def queue(length: int, seconds_each: float) -> QueueView:

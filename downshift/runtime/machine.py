@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_THREADS = 256  # the kernels start no more
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """Two equal values promise comparable latencies.
 
@@ -36,7 +36,13 @@ class Machine:
 
 def this_machine(threads: int, versions: Mapping[str, str]) -> Machine:
     """The machine this process runs on, as it is now."""
-    return Machine(_cpu_model(), usable_cores(), GpuMonitor().models, threads, dict(versions))
+    return Machine(
+        cpu=_cpu_model(),
+        cores=usable_cores(),
+        gpus=GpuMonitor().models,
+        threads=threads,
+        versions=dict(versions),
+    )
 
 
 def available_cores(root: Path = Path("/")) -> float:

@@ -70,7 +70,15 @@ def measurement(
     """One measurement; without p99 every run took p50."""
     slow = p50 if p99 is None else p99
     return Measurement(
-        subnet, int(subnet[1:]) / 100, ACCURACY.get(subnet), engine, batch_size, p50, slow, slow, chosen
+        subnet=subnet,
+        sparsity=int(subnet[1:]) / 100,
+        accuracy=ACCURACY.get(subnet),
+        engine=engine,
+        batch_size=batch_size,
+        p50=p50,
+        p95=slow,
+        p99=slow,
+        chosen=chosen,
     )
 
 

@@ -58,9 +58,19 @@ def profile(spec: Manifest) -> Profile:
     seconds = {"s50": 0.004, "s90": 0.001}
     return Profile(
         spec.sha256,
-        Machine("a processor", 2, (), 1, {ENGINE: "1"}),
+        Machine(cpu="a processor", cores=2, gpus=(), threads=1, versions={ENGINE: "1"}),
         tuple(
-            Measurement(s.name, s.sparsity, s.accuracy, ENGINE, 1, p50, 1.4 * p50, 1.5 * p50, chosen=True)
+            Measurement(
+                subnet=s.name,
+                sparsity=s.sparsity,
+                accuracy=s.accuracy,
+                engine=ENGINE,
+                batch_size=1,
+                p50=p50,
+                p95=1.4 * p50,
+                p99=1.5 * p50,
+                chosen=True,
+            )
             for s in spec.subnets
             for p50 in [seconds[s.name]]
         ),

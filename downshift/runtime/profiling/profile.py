@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ENOUGH = 0.95  # share of the largest throughput; with 0.9 an overloaded CPU stays at batches too small
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """Latency quantiles, in seconds, of one sub-net on one engine at one batch size.
 
@@ -36,7 +36,7 @@ class Measurement:
     chosen: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SubnetLatency:
     """What running a sub-net costs, for any number of examples.
 
@@ -255,5 +255,11 @@ def _latency(measurements: list[Measurement]) -> SubnetLatency:
         engines.append(engine)
     first = measurements[0]
     return SubnetLatency(
-        first.subnet, first.sparsity, first.accuracy, tuple(p50), tuple(p95), tuple(p99), tuple(engines)
+        name=first.subnet,
+        sparsity=first.sparsity,
+        accuracy=first.accuracy,
+        p50=tuple(p50),
+        p95=tuple(p95),
+        p99=tuple(p99),
+        engines=tuple(engines),
     )

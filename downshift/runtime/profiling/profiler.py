@@ -33,7 +33,7 @@ WARMUP_SHARE = 0.1  # of the progress bar
 REPORT_EVERY = 0.01  # fraction of the progress bar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effort:
     """How long a measurement may take.
 
@@ -96,7 +96,7 @@ class Effort:
         return not rest or expected_seconds(profile.measurements, rest[0]) > self.longest / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Candidate:
     subnet: str
     engine: str
@@ -208,7 +208,7 @@ def _candidates(
     noise = np.random.default_rng(0)
     batches = [noise.standard_normal((n, *manifest.input.shape), dtype=np.float32) for n in batch_sizes]
     return [
-        _Candidate(subnet, engine, program, batch, [])
+        _Candidate(subnet=subnet, engine=engine, program=program, batch=batch, samples=[])
         for subnet in manifest.names
         for batch in batches
         for engine, program in programs.by_subnet[subnet].items()

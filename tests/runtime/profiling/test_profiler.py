@@ -41,7 +41,10 @@ def test_each_quantile_is_that_of_the_runs_after_warming_up() -> None:
     program = Scripted(clock, "a", [*cold, *warm])
     one = manifest({"s50": 0.9})
     measured = measure(
-        one, Programs({"s50": {"a": program}}, {"a": "1"}, (), 1), Effort((1,), 1.0, 101, 101), clock=clock
+        one,
+        Programs({"s50": {"a": program}}, {"a": "1"}, (), 1),
+        Effort(batch_sizes=(1,), seconds=1.0, min_runs=101, max_runs=101),
+        clock=clock,
     )
     (row,) = measured.measurements
     assert (row.p50, row.p95, row.p99) == (51.0, 96.0, 100.0)
@@ -53,7 +56,12 @@ def test_engines_alternate_and_the_measured_faster_one_is_chosen() -> None:
     trace: list[str] = []
     a, b = Scripted(clock, "a", [0.002], trace), Scripted(clock, "b", [0.001], trace)
     programs = Programs({"s50": {"a": a, "b": b}}, {"a": "1", "b": "1"}, (), 1)
-    measured = measure(manifest({"s50": 0.9}), programs, Effort((1,), 0.01, 3, 5), clock=clock)
+    measured = measure(
+        manifest({"s50": 0.9}),
+        programs,
+        Effort(batch_sizes=(1,), seconds=0.01, min_runs=3, max_runs=5),
+        clock=clock,
+    )
     assert trace[2 * WARMUP_RUNS :][:6] == ["a", "b"] * 3
     assert {row.engine: row.chosen for row in measured.measurements} == {"a": False, "b": True}
     assert measured["s50"].engine(1) == "b"
@@ -62,7 +70,9 @@ def test_engines_alternate_and_the_measured_faster_one_is_chosen() -> None:
 def test_every_sub_net_engine_and_batch_size_is_measured() -> None:
     clock = FakeClock()
     programs = Programs({name: {"fake": FakeProgram(clock, 0.001)} for name in NAMES}, {"fake": "1"}, (), 1)
-    measured = measure(manifest(), programs, Effort((1, 2), 0.1, 2, 4), clock=clock)
+    measured = measure(
+        manifest(), programs, Effort(batch_sizes=(1, 2), seconds=0.1, min_runs=2, max_runs=4), clock=clock
+    )
     assert [(row.subnet, row.batch_size) for row in measured.measurements] == [
         (name, size) for name in NAMES for size in (1, 2)
     ]
@@ -72,9 +82,9 @@ def test_every_sub_net_engine_and_batch_size_is_measured() -> None:
 @pytest.mark.parametrize(
     ("effort", "runs"),
     [
-        (Effort((1,), seconds=1.0, min_runs=2, max_runs=50), 10),  # time is up
-        (Effort((1,), seconds=1.0, min_runs=20, max_runs=50), 20),  # time is up, but too few runs
-        (Effort((1,), seconds=1.0, min_runs=2, max_runs=5), 5),  # runs enough before time is up
+        (Effort(batch_sizes=(1,), seconds=1.0, min_runs=2, max_runs=50), 10),  # time is up
+        (Effort(batch_sizes=(1,), seconds=1.0, min_runs=20, max_runs=50), 20),  # time is up, but too few runs
+        (Effort(batch_sizes=(1,), seconds=1.0, min_runs=2, max_runs=5), 5),  # runs enough before time is up
     ],
 )
 def test_measuring_ends_with_its_time_or_its_runs(effort: Effort, runs: int) -> None:
@@ -90,7 +100,7 @@ def test_progress_rises_to_one_in_at_most_a_hundred_steps() -> None:
     measure(
         manifest({"s50": 0.9}),
         Programs({"s50": {"fake": FakeProgram(clock, 0.001)}}, {}, (), 1),
-        Effort((1,), 1.0, 10, 1000),
+        Effort(batch_sizes=(1,), seconds=1.0, min_runs=10, max_runs=1000),
         progress=lambda fraction, text: heard.append(fraction),
         clock=clock,
     )
@@ -103,7 +113,7 @@ def test_progress_rises_to_one_in_at_most_a_hundred_steps() -> None:
 @pytest.mark.parametrize("sizes", [(), (2, 4), (1, 4, 2), (1, 1)])
 def test_batch_sizes_start_at_one_and_ascend(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ProfileError, match="start at 1 and ascend"):
-        Effort(sizes)
+        Effort(batch_sizes=sizes)
 
 
 def test_runs_cannot_be_fewer_than_one() -> None:
@@ -144,7 +154,7 @@ def test_an_engine_without_a_chance_is_not_run_on_larger_batches() -> None:
     engines = {"quick": 0.001, "near": 0.0019, "hopeless": 0.0021}
     by_engine = {name: FakeProgram(clock, seconds) for name, seconds in engines.items()}
     programs = Programs({"s50": by_engine}, {}, (), 1)
-    effort = Effort((1, 8, 16, 32), seconds=1.0, min_runs=2, max_runs=4)
+    effort = Effort(batch_sizes=(1, 8, 16, 32), seconds=1.0, min_runs=2, max_runs=4)
     measured = measure(manifest({"s50": 0.9}), programs, effort, clock=clock)
     assert sizes_of(measured, "quick") == sizes_of(measured, "near") == [1, 8, 16, 32]
     assert sizes_of(measured, "hopeless") == [1, 8]
@@ -155,7 +165,9 @@ def test_each_larger_size_has_a_quarter_of_the_time_for_all_the_usual_ones() -> 
     clock = FakeClock(0.0)
     program = FakeProgram(clock, 0.001)
     one = Programs({"s50": {"fake": program}}, {}, (), 1)
-    measure(manifest({"s50": 0.9}), one, Effort((1, 16), seconds=1.0, max_runs=10_000), clock=clock)
+    measure(
+        manifest({"s50": 0.9}), one, Effort(batch_sizes=(1, 16), seconds=1.0, max_runs=10_000), clock=clock
+    )
     runs = [len(batch) for batch in program.batches]
     assert (runs.count(1), runs.count(16)) == pytest.approx((1000, 16), abs=WARMUP_RUNS + 1)
 

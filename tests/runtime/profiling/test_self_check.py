@@ -42,9 +42,19 @@ class Altered:
 def profile(manifest: Manifest) -> Profile:
     return Profile(
         manifest.sha256,
-        Machine("a processor", 1, (), 1, {}),
+        Machine(cpu="a processor", cores=1, gpus=(), threads=1, versions={}),
         tuple(
-            Measurement(s.name, s.sparsity, s.accuracy, "any", 1, 1e-3, 1e-3, 1e-3, chosen=True)
+            Measurement(
+                subnet=s.name,
+                sparsity=s.sparsity,
+                accuracy=s.accuracy,
+                engine="any",
+                batch_size=1,
+                p50=1e-3,
+                p95=1e-3,
+                p99=1e-3,
+                chosen=True,
+            )
             for s in manifest.subnets
         ),
     )
