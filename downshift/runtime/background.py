@@ -1,6 +1,6 @@
-"""Work in small pieces, done between requests: an iterator whose every step is short.
+"""Cooperative background work: a generator of short steps that run between requests.
 
-What a step yields is how many seconds to rest before the next; what the iterator returns is its result.
+A step yields the seconds to rest before the next one; the generator returns the result.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TypeVar
 Result = TypeVar("Result")
 Work = Generator[float, None, Result]
 
-REST = 0.002
-NICENESS = 10
+REST = 0.002  # seconds between two looks at a task that another thread runs
+NICENESS = 10  # of that thread
 
 
 def finish(work: Work[Result]) -> Result:
-    """The result of all of the work, done now."""
+    """Run all steps now, on this thread; the result of the work."""
     while True:
         try:
             rest = next(work)
@@ -32,18 +32,18 @@ def finish(work: Work[Result]) -> Result:
 
 
 def aside(task: Callable[[], Result]) -> Work[Result]:
-    """The result of something that takes too long for one piece: a thread of low priority does it.
+    """Offload a task that is too long for one step to a thread of low priority; the task's result.
 
-    Closed before its end, it returns only when the task is done.
+    Closing the generator early waits until the task is done.
     """
-    with ThreadPoolExecutor(1, "downshift-background", _step_back) as pool:
+    with ThreadPoolExecutor(1, "downshift-background", _lower_priority) as pool:
         future = pool.submit(task)
         while not future.done():
             yield REST
     return future.result()
 
 
-def _step_back() -> None:
-    """Let every other thread of the machine go first."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
+def _lower_priority() -> None:
+    """Lower this thread's priority, so that it runs when no other thread wants the core."""
+    if sys.platform == "linux":  # elsewhere priorities belong to processes
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

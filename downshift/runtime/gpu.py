@@ -10,7 +10,7 @@ import pynvml
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU now: its identity, which no renumbering changes; busy time, a ratio; bytes of memory in use."""
+    """One sample of a GPU. uuid: stable when devices are renumbered. utilization: a ratio. memory: bytes."""
 
     uuid: str
     utilization: float
@@ -38,7 +38,7 @@ class GpuMonitor:
         return tuple(name for handle in self._handles if (name := _model(handle)) is not None)
 
     def read(self) -> tuple[Gpu, ...]:
-        """Every GPU that answers."""
+        """A sample of every GPU that answers; one that is lost is left out."""
         found = []
         for handle in self._handles:
             try:

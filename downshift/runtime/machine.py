@@ -1,4 +1,4 @@
-"""What a profile depends on besides the artifact: processor, accelerators, versions, threads."""
+"""This machine: what a profile depends on besides the artifact, and how many cores may be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_THREADS = 256  # the kernels start no more
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Two equal values promise comparable latencies.
+    """Key of measured latencies: equal values mean comparable measurements.
 
     cpu: processor model. cores: logical cores this process may use. gpus: models, in driver order.
     threads: threads each program computes with. versions: engine name -> version.

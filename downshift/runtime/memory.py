@@ -1,4 +1,4 @@
-"""Memory that was needed for a while: given back to the machine, where the allocator would keep it."""
+"""Returns freed memory to the operating system where the C allocator would keep it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def release() -> None:
-    """Return what this process has freed to the system.
+    """Trim the heap: `malloc_trim` of glibc returns freed pages of all arenas to the system.
 
-    glibc keeps freed memory of every thread that once asked for it; preparing a model frees as much as
-    serving it needs. Elsewhere the allocator is left alone. Takes some 10 ms, without the interpreter's lock.
+    glibc keeps an arena for every thread that ever allocated; preparing a model frees as much memory as
+    serving it needs. Does nothing with other C libraries. Takes some 10 ms and releases the GIL.
     """
     if sys.platform != "linux":
         return

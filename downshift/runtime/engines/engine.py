@@ -19,7 +19,7 @@ Fit: TypeAlias = "Callable[[Run], bool]"
 
 
 def unchecked(run: Run) -> bool:  # noqa: ARG001 - a `Fit`
-    """Whatever it is, it may: for those who check later."""
+    """Accept any program: for callers that check later."""
     return True
 
 
@@ -45,7 +45,7 @@ class Program(Protocol):
 
 @runtime_checkable
 class Tunable(Protocol):
-    """What a program may be besides: able to make itself faster by measuring on this machine."""
+    """A program that can autotune: search for a faster configuration by measuring on this machine."""
 
     @property
     def tuned(self) -> bool:
@@ -53,10 +53,11 @@ class Tunable(Protocol):
         ...
 
     def tuning(self, seconds: float, fit: Fit = unchecked) -> Work[None]:
-        """Look for something faster, in pieces of milliseconds that take about `seconds` together.
+        """Autotune in steps of milliseconds that take about `seconds` together.
 
-        At the end the program runs what was found and remembers it; until then it runs as before, and
-        goes on so when `fit`, which may be asked on another thread, says no: then it counts as not tuned.
+        The program switches to the best configuration at the end and caches it; until then it runs as
+        before. When `fit`, which may be called on another thread, rejects the result, it keeps running as
+        before and counts as not tuned.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The lowered graph handed to the compiled kernels, operation by operation."""
+"""Translates a lowered graph into the kernels' `Network`, operation by operation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def network(graph: Graph) -> _kernels.Network:
-    """What the kernels compile; raises `UnsupportedModel` naming the operation they refuse."""
+    """The graph as a `Network` that can be compiled; raises `UnsupportedModel` naming a refused operation."""
     image = graph.shapes[0]
     if len(image) != 3:  # noqa: PLR2004 - channels, height, width
         raise UnsupportedModel(f"engine sparse: the input has shape {image}, it reads images (C, H, W)")

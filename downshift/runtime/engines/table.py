@@ -1,4 +1,4 @@
-"""The engines there are: one line each, imported only when asked for."""
+"""Registry of engines: one line each, imported when first loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENGINES: Mapping[str, str] = {
     "onnxruntime-tensorrt": "downshift.runtime.engines.onnxruntime:tensorrt",
 }
 
-# tried when nobody asked for particular ones; those that cannot work here are passed over
+# loaded when no engine is named; those that cannot work here are skipped
 DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime")
 
 

@@ -1,4 +1,4 @@
-"""How often a program is right: accuracy as it is served, not as it was trained."""
+"""Top-1 accuracy of a compiled program: as it is served, not as it was trained."""
 
 from __future__ import annotations
 

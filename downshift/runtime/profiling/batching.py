@@ -1,4 +1,4 @@
-"""Which batches are worth running: tables made once per profile, so that a decision is a look into them."""
+"""Batches worth running, precomputed once per profile so that a decision is a table lookup."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def worthwhile(latency: SubnetLatency, head: int, queued: int, measured: Sequenc
 def cheapest(
     subnets: Sequence[SubnetLatency], head: int, queued: int, measured: Sequence[int]
 ) -> tuple[Batch, ...]:
-    """All batches that nothing beats both in time and in cost, by cost, the least first."""
+    """The Pareto front of all batches in time and cost, by ascending cost."""
     every = [
         Batch(latency.name, size, latency.typical(size), latency.bound(size))
         for latency in subnets

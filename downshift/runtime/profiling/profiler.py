@@ -134,7 +134,7 @@ def measuring(
     progress: Progress | None = None,
     clock: Clock = MonotonicClock(),  # noqa: B008 - stateless
 ) -> Work[Profile]:
-    """As `measure`, one run a piece; only the seconds of the runs count."""
+    """As `measure`, in steps of one run each; only time inside the runs counts towards the effort."""
     report = progress or (lambda _fraction, _text: None)
     whole = 1.0 + LARGER_SHARE * len(effort.larger)
     candidates = _candidates(manifest, programs, effort.usual)
@@ -162,7 +162,7 @@ def expected_seconds(rows: Sequence[Measurement], size: int) -> float:
 
 
 def _promising(rows: Sequence[Measurement]) -> frozenset[tuple[str, str]]:
-    """Sub-nets and engines that at the largest size so far came near the fastest."""
+    """Pairs of sub-net and engine within `PROMISING` times the fastest at the largest size so far."""
     largest = max(row.batch_size for row in rows)
     last = [row for row in rows if row.batch_size == largest]
     fastest = {row.subnet: row.p50 for row in last if row.chosen}

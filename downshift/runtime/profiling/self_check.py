@@ -1,4 +1,4 @@
-"""The check a prepared artifact must pass before it answers anybody: its programs compute what it says."""
+"""Self-check before serving: every compiled program must answer as onnxruntime runs the exported sub-net."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 0.01  # of the largest logit: engines round differently, a wrong pro
 
 
 class Reference:
-    """What the sub-nets of one artifact must answer: to a few inputs, as plain onnxruntime computes it."""
+    """Reference outputs of an artifact's sub-nets for a few inputs, computed by plain onnxruntime."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact

@@ -1,4 +1,4 @@
-"""Programs that can be made faster on this machine are, and remember it."""
+"""Autotuning: every program that can be tuned searches for a faster configuration and caches it."""
 
 from __future__ import annotations
 
