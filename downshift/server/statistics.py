@@ -13,13 +13,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from downshift.models.images.errors import ImageError
-from downshift.runtime.errors import ExecutionFailed, Rejected
+from downshift.runtime.errors import ExecutionFailed, InvalidRequest, Rejected
 from downshift.runtime.scheduling.observer import Outcome, Silent
 from downshift.server.errors import ClientGone, ServerFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from downshift.runtime.errors import RuntimeFault
     from downshift.runtime.request import Request
     from downshift.runtime.scheduling.observer import Batch, Settled
 
@@ -125,8 +126,7 @@ class Statistics(Silent):
         if event.outcome is Outcome.CANCELLED:
             self._fail(Reason.CANCELED, taken)
         elif event.error is not None:
-            broken = isinstance(event.error, ExecutionFailed)
-            self._fail(Reason.BACKEND if broken else Reason.REJECTED, taken)
+            self._fail(_reason(event.error), taken)
         else:
             with self._lock:
                 self._success.add(taken)
@@ -162,6 +162,12 @@ class Statistics(Silent):
     def _fail(self, reason: Reason, seconds: float = 0.0) -> None:
         with self._lock:
             self._failures[reason].add(seconds)
+
+
+def _reason(error: RuntimeFault) -> Reason:
+    if isinstance(error, ExecutionFailed):
+        return Reason.BACKEND
+    return Reason.OTHER if isinstance(error, InvalidRequest) else Reason.REJECTED
 
 
 def model_stats(name: str, version: str, counted: Snapshot) -> dict[str, Any]:

@@ -127,10 +127,12 @@ def spoiled(program, batch, size):
     outputs[batch[:, 0, 0, 0] == 7.0] = float("nan")
     return outputs
 execution._in_chunks = spoiled
+execution.answers_finite = lambda manifest, run: False  # nor does it answer the self-check's inputs
 """
 
 
 def test_an_answer_that_is_no_number_reaches_nobody(tmp_path: Path, expected: list[Any]) -> None:
+    """An engine that answers NaN to its sample, too, has failed."""
     with served(tmp_path, NAN) as (_, client):
         data = np.concatenate([[7.0], np.zeros(74)]).tolist()
         tensor = {"name": "image", "datatype": "FP32", "shape": [1, 3, 5, 5], "data": data}
@@ -139,6 +141,24 @@ def test_an_answer_that_is_no_number_reaches_nobody(tmp_path: Path, expected: li
         assert "answered NaN or infinity" in failed.json()["error"]
         assert [logits(ask(client, index)) for index in range(8)] == expected
         assert 'outcome="failed",subnet="s0"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("number", [3e38, -3e38, 1e38])
+def test_numbers_so_large_that_the_answer_is_none_are_the_clients_to_mend(
+    tmp_path: Path, expected: list[Any], number: float
+) -> None:
+    with served(tmp_path) as (_, client):
+        signs = np.where(np.random.default_rng(1).random(75) < 0.5, -number, number)
+        tensor = {"name": "image", "datatype": "FP32", "shape": [1, 3, 5, 5], "data": signs.tolist()}
+        refused = client.post(INFER, json={"inputs": [tensor]}, headers={"X-Subnet": "s0"})
+        assert refused.status_code == 400, refused.text
+        assert "send inputs in the range of the training data" in refused.json()["error"]
+        assert [logits(ask(client, index)) for index in range(8)] == expected
+        metrics = client.get("/metrics").text
+        assert 'outcome="invalid",subnet="s0"} 1.0' in metrics
+        assert 'outcome="failed",subnet="s0"} 0.0' in metrics
+        [stats] = client.get("/v2/models/tiny/stats").json()["model_stats"]
+        assert stats["inference_stats"]["fail"]["count"] == 1
 
 
 def test_a_disk_that_takes_nothing_costs_the_cache_and_nothing_else(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from downshift.runtime.errors import InvalidRequest
 from downshift.runtime.scheduling.observer import Batch, Outcome, Settled
 from downshift.runtime.scheduling.policy import Waiting
 
@@ -86,5 +87,6 @@ def answered(ticket: Ticket, job: Job, answer: Answer) -> Ending:
 def failed(ticket: Ticket, job: Job, seconds: float, error: RuntimeFault) -> Ending:
     """The ending of a ticket that was run without an answer."""
     waited = job.started - ticket.arrival
-    event = Settled(ticket.request, Outcome.FAILED, job.subnet, job.engine, waited, seconds, error)
+    outcome = Outcome.INVALID if isinstance(error, InvalidRequest) else Outcome.FAILED
+    event = Settled(ticket.request, outcome, job.subnet, job.engine, waited, seconds, error)
     return Ending(ticket, event)

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     FAILED = "failed"
+    INVALID = "invalid"  # finite inputs so large that the answer is not
 
 
 @dataclass(frozen=True, slots=True)

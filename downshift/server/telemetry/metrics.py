@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from downshift.server.telemetry.identity import Trace
 
 NO_SUBNET = "none"
-SHED, INVALID = "shed", "invalid"
-OUTCOMES = (*(outcome.value for outcome in Outcome), SHED, INVALID)
+SHED, INVALID = "shed", Outcome.INVALID.value
+OUTCOMES = (*(outcome.value for outcome in Outcome), SHED)
 _SECONDS = (
     *(0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
@@ -233,7 +233,7 @@ class SchedulerEvents(Silent):
         metrics.requests.labels(event.subnet or NO_SUBNET, outcome.value).inc()
         if event.subnet is not None:
             metrics.queue_wait.observe(event.queue_seconds)
-        if outcome is not Outcome.CANCELLED:
+        if outcome not in (Outcome.CANCELLED, Outcome.INVALID):
             accuracy = self._accuracy.get(event.subnet) if event.subnet else None
             metrics.window.record(metrics.now(), in_time=outcome is Outcome.OK, accuracy=accuracy)
 

@@ -93,7 +93,7 @@ def test_a_request_whose_own_inputs_overflow_is_refused_alone() -> None:
     _, endings = executor(program).run(job(program.clock, [1.0], [2.0, 3.0]))
     assert program.batches[0] == [1.0, 2.0, 3.0]
     assert len(program.batches) == 2, "nothing is run again but the self-check"
-    assert [ending.event.outcome for ending in endings] == [Outcome.OK, Outcome.FAILED]
+    assert [ending.event.outcome for ending in endings] == [Outcome.OK, Outcome.INVALID]
     fault = endings[1].event.error
     assert isinstance(fault, InputOverflow)
     assert str(fault).startswith("example 1: its inputs make sub-net s50 overflow")
