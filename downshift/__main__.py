@@ -1,5 +1,5 @@
 """`python -m downshift`: the command line."""
 
-from downshift.cli.main import app
+from downshift.cli.entry import main
 
-app(prog_name="downshift")
+main()
