@@ -79,6 +79,18 @@ def test_its_figures_are_those_of_the_committed_race(row: str) -> None:
     ]
 
 
+def test_its_overhead_is_that_of_the_committed_measurement() -> None:
+    report = (ROOT / "benchmarks/results/server/overhead.md").read_text()
+    [row] = re.findall(r"^\| cifar10-resnet20 \| s50 \| (.*) \|$", report, re.MULTILINE)
+    overhead, goal, *_, echo, most = row.split(" | ")[3:]
+    told = (
+        f"{int(overhead.split()[0]) / 1e3:.2f} ms",
+        f"(goal {int(goal) / 1e3:g})",
+        f"{float(echo):.1f} times",
+    )
+    assert all(each in README for each in (*told, f"(goal {most}, not met)"))
+
+
 def _rounded(cell: str) -> tuple[float, ...]:
     """The figures of a cell: milliseconds and, where there is one, the ratio to a decimal."""
     milliseconds, *ratio = re.findall(r"[0-9.]+", cell)
