@@ -8,7 +8,7 @@ from downshift.runtime.scheduling.core import Limits
 from downshift.runtime.scheduling.level import Thresholds
 from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
-from downshift.server.settings import read_settings
+from downshift.server.settings import Settings, read_settings
 
 
 def test_defaults_listen_on_loopback_only() -> None:
@@ -91,3 +91,7 @@ def test_keys_come_from_text_and_file_and_are_never_shown(tmp_path: Path) -> Non
 def test_a_wrong_option_is_named_as_it_was_given() -> None:
     with pytest.raises(BadSetting, match=r"^--metrics-port 99999: .*65535"):
         read_settings(metrics_port=99999)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert not [name for name, field in Settings.model_fields.items() if not field.description]

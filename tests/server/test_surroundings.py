@@ -99,3 +99,25 @@ def ready(client: httpx2.Client) -> bool:
         return client.get("/v2/health/ready").status_code == 200
     except httpx2.TransportError:
         return False
+
+
+NOBODY = """
+import os, pwd
+os.environ.pop("HOME", None)
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
+"""
+
+
+def test_without_a_home_folder_the_server_goes_on(tmp_path: Path) -> None:
+    """As under a user id that the container's image does not know."""
+    write(tmp_path / "tiny.onnx", tiny_artifact())
+    environment = {"DOWNSHIFT_CACHE_DIR": "", "XDG_CACHE_HOME": "", "DOWNSHIFT_THREADS": "1"}
+    with (
+        ServerProcess(tmp_path / "tiny.onnx", environment, NOBODY) as server,
+        httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
+        assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
+        server.stop()
+        assert server.process.returncode == 0
