@@ -122,9 +122,9 @@ def write(report: Report, shape: str, cells: Sequence[Cell], goals: dict[str, An
     results = [result for cell in shown for result in cell.results]
     pictures.draw_load(report.folder / f"load-{shape}.png", results)
     steps = next(cell for cell in first if (cell.arrivals, cell.budget) == ("steps", 8.0))
-    outcome = steps[OURS].outcome
-    if outcome is not None:
-        pictures.draw_timeline(report.folder / f"timeline-{shape}.png", outcome)
+    replay = steps[OURS].replay
+    if replay is not None:
+        pictures.draw_timeline(report.folder / f"timeline-{shape}.png", replay)
 
 
 def options(parser: ArgumentParser) -> None:

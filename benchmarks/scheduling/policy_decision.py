@@ -20,8 +20,7 @@ from benchmarks.harness.quiet import disturbance, usage
 from downshift.runtime.machine import Machine
 from downshift.runtime.profiling.profile import Measurement, Profile
 from downshift.runtime.scheduling.budget import BudgetPolicy
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import QueueView, Waiting
+from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView, Waiting
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

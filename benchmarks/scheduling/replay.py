@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downshift.runtime.simulator.service import Recorded, mean
-from downshift.server.delivery import SHARE
+from downshift.server.demand import SHARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

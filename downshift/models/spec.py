@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from downshift.models.errors import SpecError, UnknownName
@@ -89,7 +90,7 @@ class InputSpec:
         if self.interpolation not in ("bilinear", "bicubic"):
             raise SpecError(f"input interpolation {self.interpolation!r}: bilinear or bicubic")
 
-    @property
+    @cached_property  # read once per request
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one example."""
         return self.channels, self.height, self.width

@@ -13,13 +13,11 @@ from downshift.runtime.scheduling.load import MachineLoad
 from downshift.runtime.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterable
 
     from downshift.runtime.engines.programs import Programs
     from downshift.runtime.preparation import Prepared
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.request import Answer, Request
     from downshift.runtime.scheduling.observer import Observer
     from downshift.runtime.scheduling.policy import Policy
     from downshift.runtime.supervisor import Supervisor
@@ -28,14 +26,13 @@ DRAIN_SECONDS = 10.0
 
 
 class Deployment:
-    """Answers requests for one prepared artifact, from the moment it is made until `close`.
+    """Serves one prepared artifact from construction until `close`.
 
         with Deployment(prepare("model.onnx")) as deployment:
             answer = deployment.submit(Request(inputs)).result()
 
-    manifest, programs, profile: as prepared; what `prepare` left to do is done while no request waits, and
-    then better programs and their profile take the place of these. scheduler: its `queued`, `in_flight`,
-    `serving` say how it is.
+    manifest, programs, profile: as prepared, until background tuning replaces programs and profile by faster
+    ones. submit: `Scheduler.submit`. scheduler: its state, as `queued`, `in_flight`, `serving`.
     """
 
     def __init__(  # noqa: PLR0913 - what it connects
@@ -44,13 +41,13 @@ class Deployment:
         *,
         policy: Policy | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        observer: Observer | None = None,
+        observers: Iterable[Observer] = (),
         improved: Callable[[Profile], None] | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
-        """Start serving. policy: `BudgetPolicy()` by default. observer: hears every event.
+        """Start serving. policy: `BudgetPolicy()` by default. observers: receive the scheduler's events.
 
-        improved: called once with the profile that replaces the prepared one, if one ever does.
+        improved: called once with the tuned profile when background tuning replaces the prepared one.
         supervisor: runs the background workers; by default one of its own.
         """
         self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
@@ -58,7 +55,8 @@ class Deployment:
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
         executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
         self.load = MachineLoad(supervisor=supervisor)
-        self.scheduler = Scheduler(core, executor, load=self.load, observer=observer)
+        self.scheduler = Scheduler(core, executor, load=self.load, observers=observers)
+        self.submit = self.scheduler.submit
         self._improved = improved
         self.load.start()
         work = None
@@ -72,12 +70,8 @@ class Deployment:
             )
         self.scheduler.start(work)
 
-    def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
-        """The future of the request's answer; see `Scheduler.submit` for all that it may raise."""
-        return self.scheduler.submit(request, inline=inline)
-
     def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Take no more requests, answer those that wait for at most that long, fail the rest; then stop."""
+        """Drain: refuse new requests, answer the queued ones within that time, fail the rest; then stop."""
         self.scheduler.close(drain_seconds)
         self.load.close()
         release()

@@ -8,6 +8,7 @@
     │   ├── DeadlineExpired     accepted, but its time ran out in the queue
     │   ├── AccuracyUnavailable no sub-net reaches the accuracy floor
     │   ├── Draining            the deployment is closing
+    │   │   └── Abandoned       accepted, but the time to drain ran out before its turn
     │   └── Shed                try again after `retry_after` seconds
     │       ├── QueueFull       as many requests wait as may wait
     │       └── Overloaded      the work already queued leaves no time within the budget
@@ -88,8 +89,12 @@ class Draining(Rejected):
         super().__init__("the server is shutting down and takes no new requests; send this one to another")
 
 
+class Abandoned(Draining):
+    """Accepted, and still queued when the time to drain ran out."""
+
+
 class Shed(Rejected):
-    """Refused because of the load at this moment; `retry_after` seconds from now it may fit."""
+    """Load shedding: refused because of the load now; it may fit `retry_after` seconds later."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         self.retry_after = retry_after

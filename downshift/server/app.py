@@ -14,7 +14,6 @@ from starlette.responses import Response
 from downshift.server.catalog import Catalog
 from downshift.server.connection.authentication import HEALTH, METRICS, AuthenticationMiddleware
 from downshift.server.connection.error_middleware import ErrorMiddleware, http_error
-from downshift.server.connection.fast_path import FastPathMiddleware
 from downshift.server.connection.head import HeadMiddleware
 from downshift.server.images.decoders import Decoders
 from downshift.server.images.predict import predict_router
@@ -29,7 +28,8 @@ from downshift.server.telemetry.machine_metrics import MachineMetrics
 from downshift.server.telemetry.metrics import Metrics, software_version
 from downshift.server.telemetry.request_log import RequestLog
 from downshift.server.telemetry.triton_metrics import TritonMetrics
-from downshift.server.v2.endpoints import Infer, v2_router
+from downshift.server.v2.endpoints import v2_router
+from downshift.server.v2.infer import FastPathMiddleware, Infer
 
 _ERROR = {
     "type": "object",
@@ -91,8 +91,8 @@ def create_app(
     )
     app.state.reloader = reloader
     infer = Infer(catalog, metrics, settings)
-    app.add_middleware(FastPathMiddleware, infer=infer)  # the innermost: all others see every request
     app.add_middleware(HeadMiddleware)
+    app.add_middleware(FastPathMiddleware, infer=infer)  # all further out see every request
     admins = settings.admins
     reloader.watch(
         "administrators' keys", [settings.admin_keys_file], lambda: admins.replace(settings.admins)

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from downshift.runtime.errors import Draining
 from downshift.runtime.supervisor import Supervisor
-from downshift.server.delivery import Delivery
+from downshift.server.demand import Delivery
 from downshift.server.errors import NotReady, UnknownModel
 from downshift.server.statistics import Statistics
 

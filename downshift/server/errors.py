@@ -1,4 +1,4 @@
-"""Errors of the `server` package, and the one table that gives every known error its HTTP status.
+"""Errors of the `server` package, and the one table from error to outcome and HTTP status.
 
     ServerFault
     ├── BadInput            a request that cannot be understood; the text names value and remedy
@@ -17,7 +17,7 @@
 
 An upload that is no usable image raises an `ImageError` of `downshift.models.images.errors`.
 
-Only the text of an error whose type is in `STATUS` reaches a client. For anything else the answer
+Only the text of an error with a status in `ERRORS` reaches a client. For anything else the answer
 is a 500 that carries nothing but the request's id, and the log has the rest.
 """
 
@@ -25,20 +25,27 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from downshift.errors import DownshiftError
 from downshift.models.errors import UnknownName
 from downshift.models.images.errors import BrokenImage, ImageTooLarge, NotAnImage, UnsupportedImage
 from downshift.runtime.errors import (
+    Abandoned,
     AccuracyUnavailable,
     DeadlineExpired,
     DeadlineImpossible,
     Draining,
+    EngineUnavailable,
     ExecutionFailed,
     InvalidRequest,
+    ProfileError,
+    SelfCheckFailed,
     Shed,
+    TraceError,
+    UnsupportedModel,
 )
+from downshift.runtime.request import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,36 +132,59 @@ class BadSetting(ServerFault):
 
 CLIENT_CLOSED_REQUEST = 499
 
-STATUS: Mapping[type[Exception], int] = {
-    BadInput: HTTPStatus.BAD_REQUEST,
-    BrokenImage: HTTPStatus.BAD_REQUEST,
-    InvalidRequest: HTTPStatus.BAD_REQUEST,
-    UnknownName: HTTPStatus.BAD_REQUEST,
-    AccuracyUnavailable: HTTPStatus.BAD_REQUEST,
-    Dead: HTTPStatus.SERVICE_UNAVAILABLE,
-    LoadFailed: HTTPStatus.BAD_REQUEST,
-    Unauthorized: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    UnknownModel: HTTPStatus.NOT_FOUND,
-    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    Shed: HTTPStatus.TOO_MANY_REQUESTS,
-    TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
-    ClientGone: CLIENT_CLOSED_REQUEST,
-    ExecutionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
-    NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
-    Draining: HTTPStatus.SERVICE_UNAVAILABLE,
-    DeadlineImpossible: HTTPStatus.GATEWAY_TIMEOUT,
-    DeadlineExpired: HTTPStatus.GATEWAY_TIMEOUT,
+
+class Row(NamedTuple):
+    """outcome: as metrics, history and statistics count it.
+
+    status: None where the text is not for clients, who get a 500 without it.
+    """
+
+    outcome: Outcome
+    status: int | None
+
+
+ERRORS: Mapping[type[Exception], Row] = {
+    BadInput: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
+    BrokenImage: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
+    InvalidRequest: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
+    UnknownName: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
+    AccuracyUnavailable: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
+    LoadFailed: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
+    Unauthorized: Row(Outcome.INVALID, HTTPStatus.UNAUTHORIZED),
+    Forbidden: Row(Outcome.INVALID, HTTPStatus.FORBIDDEN),
+    UnknownModel: Row(Outcome.INVALID, HTTPStatus.NOT_FOUND),
+    BodyTooLarge: Row(Outcome.INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    ImageTooLarge: Row(Outcome.INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    UnsupportedMedia: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    NotAnImage: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    UnsupportedImage: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    Shed: Row(Outcome.SHED, HTTPStatus.TOO_MANY_REQUESTS),
+    TooManyStreams: Row(Outcome.SHED, HTTPStatus.TOO_MANY_REQUESTS),
+    NotReady: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE),
+    Draining: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE),
+    ClientGone: Row(Outcome.CANCELLED, CLIENT_CLOSED_REQUEST),
+    DeadlineImpossible: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
+    DeadlineExpired: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
+    Abandoned: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE),
+    Dead: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE),
+    ExecutionFailed: Row(Outcome.FAILED, HTTPStatus.INTERNAL_SERVER_ERROR),
+    # Raised at start, in the background, or by commands: whoever runs the server reads them.
+    BadSetting: Row(Outcome.FAILED, None),
+    EngineUnavailable: Row(Outcome.FAILED, None),
+    UnsupportedModel: Row(Outcome.FAILED, None),
+    SelfCheckFailed: Row(Outcome.FAILED, None),
+    ProfileError: Row(Outcome.FAILED, None),
+    TraceError: Row(Outcome.FAILED, None),
 }
+"""The one table from error to outcome and status; a subclass without a row has its nearest ancestor's."""
+
+UNEXPECTED = Row(Outcome.FAILED, None)
+"""What any other exception comes to."""
 
 
-def status_of(error: Exception) -> int | None:
-    """The HTTP status of an error whose text a client may read; None for any other error."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+def row_of(error: Exception) -> Row:
+    """What the error comes to."""
+    return next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), UNEXPECTED)
 
 
 def retry_after(error: Exception) -> int | None:

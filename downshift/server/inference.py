@@ -1,22 +1,18 @@
-"""One request's way through a model: submit, wait, and let go when the client hangs up."""
+"""One request's way through a model: admit, submit, wait or cancel when the client disconnects, report."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from downshift.models.images.errors import ImageError
-from downshift.runtime.errors import DeadlineExpired, Draining, Shed
+from downshift.runtime.errors import Draining
 from downshift.runtime.request import Request as Query
-from downshift.runtime.scheduling.observer import Outcome
-from downshift.server.connection.arrival import arrival
 from downshift.server.connection.concurrency import alone
 from downshift.server.connection.disconnect import on_disconnect
-from downshift.server.errors import ClientGone, NotReady, ServerFault
-from downshift.server.report import Report
-from downshift.server.telemetry.metrics import INVALID, SHED
+from downshift.server.errors import ClientGone, row_of
 from downshift.server.telemetry.request_log import record_of
 
 if TYPE_CHECKING:
@@ -25,46 +21,96 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import Answer, Tensor
     from downshift.server.catalog import Catalog, Model
-    from downshift.server.demand import Demand
+    from downshift.server.demand import Budget, Demand
     from downshift.server.telemetry.metrics import Metrics
 
 
 T = TypeVar("T")
 
 
-@contextmanager
-def counted(metrics: Metrics) -> Iterator[None]:
-    """Count an inference request that ends inside, which is before the scheduler could count it."""
-    try:
-        yield
-    except (NotReady, Draining, Shed):
-        metrics.refused(SHED)
-        raise
-    except DeadlineExpired:
-        metrics.refused(Outcome.EXPIRED)
-        raise
-    except ClientGone:
-        metrics.refused(Outcome.CANCELLED)
-        raise
-    except (ServerFault, ImageError):
-        metrics.refused(INVALID)
-        raise
+@dataclass(frozen=True)
+class Report:
+    """An answer and its timing.
+
+    total_seconds: first byte of the request until the answer was ready to be sent.
+    remaining: what was left of the budget then, negative when late; None when none was granted.
+    """
+
+    answer: Answer
+    budget: Budget
+    total_seconds: float
+    remaining: float | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers: sub-net, timing, what is left of the budget."""
+        subnet, answer = self.answer.subnet, self.answer
+        headers = {
+            "X-Subnet": subnet.name,
+            "X-Subnet-Sparsity": _plain(subnet.sparsity),
+            "Server-Timing": (
+                f"queue;dur={_ms(answer.queue_seconds)}, infer;dur={_ms(answer.compute_seconds)}, "
+                f"total;dur={_ms(self.total_seconds)}"
+            ),
+        }
+        if subnet.accuracy is not None:
+            headers["X-Subnet-Accuracy"] = _plain(subnet.accuracy)
+        if self.remaining is not None:
+            headers["X-Latency-Budget-Remaining-Ms"] = str(_ms(self.remaining))
+        if self.budget.wait is not None:
+            headers["Preference-Applied"] = f"wait={self.budget.wait}"
+        return headers
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """Milliseconds waited, computed, and taken in all."""
+        return {
+            "queue_ms": _ms(self.answer.queue_seconds),
+            "infer_ms": _ms(self.answer.compute_seconds),
+            "total_ms": _ms(self.total_seconds),
+        }
+
+    @property
+    def parameters(self) -> dict[str, str | float]:
+        """The headers' content as V2 response parameters."""
+        subnet = self.answer.subnet
+        parameters: dict[str, str | float] = {"subnet": subnet.name, "subnet_sparsity": subnet.sparsity}
+        if subnet.accuracy is not None:
+            parameters["subnet_accuracy"] = subnet.accuracy
+        if self.remaining is not None:
+            parameters["latency_budget_remaining_ms"] = _ms(self.remaining)
+        return parameters | self.timing
 
 
 @contextmanager
 def admitted(
     catalog: Catalog, metrics: Metrics, name: str | None = None, version: str | None = None
 ) -> Iterator[Model]:
-    """The model that answers a request from beginning to end, whatever replaces it meanwhile.
+    """The model that answers a request from beginning to end, even if it is replaced meanwhile.
 
     Raises `UnknownModel`, `NotReady` or `Draining`, which are counted.
     """
-    with counted(metrics):
+    try:
         model = catalog.admit(name, version)
+    except Exception as error:
+        metrics.refused(row_of(error).outcome)
+        raise
     with model.users:
         yield model
+
+
+@contextmanager
+def reading(model: Model, metrics: Metrics) -> Iterator[None]:
+    """Count a request that ends inside, while it is read: the scheduler never hears of it."""
+    try:
+        yield
+    except Exception as error:
+        outcome = row_of(error).outcome
+        metrics.refused(outcome, model.name)
+        model.statistics.refused(outcome)
+        raise
 
 
 async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, metrics: Metrics) -> Report:
@@ -73,14 +119,20 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     Raises whatever the deployment refuses with, and `ClientGone` after cancelling a request whose
     client hung up.
     """
-    began = arrival(request.scope)
-    noted = record_of(request.scope)
+    record = record_of(request.scope)
+    began = record.began
     budget = demand.budget
     metrics.granted(budget)
     deadline = budget.deadline(began)
-    noted.asked(model.name, None if deadline is None else budget.seconds)
-    reserve = model.delivery.reserve(budget.seconds)
-    query = Query(inputs, deadline, demand.subnet, demand.min_accuracy, demand.priority, reserve)
+    record.asked(model.name, None if deadline is None else budget.seconds)
+    query = Query(
+        inputs,
+        deadline,
+        demand.subnet,
+        demand.min_accuracy,
+        demand.priority,
+        delivery=model.delivery.reserve(budget.seconds),
+    )
     submitted = time.monotonic()
     future = model.backend.submit(query, inline=alone(request.scope))
     if future.done():
@@ -88,9 +140,9 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     else:
         answer, now = await outcome(future, request), time.monotonic()
         model.delivery.took(now - submitted - answer.queue_seconds - answer.compute_seconds)
-    metrics.answered(answer.subnet.name, now - began, noted.identity.trace)
+    metrics.answered(answer.subnet.name, now - began, record.identity.trace)
     report = Report(answer, budget, now - began, None if deadline is None else deadline - now)
-    noted.answered(report)
+    record.answered(answer, report.total_seconds)
     return report
 
 
@@ -120,3 +172,12 @@ async def outcome(future: Future[T], request: Request) -> T:
         return future.result()
     finally:
         future.cancel()
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
+
+
+def _plain(ratio: float) -> str:
+    """A ratio in decimal notation, without noise in its last digits."""
+    return f"{ratio:.6f}".rstrip("0").rstrip(".")

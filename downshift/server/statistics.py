@@ -7,31 +7,38 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from downshift.models.images.errors import ImageError
-from downshift.runtime.errors import ExecutionFailed, InvalidRequest, Rejected
-from downshift.runtime.scheduling.observer import Outcome, Silent
-from downshift.server.errors import ClientGone, ServerFault
+from downshift.runtime.request import Outcome
+from downshift.runtime.scheduling.observer import Silent
+from downshift.server.errors import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from downshift.runtime.errors import RuntimeFault
     from downshift.runtime.request import Request
-    from downshift.runtime.scheduling.observer import Batch, Settled
+    from downshift.runtime.scheduling.lifecycle import Batch, Settled
 
 
 class Reason(StrEnum):
     """Why a request failed, in Triton's words."""
 
-    REJECTED = "REJECTED"  # refused at the door, or expired in the queue
+    REJECTED = "REJECTED"  # shed by admission control, or expired
     CANCELED = "CANCELED"
     BACKEND = "BACKEND"  # the engine failed
-    OTHER = "OTHER"  # the request could not be understood
+    OTHER = "OTHER"  # an invalid request
+
+
+REASONS: Mapping[Outcome, Reason] = {
+    Outcome.EXPIRED: Reason.REJECTED,
+    Outcome.SHED: Reason.REJECTED,
+    Outcome.CANCELLED: Reason.CANCELED,
+    Outcome.FAILED: Reason.BACKEND,
+    Outcome.INVALID: Reason.OTHER,
+}
+"""Triton's reason for every outcome but an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +118,12 @@ class Statistics(Silent):
             )
 
     def rejected(self, request: Request, error: Exception) -> None:  # noqa: ARG002  the protocol's
-        """Count a request that was refused at the door."""
-        self._fail(Reason.REJECTED if isinstance(error, Rejected) else Reason.OTHER)
+        """Count a request that admission control refused."""
+        self.refused(row_of(error).outcome)
+
+    def refused(self, outcome: Outcome) -> None:
+        """Count a request that ended before the scheduler accepted it."""
+        self._fail(outcome)
 
     def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
         """Count a batch that was executed."""
@@ -123,10 +134,8 @@ class Statistics(Silent):
     def settled(self, event: Settled) -> None:
         """Count the one outcome of an accepted request."""
         taken = event.queue_seconds + event.compute_seconds
-        if event.outcome is Outcome.CANCELLED:
-            self._fail(Reason.CANCELED, taken)
-        elif event.error is not None:
-            self._fail(_reason(event.error), taken)
+        if event.answer is None:
+            self._fail(event.outcome, taken)
         else:
             with self._lock:
                 self._success.add(taken)
@@ -134,23 +143,8 @@ class Statistics(Silent):
                 self._infer.add(event.compute_seconds)
                 self._input.count += 1  # perf_analyzer gives up when the three counts ever differ
                 self._output.count += 1
-                self._inferences += event.request.examples
+                self._inferences += event.ticket.examples
                 self._last_inference = self._now()
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Count a request that ends inside, while it is read: the scheduler never hears of it."""
-        try:
-            yield
-        except ClientGone:
-            self._fail(Reason.CANCELED)
-            raise
-        except Rejected:
-            self._fail(Reason.REJECTED)
-            raise
-        except (ServerFault, ImageError):
-            self._fail(Reason.OTHER)
-            raise
 
     def coded(self, input_seconds: float, output_seconds: float) -> None:
         """Add what it took to read a request that `settled` counted, and to write its answer."""
@@ -159,15 +153,9 @@ class Statistics(Silent):
             self._input.seconds += input_seconds
             self._output.seconds += output_seconds
 
-    def _fail(self, reason: Reason, seconds: float = 0.0) -> None:
+    def _fail(self, outcome: Outcome, seconds: float = 0.0) -> None:
         with self._lock:
-            self._failures[reason].add(seconds)
-
-
-def _reason(error: RuntimeFault) -> Reason:
-    if isinstance(error, ExecutionFailed):
-        return Reason.BACKEND
-    return Reason.OTHER if isinstance(error, InvalidRequest) else Reason.REJECTED
+            self._failures[REASONS[outcome]].add(seconds)
 
 
 def model_stats(name: str, version: str, counted: Snapshot) -> dict[str, Any]:

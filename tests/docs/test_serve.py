@@ -11,9 +11,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
+from downshift.server.budget import SOURCES
 
 from docs.tools import settings_table
-from downshift.server.budget import SOURCES
 from downshift.server.errors import CLIENT_CLOSED_REQUEST, STATUS
 from downshift.server.settings import Settings
 from tests.docs.pages import DOCS, ROOT, blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,16 @@ from downshift.models.pattern import Unstructured
 from downshift.models.spec import InputSpec, Manifest, SubnetSpec
 from downshift.runtime.machine import Machine
 from downshift.runtime.profiling.profile import Measurement, Profile
+from downshift.runtime.request import Answer, Outcome, Request
+from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from downshift.models.artifact import Artifact
-    from downshift.runtime.errors import UnsupportedModel
-    from downshift.runtime.request import Request, Tensor
-    from downshift.runtime.scheduling.observer import Batch, Settled
+    from downshift.runtime.errors import RuntimeFault, UnsupportedModel
+    from downshift.runtime.request import Tensor
+    from downshift.runtime.scheduling.policy import Reason
 
 ENGINE = "fake"
 CLASSES = 2
@@ -101,6 +104,69 @@ def profile(
 def inputs(*values: float) -> Tensor:
     """One example per value, [n, 1, 1, 2]: the value, then 1."""
     return np.array([[[[value, 1.0]]] for value in values], dtype=np.float32)
+
+
+def ticket(request: Request) -> Ticket:
+    """The ticket of a request that waits since second 0, without a deadline."""
+    return Ticket(
+        arrival=0.0,
+        deadline=np.inf,
+        due=np.inf,
+        examples=request.examples,
+        candidates=("s50",),
+        request=request,
+        future=Future(),
+    )
+
+
+def batch(
+    subnet: str, engine: str, reason: Reason, *, requests: int, examples: int, expected_seconds: float
+) -> Batch:
+    """A batch of that many equal requests; examples: in all."""
+    some = Request(np.zeros((examples // requests, 1), np.float32))
+    return Batch(
+        tickets=tuple(ticket(some) for _ in range(requests)),
+        examples=examples,
+        subnet=subnet,
+        engine=engine,
+        reason=reason,
+        started=0.0,
+        expected_seconds=expected_seconds,
+    )
+
+
+def settled(  # noqa: PLR0917 - as short as events are in tables
+    request: Request,
+    outcome: Outcome,
+    subnet: str | None,
+    engine: str | None,
+    queue_seconds: float,
+    compute_seconds: float,
+    error: RuntimeFault | None,
+) -> Settled:
+    """The end of a request; one that is OK or LATE has an answer."""
+    answer = None
+    if outcome in (Outcome.OK, Outcome.LATE):
+        spec = SubnetSpec(subnet or "s50", 0.5, Unstructured(), None, 1, 1)
+        answer = Answer(
+            outputs=np.zeros((request.examples, 2), np.float32),
+            subnet=spec,
+            engine=engine or ENGINE,
+            queue_seconds=queue_seconds,
+            compute_seconds=compute_seconds,
+            batch_size=request.examples,
+            late=outcome is Outcome.LATE,
+        )
+    return Settled(
+        ticket=ticket(request),
+        outcome=outcome,
+        subnet=subnet,
+        engine=engine,
+        queue_seconds=queue_seconds,
+        compute_seconds=compute_seconds,
+        error=error,
+        answer=answer,
+    )
 
 
 @dataclass

@@ -21,9 +21,8 @@ from downshift.runtime.engines.engine import Tunable
 from downshift.runtime.errors import DeadlineImpossible, Draining
 from downshift.runtime.preparation import Setup, Tune, prepare
 from downshift.runtime.profiling.profiler import Effort
-from downshift.runtime.request import Request
+from downshift.runtime.request import Outcome, Request
 from downshift.runtime.scheduling.fixed import FixedPolicy
-from downshift.runtime.scheduling.observer import Outcome
 from tests.models.tiny_artifact import tiny_artifact
 from tests.runtime.doubles import Recorder
 
@@ -108,7 +107,7 @@ def test_serving_begins_with_what_there_is_and_ends_with_tuned_programs_that_the
     assert not any(one.tuned for one in sparse if isinstance(one, Tunable))
     improved, events = threading.Event(), Recorder()
     inputs = np.random.default_rng(1).standard_normal((1, 3, 5, 5), dtype=np.float32)
-    with Deployment(prepared, observer=events, improved=lambda _: improved.set()) as deployment:
+    with Deployment(prepared, observers=[events], improved=lambda _: improved.set()) as deployment:
         expected = {
             name: deployment.submit(Request(inputs, subnet=name)).result(30).outputs
             for name in deployment.manifest.names

@@ -122,7 +122,15 @@ class ScriptedBackend:
         future: Future[Answer] = Future()
         subnet = self.manifest.subnet(request.subnet or "s50")
         outputs = np.tile(np.array(self.logits, np.float32), (request.examples, 1))
-        answer = Answer(outputs, subnet, ENGINE, 0.0015, 0.004, request.examples, late=False)
+        answer = Answer(
+            outputs=outputs,
+            subnet=subnet,
+            engine=ENGINE,
+            queue_seconds=0.0015,
+            compute_seconds=0.004,
+            batch_size=request.examples,
+            late=False,
+        )
         if self.keep:
             self.waiting.append(future)
         else:

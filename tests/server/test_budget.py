@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.server.budget import LABELS, SOURCES, Budget, read_budget
+from downshift.server.demand import LABELS, SOURCES, Budget, read_budget
 from downshift.server.errors import BadInput
 
 MAXIMUM = 60.0

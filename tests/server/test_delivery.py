@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from downshift.server.delivery import LEAST, SHARE, Delivery, after
+from downshift.server.demand import LEAST, SHARE, Delivery, after
 
 
 def test_the_estimate_tends_to_what_nearly_all_answers_stay_within() -> None:

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from downshift.server.budget import Budget
-from downshift.server.demand import Demand, read_demand
+from downshift.server.demand import Budget, Demand, read_demand
 from downshift.server.errors import BadInput
 
 

@@ -132,7 +132,15 @@ async def test_an_answer_that_comes_back_late_is_learned_from() -> None:
         task = Connection(body(BODY)).ask(served)
         await until(lambda: served.backend.waiting)
         subnet = served.backend.manifest.subnet("s50")
-        a_second_ago = Answer(np.zeros((1, 3), np.float32), subnet, "fake", -1.0, 0.0, 1, late=False)
+        a_second_ago = Answer(
+            outputs=np.zeros((1, 3), np.float32),
+            subnet=subnet,
+            engine="fake",
+            queue_seconds=-1.0,
+            compute_seconds=0.0,
+            batch_size=1,
+            late=False,
+        )
         served.backend.waiting[0].set_result(a_second_ago)
         await task
         assert served.catalog.get().delivery.seconds > before

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.scheduling import goals, policies
 from downshift.runtime.simulator.comparison import Result
-from downshift.runtime.simulator.outcome import Summary
+from downshift.runtime.simulator.replay import Summary
 from tests.runtime.simulator.sample import two
 
 if TYPE_CHECKING:
@@ -20,7 +20,18 @@ def cell(ours: tuple[float, float], rival: tuple[float, float], bound: tuple[flo
     """Attainment and served accuracy of each."""
     named = zip(("downshift", "slackfit", "oracle"), (ours, rival, bound), strict=True)
     results = [
-        Result(1.0, Summary(name, share, accuracy, share * accuracy, 1.0, share), None)
+        Result(
+            1.0,
+            Summary(
+                policy=name,
+                attainment=share,
+                served_accuracy=accuracy,
+                effective_accuracy=share * accuracy,
+                goodput=1.0,
+                worst_second=share,
+            ),
+            None,
+        )
         for name, (share, accuracy) in named
     ]
     return goals.Cell(1, "gamma", 1.0, 1.0, 2.0, tuple(results))

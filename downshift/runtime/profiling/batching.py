@@ -1,62 +1,79 @@
-"""Batches worth running, precomputed once per profile so that a decision is a table lookup."""
+"""Candidate batches: for each sub-net the batch sizes worth running, tabulated once per profile."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from downshift.runtime.profiling.profile import SubnetLatency
+WORTHWHILE = 0.9  # a larger batch must cost at most this share per example of what a smaller one costs
 
-WORTHWHILE = 0.9  # a larger batch must cost an example at most this share of what a smaller one costs
+
+class Latency(Protocol):
+    """What batching needs of a sub-net's measured latency."""
+
+    @property
+    def name(self) -> str:
+        """The sub-net."""
+        ...
+
+    def typical(self, examples: int) -> float:
+        """p50 seconds of that many examples."""
+        ...
+
+    def bound(self, examples: int) -> float:
+        """p99 seconds of that many examples."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch of `size` examples: p50 seconds `typical`; `bound`, the p99 of it and of every smaller one."""
+class BatchCost:
+    """What a batch of `size` examples costs.
+
+    typical: p50 seconds. bound: p99 seconds of it and of every smaller one. cost: p50 seconds per example.
+    """
 
     subnet: str
     size: int
     typical: float
     bound: float
+    cost: float = field(init=False)
 
-    @property
-    def cost(self) -> float:
-        """p50 seconds an example."""
-        return self.typical / self.size
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cost", self.typical / self.size)
 
 
 def sizes(head: int, queued: int, measured: Sequence[int]) -> list[int]:
-    """Batch sizes to consider: the head alone, the measured ones the queue can fill, and all that waits."""
+    """Batch sizes to consider: the head alone, measured sizes that the queue can fill, the whole queue."""
     most = min(queued, measured[-1])
     between = [head, *(size for size in measured if head < size < most)]
     return [*between, most] if most > head else between
 
 
-def worthwhile(latency: SubnetLatency, head: int, queued: int, measured: Sequence[int]) -> tuple[Batch, ...]:
-    """The sizes at which batching pays, ascending: each costs an example clearly less than those before."""
-    found: list[Batch] = []
+def worthwhile(latency: Latency, head: int, queued: int, measured: Sequence[int]) -> tuple[BatchCost, ...]:
+    """The sizes at which batching pays, ascending: each clearly cheaper per example than the one before."""
+    found: list[BatchCost] = []
     bound = 0.0
     for size in sizes(head, queued, measured):
         bound = max(bound, latency.bound(size))
         typical = latency.typical(size)
         if not found or typical < WORTHWHILE * found[-1].cost * size:
-            found.append(Batch(latency.name, size, typical, bound))
+            found.append(BatchCost(latency.name, size, typical, bound))
     return tuple(found)
 
 
 def cheapest(
-    subnets: Sequence[SubnetLatency], head: int, queued: int, measured: Sequence[int]
-) -> tuple[Batch, ...]:
-    """The Pareto front of all batches in time and cost, by ascending cost."""
+    subnets: Sequence[Latency], head: int, queued: int, measured: Sequence[int]
+) -> tuple[BatchCost, ...]:
+    """The Pareto front of p99 and cost per example, by cost, the least first."""
     every = [
-        Batch(latency.name, size, latency.typical(size), latency.bound(size))
+        BatchCost(latency.name, size, latency.typical(size), latency.bound(size))
         for latency in subnets
         for size in sizes(head, queued, measured)
     ]
-    found: list[Batch] = []
+    found: list[BatchCost] = []
     for batch in sorted(every, key=lambda batch: (batch.cost, batch.bound)):
         if not found or batch.bound < found[-1].bound:
             found.append(batch)

@@ -11,7 +11,7 @@ from downshift.runtime.profiling import batching
 
 if TYPE_CHECKING:
     from downshift.runtime.machine import Machine
-    from downshift.runtime.profiling.batching import Batch
+    from downshift.runtime.profiling.batching import BatchCost
 
 
 ENOUGH = 0.95  # share of the largest throughput; with 0.9 an overloaded CPU stays at batches too small
@@ -181,7 +181,7 @@ class Profile:
         except KeyError:
             raise UnknownName("sub-net", name, self.names) from None
 
-    def batches(self, name: str, head: int, queued: int) -> tuple[Batch, ...]:
+    def batches(self, name: str, head: int, queued: int) -> tuple[BatchCost, ...]:
         """The batches of that sub-net worth running, ascending, for a head of that many examples."""
         queued = min(queued, self.batch_sizes[-1])
         key = name, head, queued
@@ -190,8 +190,8 @@ class Profile:
             self._batches[key] = found
         return found
 
-    def cheapest(self, names: tuple[str, ...], head: int, queued: int) -> tuple[Batch, ...]:
-        """The batches of these sub-nets that nothing beats in time and cost, the least cost first."""
+    def cheapest(self, names: tuple[str, ...], head: int, queued: int) -> tuple[BatchCost, ...]:
+        """The Pareto front of these sub-nets' batches in p99 and cost per example, the least cost first."""
         queued = min(queued, self.batch_sizes[-1])
         key = names, head, queued
         if (found := self._cheapest.get(key)) is None:
@@ -200,11 +200,11 @@ class Profile:
         return found
 
     @cached_property
-    def _batches(self) -> dict[tuple[str, int, int], tuple[Batch, ...]]:
+    def _batches(self) -> dict[tuple[str, int, int], tuple[BatchCost, ...]]:
         return {}
 
     @cached_property
-    def _cheapest(self) -> dict[tuple[tuple[str, ...], int, int], tuple[Batch, ...]]:
+    def _cheapest(self) -> dict[tuple[tuple[str, ...], int, int], tuple[BatchCost, ...]]:
         return {}
 
     @cached_property

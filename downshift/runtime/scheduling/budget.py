@@ -13,10 +13,9 @@ from downshift.runtime.scheduling.policy import ALIKE, Decision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from downshift.runtime.profiling.batching import Batch
+    from downshift.runtime.profiling.batching import BatchCost
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import QueueView, Reason, Waiting
+    from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView, Reason, Waiting
 
 HORIZON = 4.0  # budgets ahead for which a burst is expected
 AHEAD = 6.0  # times as long as a batch, in which others keep coming that shall be served as accurately
@@ -106,7 +105,7 @@ def examples_due(queue: QueueView, deadline: float) -> int:
     return sum(each.examples for each in waiting[:due])
 
 
-def time_behind(batch: Batch, pressing: int, rate: float, floor: float) -> float:
+def time_behind(batch: BatchCost, pressing: int, rate: float, floor: float) -> float:
     """Seconds until all is done that comes while AHEAD such batches run, by the sub-net of this one.
 
     pressing: examples that wait, those of the batch among them. rate: more of them a second. floor: seconds

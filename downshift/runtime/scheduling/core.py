@@ -1,4 +1,4 @@
-"""The scheduler's core: every decision about requests, without threads, so that a fake clock can drive it."""
+"""The scheduler's core: the request state machine without threads, so that a fake clock can drive it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from downshift.runtime.errors import DeadlineExpired, Draining, InvalidRequest
-from downshift.runtime.scheduling import admission
+from downshift.runtime.errors import Abandoned, AccuracyUnavailable, DeadlineExpired, Draining, InvalidRequest
+from downshift.runtime.request import Outcome
 from downshift.runtime.scheduling.dispatch import Dispatch
-from downshift.runtime.scheduling.job import Ending, Job, Ticket, unexecuted
 from downshift.runtime.scheduling.level import Thresholds
-from downshift.runtime.scheduling.observer import Outcome
+from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket, unexecuted
 
 if TYPE_CHECKING:
     from downshift.models.spec import Manifest
@@ -20,18 +19,17 @@ if TYPE_CHECKING:
     from downshift.runtime.errors import RuntimeFault
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.request import Request
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import Decision, Policy
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, Policy
     from downshift.runtime.scheduling.queue import EdfQueue
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the queue accepts.
+    """Admission limits.
 
     queued: requests that may wait. examples: inputs in one request.
-    patience: seconds after which a request without a deadline is given up; until then it is answered by the
-    most accurate sub-net, or under load by a sparser one. thresholds: what counts as load.
+    patience: time-out in seconds of a request without a deadline; until then the most accurate sub-net
+    answers it, or a sparser one under load. thresholds: what counts as load.
     """
 
     queued: int = 1024
@@ -43,8 +41,8 @@ class Limits:
 class Core:
     """Admits, orders, drops and batches requests. Not thread-safe: `Scheduler` calls it under its lock.
 
-    Every ticket admitted ends in exactly one `Ending`: returned here when it leaves the queue without being
-    run, made by `downshift.runtime.scheduling.execution` when it was part of a job.
+    Every ticket admitted is settled exactly once: here when it leaves the queue without being run, by
+    `downshift.runtime.scheduling.execution` when it was part of a batch.
     """
 
     def __init__(
@@ -62,17 +60,17 @@ class Core:
 
     @property
     def profile(self) -> Profile:
-        """What decisions rest on."""
+        """The profile that decisions use: as measured, times the latency correction."""
         return self._dispatch.profile
 
     @property
     def slowdown(self) -> float:
-        """How many times as long as measured batches take at present; 1 where nothing says otherwise."""
+        """The latency correction: present over measured latency of a batch; 1 without evidence."""
         return self._dispatch.slowdown
 
     @property
     def arrival_rate(self) -> float:
-        """Examples per second that arrive, those refused included."""
+        """Examples per second that arrive, refused ones included."""
         return self._dispatch.arrivals.at(self._clock.now())
 
     @property
@@ -86,11 +84,11 @@ class Core:
         return self._dispatch.queue
 
     def adopt(self, profile: Profile) -> None:
-        """Decide by another profile of the same sub-nets from now on."""
+        """Use another profile of the same sub-nets from now on."""
         self._dispatch.adopt(profile)
 
     def check(self, request: Request) -> tuple[str, ...]:
-        """The sub-nets that may answer; reads only what never changes, so it needs no lock.
+        """Names of the sub-nets that may answer, most accurate first; needs no lock.
 
         Raises `InvalidRequest`, `UnknownName`, `AccuracyUnavailable`.
         """
@@ -98,11 +96,11 @@ class Core:
             raise InvalidRequest(
                 f"{request.examples} examples in one request: send at most {self._limits.examples} at a time"
             )
-        admission.check(request, self._manifest.input)
-        return admission.candidates(request, self._manifest, self.profile)
+        request.check(self._manifest.input)
+        return candidates(request, self._manifest, self.profile)
 
     def admit(self, request: Request, candidates: tuple[str, ...]) -> Ticket:
-        """The ticket of the request, now queued; raises a `Rejected` when it cannot be served in time."""
+        """Admission control: the request's ticket, now queued; raises a `Rejected` if it would be late."""
         now = self._clock.now()
         if self.draining:
             raise Draining
@@ -124,58 +122,82 @@ class Core:
             raise refusal
         return ticket
 
-    def take(self, load: LoadSnapshot) -> tuple[Job | None, list[Ending]]:
-        """The next job, or None when nothing waits; and the endings of tickets dropped on the way."""
-        endings: list[Ending] = []
+    def take(self, load: LoadSnapshot) -> tuple[Batch | None, list[Settled]]:
+        """The next batch, or None when the queue is empty; and the tickets that expired or were cancelled."""
+        dropped: list[Settled] = []
         now = self._clock.now()
         while True:
-            endings += (
+            dropped += (
                 self._end(ticket, Outcome.EXPIRED, DeadlineExpired(now - ticket.arrival), now)
                 for ticket in self._dispatch.give_up(now)
             )
             if not self.queue:
-                return None, endings
+                return None, dropped
             decision, claimed = self._dispatch.take(now, load)
             running = []
             for ticket in claimed:
                 if ticket.future.set_running_or_notify_cancel():  # from now on it cannot be cancelled
                     running.append(ticket)
                 else:
-                    endings.append(unexecuted(ticket, Outcome.CANCELLED, now))
+                    dropped.append(unexecuted(ticket, Outcome.CANCELLED, now))
             if running:
-                return self._job(tuple(running), decision, now), endings
+                return self._batch(tuple(running), decision, now), dropped
 
-    def complete(self, job: Job) -> None:
-        """The job has been run, well or not."""
-        self.in_flight -= len(job.tickets)
+    def complete(self, batch: Batch) -> None:
+        """The batch has been run, with or without success."""
+        self.in_flight -= len(batch.tickets)
         now = self._clock.now()
-        self._dispatch.ran(job.subnet, job.examples, now - job.started, now)
+        self._dispatch.ran(batch.subnet, batch.examples, now - batch.started, now)
         self._busy_until = -math.inf
 
-    def cancel(self, ticket: Ticket) -> Ending | None:
-        """The ending of a ticket whose future was cancelled; None when it has left the queue already."""
+    def cancel(self, ticket: Ticket) -> Settled | None:
+        """Remove a ticket whose future was cancelled; None when it has left the queue already."""
         if not self.queue.remove(ticket):
             return None
         return unexecuted(ticket, Outcome.CANCELLED, self._clock.now())
 
-    def abandon(self) -> list[Ending]:
-        """Empty the queue: nothing that waits will be run any more."""
+    def abandon(self) -> list[Settled]:
+        """Fail everything in the queue."""
         now = self._clock.now()
         tickets = tuple(self.queue)
         for ticket in tickets:
             self.queue.remove(ticket)
-        return [self._end(ticket, Outcome.FAILED, Draining(), now) for ticket in tickets]
+        return [self._end(ticket, Outcome.FAILED, Abandoned(), now) for ticket in tickets]
 
-    def _job(self, tickets: tuple[Ticket, ...], decision: Decision, now: float) -> Job:
+    def _batch(self, tickets: tuple[Ticket, ...], decision: Decision, now: float) -> Batch:
         latency = self.profile[decision.subnet]
         examples = sum(ticket.examples for ticket in tickets)
         expected = latency.typical(examples)
         self.in_flight += len(tickets)
         self._busy_until = now + expected
-        return Job(tickets, decision.subnet, latency.engine(examples), decision.reason, now, expected)
+        return Batch(
+            tickets=tickets,
+            examples=examples,
+            subnet=decision.subnet,
+            engine=latency.engine(examples),
+            reason=decision.reason,
+            started=now,
+            expected_seconds=expected,
+        )
 
-    def _end(self, ticket: Ticket, outcome: Outcome, error: RuntimeFault, now: float) -> Ending:
-        """The ending of a ticket that has left the queue: cancelled, if its client was faster."""
+    def _end(self, ticket: Ticket, outcome: Outcome, error: RuntimeFault, now: float) -> Settled:
+        """Settle a ticket that has left the queue: as cancelled, if its client was faster."""
         if not ticket.future.set_running_or_notify_cancel():
             return unexecuted(ticket, Outcome.CANCELLED, now)
         return unexecuted(ticket, outcome, now, error)
+
+
+def candidates(request: Request, manifest: Manifest, profile: Profile) -> tuple[str, ...]:
+    """Names of the sub-nets that may answer, most accurate first.
+
+    Raises `UnknownName` for a pin that does not exist, `AccuracyUnavailable` when the floor rules all out.
+    """
+    names = profile.names if request.subnet is None else (manifest.subnet(request.subnet).name,)
+    floor = request.min_accuracy
+    if floor is None:
+        return names
+    known = {name: accuracy for name in names if (accuracy := profile[name].accuracy) is not None}
+    good = tuple(name for name, accuracy in known.items() if accuracy >= floor)
+    if not good:
+        raise AccuracyUnavailable(floor, max(known.values(), default=None))
+    return good

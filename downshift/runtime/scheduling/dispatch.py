@@ -1,6 +1,6 @@
-"""Which requests may wait, which are given up, which run together: the decisions, without threads or futures.
+"""Admission control, early drop and batch formation: the scheduling decisions, without threads or futures.
 
-The real scheduler's core and the simulator both stand on this, so that what one shows holds for the other.
+The scheduler's core and the simulator share this code, so that simulated results hold for the server.
 """
 
 from __future__ import annotations
@@ -9,26 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from downshift.runtime.errors import DeadlineImpossible, Overloaded, QueueFull
-from downshift.runtime.scheduling.correction import Correction
+from downshift.runtime.scheduling.estimators import ArrivalRate, LatencyCorrection
 from downshift.runtime.scheduling.level import LoadLevel, Thresholds
-from downshift.runtime.scheduling.policy import ALIKE, LearningPolicy, Waiting
+from downshift.runtime.scheduling.policy import ALIKE, Waiting
 from downshift.runtime.scheduling.queue import EdfQueue
-from downshift.runtime.scheduling.rate import ArrivalRate
 
 if TYPE_CHECKING:
     from downshift.runtime.errors import Rejected
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import Decision, Policy
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, Policy
 
-FAIR = 0.5  # share of its budget that a request must be ready to spend on a batch it is part of
+FAIR = 0.5  # share of its budget that a request must allow for the batch it is part of
 W = TypeVar("W", bound=Waiting)
 
 
 class Dispatch(Generic[W]):
-    """One queue before one or more equal executors. Not thread-safe: its owner locks.
+    """One queue in front of one or more equal executors. Not thread-safe: its owner locks.
 
-    profile: as measured, corrected by what recent batches really took.
+    profile: as measured, times the latency correction. policy: may be replaced between decisions.
     """
 
     def __init__(
@@ -44,9 +42,8 @@ class Dispatch(Generic[W]):
         self.policy = policy
         self.queue: EdfQueue[W] = EdfQueue()
         self.arrivals = ArrivalRate()
-        self._learner = policy if isinstance(policy, LearningPolicy) else None
         self._measured = profile
-        self._correction = Correction()
+        self._correction = LatencyCorrection()
         self._level = LoadLevel()
         self._thresholds = thresholds
         self._by_factor = {1.0: profile}
@@ -55,22 +52,24 @@ class Dispatch(Generic[W]):
 
     @property
     def slowdown(self) -> float:
-        """How many times as long as measured the profile that decisions rest on says everything takes."""
+        """The latency correction in use: the present profile's latencies over the measured ones."""
         return self.profile.floor / self._measured.floor
 
     def adopt(self, profile: Profile) -> None:
-        """Decide by another profile from now on; what recent batches said about the old one is forgotten."""
+        """Use another profile from now on; the latency correction starts anew."""
         self.profile = self._measured = profile
-        self._by_factor, self._correction = {1.0: profile}, Correction()
+        self._by_factor, self._correction = {1.0: profile}, LatencyCorrection()
 
     def admit(self, item: W, now: float, free_at: float) -> Rejected | None:
-        """Queue the item; or say, and change nothing, why it could not be answered in time.
+        """Admission control: queue the item, or return why it could not meet its deadline and change nothing.
 
         free_at: when the next executor should be free; any time before now means at once.
         """
         self.arrivals.seen(now, item.examples)
         if self.profile is not self._measured and self._correction.stale(now):
-            self.profile = self._measured  # else a machine thought too slow for anyone would never be tried
+            self.profile = (
+                self._measured
+            )  # else a machine judged too slow for all would never run a batch again
         queue, executors = self.queue, self._executors
         budget = item.deadline - now
         needed = self.profile.soonest_bound(item.candidates, item.examples)
@@ -86,13 +85,12 @@ class Dispatch(Generic[W]):
         return None
 
     def give_up(self, now: float) -> list[W]:
-        """Take the items whose deadline nothing can meet any more from the head of the queue.
+        """Early drop: remove the items at the head whose deadline no sub-net can meet any more.
 
-        Where requests arrive faster than they could be answered one by one, as their rate or the queue
-        tells, those go as well whose slack is too short for a batch of the size that this takes: serving
-        each of them alone, at the cost of a whole batch, would leave everyone behind them with as little
-        slack, for as long as the load lasts (Nexus, Shen et al., SOSP 2019, drops early for the same
-        reason).
+        Under a load that needs batches (by the arrival rate or the queue), items whose slack is too short for
+        a batch of the needed size are dropped, too: serving each alone would cost as much as a batch and
+        leave the next head with as little slack, for as long as the load lasts. Early drop after Nexus
+        (Shen et al., SOSP 2019).
         """
         queue, profile, hopeless = self.queue, self.profile, []
         together, judged = 0, 0.0  # the batch size for requests of about that budget, before any went
@@ -113,10 +111,9 @@ class Dispatch(Generic[W]):
         return hopeless
 
     def take(self, now: float, load: LoadSnapshot) -> tuple[Decision, list[W]]:
-        """The policy's decision for the queue, which must not be empty, and the items to run together.
+        """The policy's decision for the queue, which must not be empty, and the batch it removed.
 
-        These are the head and, in order, others the sub-net may answer, up to the decision's batch size;
-        they have left the queue.
+        The batch is the head and, in order, others that the sub-net may answer, up to the decision's size.
         """
         queue = self.queue
         if not queue.head.budgeted:
@@ -125,22 +122,20 @@ class Dispatch(Generic[W]):
         return decision, queue.claim(decision.subnet, decision.batch_size)
 
     def ran(self, subnet: str, examples: int, seconds: float, now: float) -> None:
-        """A batch has been run until now and took that long: what learns from it, learns."""
+        """Update the latency correction: a batch has ended now and took that long."""
         correction = self._correction.after(now, seconds / self._measured[subnet].typical(examples))
         self._correction, factor = correction, correction.factor
         self.profile = self._by_factor.get(factor) or self._corrected(factor)
-        if self._learner is not None:
-            self._learner = self.policy = self._learner.after(subnet, examples, seconds)
 
     def _batch_for_the_rate(self, now: float) -> int:
-        """The smallest batch size that keeps up with the arrivals, or nearly as well as any."""
+        """The smallest batch size whose throughput covers the arrivals, or nearly the best there is."""
         enough = self.profile.enough
         if enough == 1:
             return 1
         head = self.queue.head
         budget = head.deadline - head.arrival
         pressing = self.queue.examples_before(now + ALIKE * budget, head.priority) / budget
-        rate = max(pressing, self.arrivals.at(now))  # which is slow to learn of a sudden load
+        rate = max(pressing, self.arrivals.at(now))  # the averaged rate lags behind a burst
         return min(enough, self.profile.batch_for(rate / self._executors))
 
     def _with_level(self, now: float, load: LoadSnapshot) -> LoadSnapshot:
@@ -150,6 +145,6 @@ class Dispatch(Generic[W]):
         return replace(load, level=self._level.level)
 
     def _corrected(self, factor: float) -> Profile:
-        """The measured profile scaled by a factor that it has not been scaled by yet."""
+        """The measured profile scaled by that factor, kept for the next time."""
         profile = self._by_factor[factor] = self._measured.scaled(factor)
         return profile

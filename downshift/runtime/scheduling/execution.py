@@ -1,4 +1,4 @@
-"""Running a job: one program, all its tickets, and an ending for each of them."""
+"""Execution of a batch: inputs gathered, one program run, and every ticket settled."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from downshift.runtime.errors import EngineFailed, InputOverflow, NonFiniteOutput
 from downshift.runtime.profiling.self_check import answers_finite
 from downshift.runtime.request import Answer
-from downshift.runtime.scheduling.job import Ending, Job, Ticket, answered, failed
-from downshift.runtime.scheduling.stack import Stack
+from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket, answered, failed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from downshift.models.spec import Manifest
     from downshift.runtime.clock import Clock
     from downshift.runtime.engines.engine import Program
@@ -25,91 +26,125 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one attempt at a batch came to: seconds in the engine, and what it raised, if it did."""
+class Attempt:
+    """One run of a batch: seconds in the engine, and what it raised, if it did."""
 
-    job: Job
+    batch: Batch
     seconds: float
     error: Exception | None
 
 
+class InputBuffer:
+    """Gathers the inputs of a batch in memory of its own, which the next batch overwrites.
+
+    Copies through a memoryview, which keeps the GIL: numpy releases it for every copy and then waits until a
+    busy event loop gives it back, which took ten times as long as copying and a twentieth of a batch.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty((0,), np.float32)
+
+    def gather(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The inputs, each float32 [n, C, H, W], as one C-contiguous array; valid until the next call.
+
+        A single one is copied only if it is not contiguous.
+        """
+        if len(inputs) == 1:
+            return np.ascontiguousarray(inputs[0])
+        examples, shape = sum(map(len, inputs)), inputs[0].shape[1:]
+        if self._memory.shape[1:] != shape or len(self._memory) < examples:
+            self._memory = np.empty((examples, *shape), np.float32)
+        memory, begin = self._memory.data.cast("B"), 0
+        for each in inputs:
+            part = np.ascontiguousarray(each, np.float32).data.cast("B")
+            memory[begin : begin + len(part)] = part
+            begin += len(part)
+        return self._memory[:examples]
+
+
 class Executor:
-    """Runs jobs on compiled programs, `max_batch` examples at a time. Used by one thread at a time."""
+    """Runs batches on compiled programs, `max_batch` examples at a time. Used by one thread at a time."""
 
     def __init__(self, manifest: Manifest, programs: Programs, *, max_batch: int, clock: Clock) -> None:
         self._manifest = manifest
+        self._subnets = {subnet.name: subnet for subnet in manifest.subnets}
         self._programs = programs
         self._max_batch = max_batch
         self._clock = clock
-        self._stack = Stack()
+        self._inputs = InputBuffer()
 
     def adopt(self, programs: Programs, max_batch: int) -> None:
-        """Run the next jobs on these programs, at most that many examples at a time."""
+        """Run the next batches on these programs, at most that many examples at a time."""
         self._programs, self._max_batch = programs, max_batch
 
-    def run(self, job: Job) -> tuple[list[Run], list[Ending]]:
-        """Every attempt made, and one ending for each ticket of the job; raises nothing.
+    def run(self, batch: Batch) -> tuple[list[Attempt], list[Settled]]:
+        """Every attempt made, and one outcome for each ticket of the batch; raises nothing.
 
         When the engine fails on a batch, its members are run again one by one, so that only the request
         that is the cause fails. Outputs are checked for each request on its own.
         """
-        program = self._programs.get(job.subnet, job.engine)
+        program = self._programs.by_subnet[batch.subnet][batch.engine]
         begin = self._clock.now()
         try:
-            batch = self._stack.batch([ticket.request.inputs for ticket in job.tickets])
-            outputs = _in_chunks(program, batch, self._max_batch)
+            inputs = self._inputs.gather([ticket.request.inputs for ticket in batch.tickets])
+            outputs = _in_chunks(program, inputs, self._max_batch)
         except Exception as error:  # an engine is foreign code: whatever it raises fails this batch only
             seconds = self._clock.now() - begin
-            log.exception("engine %s failed on sub-net %s, batch of %d", job.engine, job.subnet, job.examples)
-            first = Run(job, seconds, error)
-            if len(job.tickets) == 1:
-                fault = EngineFailed(job.engine, job.subnet)
+            log.exception(
+                "engine %s failed on sub-net %s, batch of %d", batch.engine, batch.subnet, batch.examples
+            )
+            first = Attempt(batch, seconds, error)
+            if len(batch.tickets) == 1:
+                fault = EngineFailed(batch.engine, batch.subnet)
                 fault.__cause__ = error
-                return [first], [failed(job.tickets[0], job, seconds, fault)]
-            alone = [self.run(replace(job, tickets=(ticket,))) for ticket in job.tickets]
-            return [first, *(run for runs, _ in alone for run in runs)], [
-                ending for _, endings in alone for ending in endings
+                return [first], [failed(batch.tickets[0], batch, seconds, fault)]
+            alone = [
+                self.run(replace(batch, tickets=(ticket,), examples=ticket.examples))
+                for ticket in batch.tickets
+            ]
+            return [first, *(attempt for attempts, _ in alone for attempt in attempts)], [
+                settled for _, several in alone for settled in several
             ]
         seconds = self._clock.now() - begin
-        return [Run(job, seconds, None)], self._endings(job, outputs, seconds)
+        return [Attempt(batch, seconds, None)], self._settled(batch, outputs, seconds)
 
-    def _endings(self, job: Job, outputs: Tensor, seconds: float) -> list[Ending]:
-        """One ending per ticket, each with its own rows of the outputs."""
-        endings = []
+    def _settled(self, batch: Batch, outputs: Tensor, seconds: float) -> list[Settled]:
+        """One outcome per ticket, each with its own rows of the outputs."""
+        settled = []
         begin = 0
-        end = self._ending if np.isfinite(outputs).all() else self._checked
-        for ticket in job.tickets:
+        settle = self._answered if np.isfinite(outputs).all() else self._checked
+        for ticket in batch.tickets:
             rows = outputs[begin : begin + ticket.examples]
             begin += ticket.examples
-            endings.append(end(ticket, job, rows, seconds))
-        return endings
+            settled.append(settle(ticket, batch, rows, seconds))
+        return settled
 
-    def _checked(self, ticket: Ticket, job: Job, rows: Tensor, seconds: float) -> Ending:
+    def _checked(self, ticket: Ticket, batch: Batch, rows: Tensor, seconds: float) -> Settled:
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
-            run = self._programs.get(job.subnet, job.engine).run
+            run = self._programs.get(batch.subnet, batch.engine).run
             at_fault = InputOverflow if answers_finite(self._manifest, run) else NonFiniteOutput
-            fault = at_fault(int(np.argmin(finite)), job.subnet)
-            return failed(ticket, job, seconds, fault)
-        return self._ending(ticket, job, rows, seconds)
+            fault = at_fault(int(np.argmin(finite)), batch.subnet)
+            return failed(ticket, batch, seconds, fault)
+        return self._answered(ticket, batch, rows, seconds)
 
-    def _ending(self, ticket: Ticket, job: Job, rows: Tensor, seconds: float) -> Ending:
+    def _answered(self, ticket: Ticket, batch: Batch, rows: Tensor, seconds: float) -> Settled:
         answer = Answer(
             outputs=rows,
-            subnet=self._manifest.subnet(job.subnet),
-            engine=job.engine,
-            queue_seconds=job.started - ticket.arrival,
+            subnet=self._subnets[batch.subnet],
+            engine=batch.engine,
+            queue_seconds=batch.started - ticket.arrival,
             compute_seconds=seconds,
-            batch_size=job.examples,
+            batch_size=batch.examples,
             late=self._clock.now() > ticket.due,
         )
-        return answered(ticket, job, answer)
+        return answered(ticket, batch, answer)
 
 
-def _in_chunks(program: Program, batch: Tensor, size: int) -> Tensor:
-    """The program's outputs for a batch of any length, computed at most `size` examples at a time."""
-    parts = [program.run(batch[begin : begin + size]) for begin in range(0, len(batch), size)]
+def _in_chunks(program: Program, inputs: Tensor, size: int) -> Tensor:
+    """The program's outputs for inputs of any length, computed at most `size` examples at a time."""
+    parts = [program.run(inputs[begin : begin + size]) for begin in range(0, len(inputs), size)]
     outputs = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if outputs.ndim != 2 or len(outputs) != len(batch):  # noqa: PLR2004 - [n, classes]
-        raise ValueError(f"outputs of shape {list(outputs.shape)} for {len(batch)} examples")
+    if outputs.ndim != 2 or len(outputs) != len(inputs):  # noqa: PLR2004 - [n, classes]
+        raise ValueError(f"outputs of shape {list(outputs.shape)} for {len(inputs)} examples")
     return outputs

@@ -9,8 +9,7 @@ from downshift.runtime.scheduling.policy import Decision
 
 if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import QueueView
+    from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""How busy this machine is: the snapshot policies read, and where it comes from."""
+"""Machine load: CPU and GPU utilisation, sampled off the request path."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.cpu import CpuMeter
@@ -13,27 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from downshift.runtime.supervisor import Worker
-
-
-@dataclass(frozen=True, slots=True)
-class LoadSnapshot:
-    """Load at one moment.
-
-    queued, in_flight: requests waiting and executing now.
-    cpu_utilization: share of the CPU time this server may use that is used, a ratio in [0, 1], smoothed.
-    arrival_rate: examples per second that arrive, refused ones included, averaged over about a second.
-    burstiness: squared coefficient of variation of the gaps between arrivals; 1 is a Poisson process.
-    gpu_utilization: of the busiest GPU, a ratio; 0 without any.
-    level: how many sub-nets below the most accurate one requests without a budget get.
-    """
-
-    queued: int = 0
-    in_flight: int = 0
-    cpu_utilization: float = 0.0
-    arrival_rate: float = 0.0
-    burstiness: float = 1.0
-    gpu_utilization: float = 0.0
-    level: int = 0
 
 
 class LoadSource(Protocol):

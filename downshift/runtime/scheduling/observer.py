@@ -1,69 +1,26 @@
-"""What the scheduler tells the outside: events, and the protocol of whoever listens to them."""
+"""The observer protocol: what the scheduler reports about requests, batches and background work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from downshift.runtime.errors import RuntimeFault
     from downshift.runtime.request import Request
-    from downshift.runtime.scheduling.policy import Reason
-
-
-class Outcome(StrEnum):
-    """How an accepted request ended; exactly one of these each."""
-
-    OK = "ok"
-    LATE = "late"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    INVALID = "invalid"  # finite inputs so large that the answer is not
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch the executor has taken: `expected_seconds` is the profile's p50 for it."""
-
-    subnet: str
-    engine: str
-    reason: Reason
-    requests: int
-    examples: int
-    expected_seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Settled:
-    """The end of an accepted request.
-
-    error: what its future raises; None for an answer or a cancellation.
-    subnet, engine: None when it was never executed. Seconds are 0.0 for a phase that never began.
-    """
-
-    request: Request
-    outcome: Outcome
-    subnet: str | None
-    engine: str | None
-    queue_seconds: float
-    compute_seconds: float
-    error: RuntimeFault | None
+    from downshift.runtime.scheduling.lifecycle import Batch, Settled
 
 
 class Observer(Protocol):
-    """Hears every event, on whatever thread causes it, outside all locks; must be cheap and thread-safe.
+    """Receives every event, on the thread that causes it, outside all locks; must be cheap and thread-safe.
 
     An exception it raises is logged and otherwise ignored.
     """
 
     def accepted(self, request: Request) -> None:
-        """A request entered the queue; its one `settled` may even come before, from another thread."""
+        """A request entered the queue; its one `settled` may come earlier, from another thread."""
         ...
 
     def rejected(self, request: Request, error: Exception) -> None:
-        """A request was refused at the door; nothing else follows."""
+        """Admission control refused a request; nothing else follows."""
         ...
 
     def started(self, batch: Batch) -> None:
@@ -79,76 +36,34 @@ class Observer(Protocol):
         ...
 
     def improved(self, fraction: float, text: str) -> None:
-        """That fraction of what makes programs faster while they serve is done; `text` is for people."""
+        """Background tuning has completed that fraction; `text` is for people."""
         ...
 
     def unfit(self, subnet: str, engine: str) -> None:
-        """A tuned program computed something else than the sub-net's export, and was not swapped in."""
+        """A tuned program computed something else than the sub-net's export and was not swapped in."""
         ...
 
 
 class Silent:
-    """An observer that ignores everything; also the base of those that care about some events only."""
+    """Base of observers that care about some events only: the others do nothing, and are not even called."""
 
     def accepted(self, request: Request) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def rejected(self, request: Request, error: Exception) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def started(self, batch: Batch) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def settled(self, event: Settled) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def improved(self, fraction: float, text: str) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def unfit(self, subnet: str, engine: str) -> None:
-        """Ignore it."""
-
-
-class Several:
-    """Tells every event to each of several observers, in this order."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def accepted(self, request: Request) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.accepted(request)
-
-    def rejected(self, request: Request, error: Exception) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.rejected(request, error)
-
-    def started(self, batch: Batch) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.started(batch)
-
-    def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.finished(batch, seconds, error)
-
-    def settled(self, event: Settled) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.settled(event)
-
-    def improved(self, fraction: float, text: str) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.improved(fraction, text)
-
-    def unfit(self, subnet: str, engine: str) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.unfit(subnet, engine)
+        """Do nothing."""

@@ -1,22 +1,21 @@
-"""The seam between the queue and the choice of a sub-net: a policy is a pure function of frozen values."""
+"""The policy protocol: a pure function of queue view, load and profile that picks sub-net and batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
 
 ALIKE = 1.5
-"""Requests due within so many times the head's budget count as like it. Part of a budget has passed before a
-request is queued, and not the same part of each; those that have much longer do not hurry the head."""
+"""Budgets within this ratio count as equal: a part of each is spent before the request is queued. Requests
+due within this many of the head's budgets compete with it for time; later ones do not."""
 
-# why a sub-net was chosen: the best there is; the head's slack, or the rest of the queue, allowed no better;
-# nothing fits, so the fastest; the client or the operator named it
+# Why a sub-net was chosen: accurate - the most accurate one fits; slack, queue - the head's slack or the
+# queue behind it allows no better; fastest - nothing fits; pinned, fixed - the client or operator named it.
 Reason = Literal["accurate", "slack", "queue", "fastest", "pinned", "fixed"]
 
 
@@ -24,8 +23,8 @@ Reason = Literal["accurate", "slack", "queue", "fastest", "pinned", "fixed"]
 class Waiting:
     """One queued request as a policy sees it.
 
-    arrival, deadline: monotonic seconds. budgeted: the client granted that time; otherwise the deadline is
-    only when the server gives up, perhaps never, and no reason to hurry.
+    arrival, deadline: monotonic seconds. budgeted: the client set the deadline; otherwise it is the server's
+    own time-out, perhaps infinite.
     examples: how many inputs it holds.
     candidates: names of the sub-nets that may answer it, most accurate first, never empty.
     """
@@ -45,7 +44,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """The queue at one moment, in the order of service: the head comes first, and there is one.
+    """The queue at one moment in the order of service, head first; never empty.
 
     now: monotonic seconds. examples: total over all waiting requests.
     executors: how many batches can run at once; one of them is free now.
@@ -55,6 +54,27 @@ class QueueView:
     waiting: Sequence[Waiting]
     examples: int
     executors: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSnapshot:
+    """Load at one moment.
+
+    queued, in_flight: requests waiting and executing now.
+    cpu_utilization: share of the CPU time this server may use that is used, a ratio in [0, 1], smoothed.
+    arrival_rate: examples per second that arrive, refused ones included, averaged over about a second.
+    burstiness: squared coefficient of variation of the gaps between arrivals; 1 is a Poisson process.
+    gpu_utilization: of the busiest GPU, a ratio; 0 without any.
+    level: how many sub-nets below the most accurate one requests without a budget get.
+    """
+
+    queued: int = 0
+    in_flight: int = 0
+    cpu_utilization: float = 0.0
+    arrival_rate: float = 0.0
+    burstiness: float = 1.0
+    gpu_utilization: float = 0.0
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +95,4 @@ class Policy(Protocol):
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
         """The sub-net, one of the head's candidates, and the largest batch to run it with."""
-        ...
-
-
-@runtime_checkable
-class LearningPolicy(Policy, Protocol):
-    """A policy that changes with experience. It is a value still: what it has learned is in its fields."""
-
-    def after(self, subnet: str, examples: int, seconds: float) -> Self:
-        """The policy to use from now on, a batch of that many examples having taken that long."""
-        ...
-
-
-@runtime_checkable
-class WaitingPolicy(Policy, Protocol):
-    """A policy that may let an executor idle although requests wait, so that its batches become fuller.
-
-    The simulator honours it, to show what it is worth. The server's scheduler has no such timer: in the
-    committed sweep `downshift-waiting` has less effective accuracy on average than ours without waiting.
-    """
-
-    def wait_until(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> float:
-        """Until when to wait for more; asked again at every arrival before that. Now means not at all."""
         ...

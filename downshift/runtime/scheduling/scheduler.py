@@ -1,21 +1,20 @@
 """The scheduler: requests in on any thread, one execution thread, answers out through futures.
 
-A thread that has nothing else to do may run its own request, where that is short: waking another thread and
-being woken by it costs as much as running a small network.
+Inline execution: a caller that would only wait may run its own short request, as two thread switches cost as
+much as a small network.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-from downshift.runtime.scheduling.load import LoadSnapshot
 from downshift.runtime.scheduling.observer import Silent
+from downshift.runtime.scheduling.policy import LoadSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from downshift.runtime.background import Work
@@ -24,76 +23,85 @@ if TYPE_CHECKING:
     from downshift.runtime.request import Answer, Request
     from downshift.runtime.scheduling.core import Core
     from downshift.runtime.scheduling.execution import Executor
-    from downshift.runtime.scheduling.job import Ending, Job, Ticket
+    from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket
     from downshift.runtime.scheduling.load import LoadSource
     from downshift.runtime.scheduling.observer import Observer
 
 log = logging.getLogger(__name__)
 
+Event = ParamSpec("Event")
 
 QUIET_SECONDS = 0.02
-"""How long nothing must have been asked for before the execution thread turns to background work."""
+"""Idle time after the last request before background work goes on."""
 INLINE_SECONDS = 0.002
-"""What a request may take at most, by its p99, to be run on the thread that brings it."""
+"""The longest p99 at which a request may run on its caller's thread, the server's event loop."""
 STOPPED = "the scheduler stopped"
-"""What a bug leads to, of a policy perhaps: the server turns unready, and nobody waits for ever."""
-SHY_PIECES = 50
-"""After a job, that many pieces of background work rest as long before the next: others use the machine."""
+"""Logged after a bug, of a policy perhaps: the server turns unready and every queued request fails."""
+QUIET_PIECES = 50
+"""Pieces of background work that wait for `QUIET_SECONDS` after a batch: load comes in bursts."""
 
 
 class Scheduler:
     """Drives a `Core` from one dedicated thread. Every public method may be called from any thread.
 
-    That thread also does background work, a piece at a time, while nothing waits: a request that comes in
-    the middle of a piece waits for its end, and no piece is begun before things are quiet again.
+    While the queue is empty that thread does background work, one short piece at a time: a request that
+    arrives in the middle of a piece waits for its end.
     """
 
     def __init__(
-        self, core: Core, executor: Executor, *, load: LoadSource, observer: Observer | None = None
+        self, core: Core, executor: Executor, *, load: LoadSource, observers: Iterable[Observer] = ()
     ) -> None:
+        """observers: each receives every event, in this order."""
         self._core = core
         self._executor = executor
         self._load = load
-        self._observer: Observer = observer or Silent()
+        observers = tuple(observers)
+        self._accepted: _Listeners[[Request]] = _listeners(observers, "accepted")
+        self._rejected: _Listeners[[Request, Exception]] = _listeners(observers, "rejected")
+        self._started: _Listeners[[Batch]] = _listeners(observers, "started")
+        self._finished: _Listeners[[Batch, float, Exception | None]] = _listeners(observers, "finished")
+        self._settled: _Listeners[[Settled]] = _listeners(observers, "settled")
+        self._improved: _Listeners[[float, str]] = _listeners(observers, "improved")
+        self._unfit: _Listeners[[str, str]] = _listeners(observers, "unfit")
         self._changed = threading.Condition()  # guards the core and what follows
-        self._occupied = False  # some thread runs a job or does a piece of background work
-        self._stirred = False  # a request was run inline since background work last looked
+        self._occupied = False  # some thread runs a batch or a piece of background work
+        self._stirred = False  # a request ran inline since background work last looked
         self._background: Work[None] | None = None
-        self._patience: float | None = None  # seconds to wait for a request before a piece of it
-        self._shy = 0
+        self._patience: float | None = None  # seconds without a request before a piece of it
+        self._quiet_pieces = 0
         self._thread = threading.Thread(target=self._serve, name="downshift-executor", daemon=True)
 
     def start(self, background: Work[None] | None = None) -> None:
-        """Begin to execute; and, whenever nothing waits, to do that work."""
+        """Begin to execute; and to do that background work while the queue is empty."""
         self._background = background
         self._patience = None if background is None else 0.0
         self._thread.start()
 
     def adopt(self, profile: Profile, programs: Programs) -> None:
-        """Decide by this profile and run these programs from now on: what background work ends with.
+        """Use this profile and these programs from now on: the last step of background work.
 
-        Called by that work alone, on the execution thread: no job is between its decision and its run.
+        Called by that work alone, on the execution thread: no batch is between its decision and its run.
         """
         with self._changed:
             self._core.adopt(profile)
             self._executor.adopt(programs, profile.batch_sizes[-1])
 
     def progressed(self, fraction: float, text: str) -> None:
-        """Background work has come that far."""
-        self._tell(partial(self._observer.improved, fraction, text))
+        """Report the progress of background work."""
+        _tell(self._improved, fraction, text)
 
     def refused(self, subnet: str, engine: str) -> None:
-        """Background work found a program that computes something else, and left things as they were."""
-        self._tell(partial(self._observer.unfit, subnet, engine))
+        """Report a tuned program that computes something else and was not swapped in."""
+        _tell(self._unfit, subnet, engine)
 
     def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         """The future of the request's answer; returns at once.
 
-        inline: the calling thread has nothing better to do than to wait for the answer. Then, when the
-        engine is idle and the run is sure to be short, it is done here and the future comes back done.
+        inline: the caller would only wait for the answer. If the executor is idle and the p99 is at most
+        `INLINE_SECONDS`, the request runs on this thread and the future comes back done.
 
         Raises instead, with nothing executed: `InvalidRequest`, `UnknownName` for a pin that does not
-        exist, or a `Rejected`. The future raises `DeadlineExpired`, an `ExecutionFailed`, `Draining` when
+        exist, or a `Rejected`. The future raises `DeadlineExpired`, an `ExecutionFailed`, `Abandoned` when
         the time to drain ran out, or `concurrent.futures.CancelledError` after `cancel()`, which succeeds
         until execution begins; a cancelled request is never executed.
         """
@@ -107,9 +115,9 @@ class Scheduler:
                 else:
                     self._changed.notify_all()
         except Exception as error:
-            self._tell(partial(self._observer.rejected, request, error))
+            _tell(self._rejected, request, error)
             raise
-        self._tell(partial(self._observer.accepted, request))
+        _tell(self._accepted, request)
         ticket.future.add_done_callback(lambda future: self._done(future, ticket))
         if here:
             self._run_inline()
@@ -127,7 +135,7 @@ class Scheduler:
 
     @property
     def slowdown(self) -> float:
-        """How many times as long as measured batches take at present, as decisions have it."""
+        """The latency correction that decisions use: present over measured latency of a batch."""
         return self._core.slowdown
 
     @property
@@ -136,17 +144,17 @@ class Scheduler:
         return not self._core.draining and self._thread.is_alive()
 
     def close(self, drain_seconds: float) -> None:
-        """Refuse new requests, finish what waits for at most that long, then fail the rest as `Draining`.
+        """Drain: refuse new requests, finish the queue within that time, then fail the rest as `Abandoned`.
 
-        Returns when the job in execution, which nothing can interrupt, has ended too. May be called twice.
+        Returns when the batch in execution, which nothing can interrupt, has ended too. May be called twice.
         """
         with self._changed:
             self._core.draining = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._core.queue, timeout=drain_seconds)
-            endings = self._core.abandon()
+            abandoned = self._core.abandon()
             self._changed.notify_all()
-        self._settle(endings)
+        self._settle(abandoned)
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -162,32 +170,32 @@ class Scheduler:
                 self._background.close()
 
     def _step(self) -> bool:
-        """Wait for a job and do it, or a piece of other work; False when no job is left and it is closing."""
+        """Wait for a batch and run it, or a piece of background work; False when drained and closing."""
         core = self._core
         with self._changed:
             self._changed.wait_for(self._called, self._patience)
-            if self._occupied:  # by a request that is run inline
-                self._shy, self._patience = SHY_PIECES, QUIET_SECONDS
+            if self._occupied:  # by a request that runs inline
+                self._quiet_pieces, self._patience = QUIET_PIECES, QUIET_SECONDS
                 return True
             if not core.queue and core.draining:
                 return False
-            job, endings = self._take() if core.queue else (None, [])
-            busy = job is not None or bool(endings) or self._stirred
+            batch, dropped = self._take() if core.queue else (None, [])
+            busy = batch is not None or bool(dropped) or self._stirred
             self._occupied, self._stirred = True, False
             self._changed.notify_all()
-        self._settle(endings)
-        if job is not None:
-            self._execute(job)
+        self._settle(dropped)
+        if batch is not None:
+            self._execute(batch)
         if self._background is not None:
             if busy:
-                self._shy, self._patience = SHY_PIECES, QUIET_SECONDS
+                self._quiet_pieces, self._patience = QUIET_PIECES, QUIET_SECONDS
             else:
                 self._advance(self._background)
         self._occupied = False
         return True
 
     def _called(self) -> bool:
-        """Whether the execution thread has something to do, and nobody does it already."""
+        """Whether the execution thread has something to do, and no other thread does it already."""
         return not self._occupied and (bool(self._core.queue) or self._core.draining)
 
     @property
@@ -198,13 +206,13 @@ class Scheduler:
         return self._core.profile.longest_bound(candidates, request.examples) <= INLINE_SECONDS
 
     def _run_inline(self) -> None:
-        """Take the one request that waits, and run it on this thread; `_occupied` keeps others away."""
+        """Take the one queued request and run it on this thread; `_occupied` keeps other threads away."""
         try:
             with self._changed:
-                job, endings = self._take()
-            self._settle(endings)
-            if job is not None:
-                self._execute(job)
+                batch, dropped = self._take()
+            self._settle(dropped)
+            if batch is not None:
+                self._execute(batch)
         except Exception:
             log.critical(STOPPED, exc_info=True)
             self._abandon()
@@ -215,64 +223,78 @@ class Scheduler:
                     self._changed.notify_all()
 
     def _abandon(self) -> None:
-        """Refuse whatever comes, and fail what waits."""
+        """Refuse new requests and fail the queued ones."""
         with self._changed:
             self._core.draining = True
-            endings = self._core.abandon()
+            abandoned = self._core.abandon()
             self._changed.notify_all()
-        self._settle(endings)
+        self._settle(abandoned)
 
-    def _take(self) -> tuple[Job | None, list[Ending]]:
-        core = self._core
+    def _take(self) -> tuple[Batch | None, list[Settled]]:
+        core, gpus = self._core, self._load.gpus
         return core.take(
             LoadSnapshot(
-                len(core.queue),
-                core.in_flight,
-                self._load.cpu_utilization,
-                core.arrival_rate,
-                core.burstiness,
-                max((gpu.utilization for gpu in self._load.gpus), default=0.0),
+                queued=len(core.queue),
+                in_flight=core.in_flight,
+                cpu_utilization=self._load.cpu_utilization,
+                arrival_rate=core.arrival_rate,
+                burstiness=core.burstiness,
+                gpu_utilization=max([gpu.utilization for gpu in gpus]) if gpus else 0.0,
             )
         )
 
     def _advance(self, work: Work[None]) -> None:
-        """Do a piece of background work; when it fails, serving goes on as it is."""
+        """Do one piece of background work; if it fails, the work is dropped and serving goes on."""
         try:
             rest = next(work)
-            self._patience = max(rest, QUIET_SECONDS) if self._shy else rest
-            self._shy = max(0, self._shy - 1)
+            self._patience = max(rest, QUIET_SECONDS) if self._quiet_pieces else rest
+            self._quiet_pieces = max(0, self._quiet_pieces - 1)
         except StopIteration:
             self._background = self._patience = None
         except Exception:
-            log.exception("work in the background failed and is given up; serving goes on")
+            log.exception("background work failed and is dropped; serving goes on")
             self._background = self._patience = None
 
-    def _execute(self, job: Job) -> None:
-        self._tell(partial(self._observer.started, job.batch))
-        runs, endings = self._executor.run(job)
+    def _execute(self, batch: Batch) -> None:
+        _tell(self._started, batch)
+        attempts, settled = self._executor.run(batch)
         with self._changed:
-            self._core.complete(job)
-        for run in runs:
-            self._tell(partial(self._observer.finished, run.job.batch, run.seconds, run.error))
-        self._settle(endings)
+            self._core.complete(batch)
+        for attempt in attempts:
+            _tell(self._finished, attempt.batch, attempt.seconds, attempt.error)
+        self._settle(settled)
 
-    def _settle(self, endings: list[Ending]) -> None:
-        for ending in endings:
-            self._tell(partial(self._observer.settled, ending.event))
-            ending.deliver()
+    def _settle(self, settled: Iterable[Settled]) -> None:
+        for event in settled:
+            _tell(self._settled, event)
+            event.deliver()
 
     def _done(self, future: Future[Answer], ticket: Ticket) -> None:
-        """Take a request out of the queue as soon as its client cancels it."""
+        """Remove a request from the queue as soon as its client cancels it."""
         if not future.cancelled():
             return
         with self._changed:
-            ending = self._core.cancel(ticket)
+            cancelled = self._core.cancel(ticket)
             self._changed.notify_all()
-        if ending is not None:
-            self._settle([ending])
+        if cancelled is not None:
+            self._settle([cancelled])
 
-    def _tell(self, event: Callable[[], None]) -> None:
+
+_Listeners = tuple["Callable[Event, None]", ...]
+
+
+def _listeners(observers: Iterable[Observer], event: str) -> tuple[Callable[..., None], ...]:
+    """The observers' methods for one event, without those that only inherit `Silent`'s."""
+    inherited: Any = getattr(Silent, event)
+    return tuple(
+        getattr(observer, event) for observer in observers if getattr(type(observer), event) is not inherited
+    )
+
+
+def _tell(listeners: _Listeners[Event], *event: Event.args, **more: Event.kwargs) -> None:
+    """Report an event to each of its listeners; one that raises is logged and keeps it from nobody else."""
+    for listener in listeners:
         try:
-            event()
+            listener(*event, **more)
         except Exception:
             log.exception("an observer failed")

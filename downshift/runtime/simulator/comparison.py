@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.simulator.engine import Scenario
-    from downshift.runtime.simulator.outcome import Outcome, Summary
+    from downshift.runtime.simulator.replay import Replay, Summary
     from downshift.runtime.simulator.trace import Trace
 
 ORACLE = "oracle"
@@ -28,11 +28,11 @@ ALL = "all"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """How a policy did. load: arrivals over the densest sub-net's capacity; outcome: None for the bound."""
+    """How a policy did. load: arrivals over the densest sub-net's capacity; replay: None for the bound."""
 
     load: float
     summary: Summary
-    outcome: Outcome | None
+    replay: Replay | None
 
 
 def compare(scenario: Scenario, policies: Sequence[str]) -> Iterator[Result]:
@@ -42,8 +42,8 @@ def compare(scenario: Scenario, policies: Sequence[str]) -> Iterator[Result]:
         if name == ORACLE:
             yield Result(load, oracle(scenario), None)
         else:
-            outcome = simulate(scenario, table.build(name, scenario.profile, scenario.slo))
-            yield Result(load, outcome.summary(name), outcome)
+            replay = simulate(scenario, table.build(name, scenario.profile, scenario.slo))
+            yield Result(load, replay.summary(name), replay)
 
 
 def sweep(scenario: Scenario, policies: Sequence[str], loads: Sequence[float] | None = None) -> list[Result]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downshift.runtime.scheduling.dispatch import Dispatch
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import Waiting, WaitingPolicy
-from downshift.runtime.simulator.outcome import UNANSWERED, Outcome
+from downshift.runtime.scheduling.policy import LoadSnapshot, Waiting
+from downshift.runtime.simulator.policies.protocols import LearningPolicy, WaitingPolicy
+from downshift.runtime.simulator.replay import UNANSWERED, Replay
 from downshift.runtime.simulator.service import Recorded, ServiceTimes
 
 if TYPE_CHECKING:
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 class Scenario:
     """What all policies of a comparison have in common.
 
-    slo: every request's latency budget, seconds. executors: how many batches run at once.
-    capacity: requests that may wait, per executor. seed: of the batches' durations. subnet: the one that
-    every request pins. handover: seconds an executor needs between the end of a batch and the next.
-    reserve: seconds before its deadline by which a request is to be done, though later ones count. recorded:
-    how fast a real machine was, as times in the trace and how many times the p50 a batch begun from then on
-    took; durations are no longer drawn. delivery: for every request of the trace, seconds that an answer
-    takes from its batch's end to its client; empty for none.
+    slo: latency budget of every request, seconds. executors: batches that run at once.
+    capacity: queue limit, requests per executor. seed: of the service times. subnet: pinned by every request.
+    handover: seconds an executor needs between the end of a batch and the next.
+    reserve: seconds of the budget reserved for delivery: decisions use a deadline earlier by this much,
+    whether an answer is in time does not. recorded: service times of a real machine instead of drawn ones.
+    delivery: for every request of the trace, seconds from the end of its batch to its client; empty for none.
     """
 
     trace: Trace
@@ -54,10 +53,10 @@ class Arrival(Waiting):
     index: int = 0
 
 
-def simulate(scenario: Scenario, policy: Policy) -> Outcome:
+def simulate(scenario: Scenario, policy: Policy) -> Replay:  # noqa: PLR0915 - one event loop
     """What happens to every request of the trace under that policy.
 
-    Same scenario and policy, same outcome. A batch takes what `ServiceTimes` draws for it.
+    Same scenario and policy, same replay. A batch takes what `ServiceTimes` draws for it.
     """
     trace, profile = scenario.trace, scenario.profile
     dispatch: Dispatch[Arrival] = Dispatch(
@@ -75,6 +74,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
     )
     times, slo, upcoming, now = [*trace.times.tolist(), math.inf], scenario.slo - reserve, 0, -math.inf
     waits = policy.wait_until if isinstance(policy, WaitingPolicy) else None
+    learner = policy if isinstance(policy, LearningPolicy) else None
     count, alone, busy = len(trace.times), scenario.executors == 1, 0
     answered_by = [UNANSWERED] * count
     batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
@@ -90,6 +90,8 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
         if examples:
             busy -= 1
             dispatch.ran(subnet, examples, seconds, now)
+            if learner is not None:
+                learner = dispatch.policy = learner.after(subnet, examples, seconds)
         give_up(now)
         while not queue and upcoming < count:  # idle until a request comes that can be served
             now = times[upcoming]
@@ -97,7 +99,9 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
             upcoming += 1
         if not queue:
             break
-        load = LoadSnapshot(len(queue), busy, 0.0, arrivals.at(now), arrivals.burstiness)
+        load = LoadSnapshot(
+            queued=len(queue), in_flight=busy, arrival_rate=arrivals.at(now), burstiness=arrivals.burstiness
+        )
         if waits is not None:
             until = waits(queue.view(now, scenario.executors), load, dispatch.profile)
             if until > now:
@@ -117,4 +121,4 @@ def simulate(scenario: Scenario, policy: Policy) -> Outcome:
             executors[0] = (end + handover, who, expected, subnet, examples, seconds)
         else:
             heapreplace(executors, (end + handover, who, expected, subnet, examples, seconds))
-    return Outcome(trace, profile, np.array(answered_by, np.int16), np.array(batches).reshape(-1, 4))
+    return Replay(trace, profile, np.array(answered_by, np.int16), np.array(batches).reshape(-1, 4))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from downshift.runtime.simulator.outcome import Summary, worst_second
+from downshift.runtime.simulator.replay import Summary, worst_second
 from downshift.runtime.simulator.taut_string import taut_string
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from downshift.runtime.simulator.comparison import ORACLE, OURS
-from downshift.runtime.simulator.outcome import UNANSWERED
+from downshift.runtime.simulator.replay import UNANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from downshift.runtime.simulator.comparison import Result
-    from downshift.runtime.simulator.outcome import Outcome
+    from downshift.runtime.simulator.replay import Replay
 
 BINS = 200  # along the time line
 
@@ -39,15 +39,15 @@ def write(folder: Path, results: Sequence[Result]) -> list[Path]:
         writer.writeheader()
         writer.writerows(lines)
     written = [table, draw_load(folder / "load.png", results)]
-    ours = [result.outcome for result in results if result.summary.policy == OURS and result.outcome]
+    ours = [result.replay for result in results if result.summary.policy == OURS and result.replay]
     return [*written, draw_timeline(folder / "timeline.png", ours[-1])] if ours else written
 
 
-def timeline(outcome: Outcome, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.float64]]:
+def timeline(replay: Replay, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Requests per second [sub-nets + 1, bins] by when they came; the last row counts those unanswered."""
-    edges = np.linspace(0.0, outcome.trace.seconds, bins + 1)
-    kinds = [*range(len(outcome.profile.names)), UNANSWERED]
-    counts = [np.histogram(outcome.trace.times[outcome.answered_by == kind], edges)[0] for kind in kinds]
+    edges = np.linspace(0.0, replay.trace.seconds, bins + 1)
+    kinds = [*range(len(replay.profile.names)), UNANSWERED]
+    counts = [np.histogram(replay.trace.times[replay.answered_by == kind], edges)[0] for kind in kinds]
     rates: np.ndarray[Any, np.dtype[np.float64]] = np.array(counts) / (edges[1] - edges[0])
     return rates
 
@@ -80,15 +80,15 @@ def draw_load(path: Path, results: Sequence[Result]) -> Path:
     return path
 
 
-def draw_timeline(path: Path, outcome: Outcome) -> Path:
+def draw_timeline(path: Path, replay: Replay) -> Path:
     """The picture, now at that path, of which sub-nets answered as time went by."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
 
     figure = Figure(figsize=(11, 3.5), layout="constrained")
     axis = figure.subplots()
-    values = timeline(outcome)
-    middle = (np.arange(BINS) + 0.5) * outcome.trace.seconds / BINS
-    axis.stackplot(middle, values, labels=[*outcome.profile.names, "not in time"])
+    values = timeline(replay)
+    middle = (np.arange(BINS) + 0.5) * replay.trace.seconds / BINS
+    axis.stackplot(middle, values, labels=[*replay.profile.names, "not in time"])
     axis.set(xlabel="seconds", ylabel="requests per second, by sub-net")
     axis.legend(fontsize=7, loc="upper right")
     figure.savefig(path, dpi=120)

@@ -23,7 +23,8 @@ async def read_body(request: Request, limit: int, *, required: bool = True) -> b
     A body that declares itself longer is refused before a byte of it is read. Raises `BodyTooLarge`,
     `UnsupportedMedia` for another encoding, `BadInput` for an empty or damaged one, `ClientGone`.
     """
-    encoding = read_encoding(request.headers.get("content-encoding"))
+    header = request.headers.get("content-encoding")
+    encoding = IDENTITY if header is None else read_encoding(header)
     declared = request.headers.get("content-length", "0")
     if not _LENGTH.fullmatch(declared):
         raise BadInput(f"Content-Length {declared[:40]!r} is not a whole number of bytes")

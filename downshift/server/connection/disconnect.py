@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive
 
-_KEY = "downshift.disconnect"
+DISCONNECT = "downshift.disconnect"
+"""The key in a request's scope: the `Disconnect` of its connection, where our HTTP protocol serves it."""
 
 
 class Disconnect:
@@ -39,11 +40,6 @@ class Disconnect:
         self._callbacks.discard(callback)
 
 
-def attach(scope: MutableMapping[str, Any], disconnect: Disconnect) -> None:
-    """Attach the disconnect event of a request's connection to its scope."""
-    scope[_KEY] = disconnect
-
-
 @contextmanager
 def on_disconnect(
     scope: MutableMapping[str, Any], receive: Receive, callback: Callable[[], None]
@@ -52,7 +48,7 @@ def on_disconnect(
 
     Under a server other than ours a task waits for ASGI's `http.disconnect` instead.
     """
-    disconnect: Disconnect | None = scope.get(_KEY)
+    disconnect: Disconnect | None = scope.get(DISCONNECT)
     if disconnect is not None:
         disconnect.subscribe(callback)
         try:

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from downshift.runtime.errors import Draining
-from downshift.server.connection.arrival import arrival, stamp
-from downshift.server.errors import retry_after, status_of
+from downshift.server.connection.arrival import ARRIVAL
+from downshift.server.errors import retry_after, row_of
 from downshift.server.telemetry.request_log import begin_record, finish
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Json(Response):
 
 
 def error_response(error: Exception, request_id: str) -> Response:
-    """The response for an error: its own text if `STATUS` lists it, else a 500 with the request's id."""
-    status = status_of(error)
+    """The response for an error: its text if `ERRORS` gives it a status, else a 500 with the request's id."""
+    status = row_of(error).status
     if status is None:
         log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
         text = f"internal error; the server's log has it under request id {request_id}"
@@ -85,8 +85,7 @@ class ErrorMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        stamp(scope)
-        record = begin_record(scope, arrival(scope))
+        record = begin_record(scope, scope.setdefault(ARRIVAL, time.monotonic()))
         started = False
 
         async def watched(message: Message) -> None:
@@ -107,7 +106,7 @@ class ErrorMiddleware:
                 log.error("request %s broke off in its answer", request_id, extra={"request_id": request_id})
                 raise
             response = error_response(error, request_id)
-            taken = time.monotonic() - arrival(scope)
+            taken = time.monotonic() - record.began
             response.headers["Server-Timing"] = f"total;dur={taken * 1e3:.3f}"
             await response(scope, receive, watched)
         finally:

@@ -7,20 +7,24 @@ in one piece, so that an ordinary request pays for one comparison.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from downshift.server.connection.arrival import FirstByteProtocol
-from downshift.server.connection.upgrade import CONNECT, HTTP2_PREFACE
+from downshift.server.connection.arrival import ARRIVAL
+from downshift.server.connection.concurrency import track
+from downshift.server.connection.disconnect import DISCONNECT, Disconnect
+from downshift.server.connection.upgrade import CONNECT, HTTP2_PREFACE, UpgradeIgnoringProtocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import MutableMapping
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -57,12 +61,16 @@ class Refusal(Exception):  # noqa: N818 - what it is, raised through the parser
         super().__init__(text)
 
 
-class HttpProtocol(FirstByteProtocol):
-    """One connection."""
+class HttpProtocol(UpgradeIgnoringProtocol):
+    """One connection, which stamps the arrival of its requests before their heads are parsed.
+
+    Every request's scope also gets the disconnect event of its connection and the server's concurrency.
+    """
 
     def __init__(self, *arguments: Any, limits: ConnectionLimits = ConnectionLimits(), **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._limits = limits
+        self._disconnect = Disconnect()
         self._phase = self._watched = Phase.IDLE
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -91,6 +99,7 @@ class HttpProtocol(FirstByteProtocol):
         for cycle in self._overtaken:
             cycle.disconnected = True
             cycle.message_event.set()
+        self._disconnect.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and watch over what has not come yet."""
@@ -109,8 +118,14 @@ class HttpProtocol(FirstByteProtocol):
             self._set_timer(None if self._phase is Phase.IDLE else self._seconds)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """A head begins: stamp the arrival; a head that is parsed again arrived when it was parsed first."""
+        before = self.scope if self._replaying else None
         super().on_message_begin()
+        scope = cast("MutableMapping[str, Any]", self.scope)
+        began: float = time.monotonic() if before is None else cast("Any", before)[ARRIVAL]
+        scope[ARRIVAL] = began
+        scope[DISCONNECT] = self._disconnect
+        track(scope, self.server_state, self._disconnect, began)
         self._phase, self._watched, self._head_bytes = Phase.HEAD, Phase.IDLE, 0
 
     def on_headers_complete(self) -> None:
@@ -136,10 +151,12 @@ class HttpProtocol(FirstByteProtocol):
             self._overtaken.add(before)
 
     def on_message_complete(self) -> None:
-        """The body is whole."""
+        """The body is whole: resume reading, or a disconnect after a long body would go unnoticed."""
         if self.offers_upgrade:
             return
         super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
         self._phase = Phase.IDLE
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text, for which ours stands

@@ -32,11 +32,6 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
         """The head being parsed offers an upgrade, or asks for a tunnel (CONNECT)."""
         return bool(self.parser.should_upgrade())
 
-    @property
-    def replaying(self) -> bool:
-        """The message that begins is the one whose offer was taken out."""
-        return self._replaying
-
     def data_received(self, data: bytes) -> None:
         """Parse what came; without an offer this is what uvicorn does."""
         self._unset_keepalive_if_required()

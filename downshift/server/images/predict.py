@@ -23,7 +23,7 @@ from downshift.server.demand import read_demand
 from downshift.server.errors import BadInput
 from downshift.server.images.decoders import Decoders
 from downshift.server.images.upload import image_file
-from downshift.server.inference import admitted, counted, infer, outcome
+from downshift.server.inference import admitted, infer, outcome, reading
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 
@@ -46,19 +46,18 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
             return await answer_predict(request, model)
 
     async def answer_predict(request: Request, model: Model) -> Response:
-        with counted(metrics):
-            manifest, statistics = model.backend.manifest, model.statistics
-            with statistics.reading(), metrics.history.reading(model.name):
-                top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
-                demand = read_demand(request.headers.items(), settings.max_budget)
-                decoders.check()  # before a byte of the body is read
-                body = await read_body(request, settings.max_body_bytes)
-                began = time.perf_counter()
-                content_type = request.headers.get("content-type", "")
-                work = partial(to_input, body, content_type, manifest.input, settings.max_pixels)
-                deadline = demand.budget.deadline(arrival(request.scope))
-                inputs = await outcome(decoders.submit(work, deadline), request)
-                read = time.perf_counter()
+        manifest, statistics = model.backend.manifest, model.statistics
+        with reading(model, metrics):
+            top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
+            demand = read_demand(request.headers.items(), settings.max_budget)
+            decoders.check()  # before a byte of the body is read
+            body = await read_body(request, settings.max_body_bytes)
+            began = time.perf_counter()
+            content_type = request.headers.get("content-type", "")
+            work = partial(to_input, body, content_type, manifest.input, settings.max_pixels)
+            deadline = demand.budget.deadline(arrival(request.scope))
+            inputs = await outcome(decoders.submit(work, deadline), request)
+            read = time.perf_counter()
         report = await infer(request, model, inputs, demand, metrics)
         answered = time.perf_counter()
         subnet = report.answer.subnet

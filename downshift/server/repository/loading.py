@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.deployment import Deployment
 from downshift.runtime.preparation import Setup, Tune, prepare
-from downshift.runtime.scheduling.observer import Several
 from downshift.server.operator import Silent
 from downshift.server.statistics import Statistics
 
@@ -62,7 +61,7 @@ class DeploymentLoad:
         deployment = Deployment(
             prepared,
             limits=settings.limits,
-            observer=Several(statistics, events),
+            observers=(statistics, events),
             improved=partial(self.operator.improved, source.name),
             supervisor=self.metrics.supervisor,
         )

@@ -1,25 +1,25 @@
-"""What each of the last seconds was like, for whoever looks: constant memory, however many requests."""
+"""A ring buffer of the last seconds: outcomes, sub-nets, accuracy and queue delays, in constant memory."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from downshift.runtime.errors import DeadlineExpired, DeadlineImpossible, Draining, Shed
-from downshift.runtime.scheduling.observer import Outcome, Silent
+from downshift.runtime.request import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from downshift.runtime.gpu import Gpu
-    from downshift.runtime.request import Request
-    from downshift.runtime.scheduling.observer import Settled
+    from downshift.runtime.scheduling.lifecycle import Settled
 
 SECONDS = 300
-SHED = "shed"
+MINUTE = 60
+NO_MODEL = ""  # of requests that end before their model is found: they count, but are shown for no model
+NOT_COUNTED = (Outcome.CANCELLED, Outcome.INVALID)  # the client's doing, so no part of SLO attainment
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Second:
     """
 
     second: int = -1
-    outcomes: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)
     rated: int = 0
     accuracy: float = 0.0
@@ -64,10 +64,6 @@ class History:
         """The last second that is over."""
         return int(self._now()) - 1
 
-    def observer(self, model: str, accuracy: Mapping[str, float | None]) -> Silent:
-        """What hears the events of this model's scheduler; `accuracy` is that of its sub-nets."""
-        return _Events(self, model, accuracy)
-
     def sample(self, sample: Sample) -> None:
         """Keep the state of the server for the second that is over."""
         last = self.last
@@ -76,38 +72,39 @@ class History:
             for second in [each for each in self._samples if each <= last - self._seconds]:
                 del self._samples[second]
 
-    @contextmanager
-    def reading(self, model: str) -> Iterator[None]:
-        """Count a request that is refused inside, before the model's scheduler hears of it."""
-        try:
-            yield
-        except (Shed, DeadlineExpired) as error:
-            self.refused(model, error)
-            raise
+    def ended(self, model: str, outcome: Outcome) -> None:
+        """Count a request that ended without being executed; an invalid one is none of the model's."""
+        if outcome is not Outcome.INVALID:
+            with self._lock:
+                self._count(model, outcome)
 
-    def refused(self, model: str, error: Exception) -> None:
-        """Count a request that was not accepted; one that could not be understood is none of the model's."""
-        if isinstance(error, DeadlineImpossible | DeadlineExpired):
-            self.ended(model, Outcome.EXPIRED.value)
-        elif isinstance(error, Shed | Draining):
-            self.ended(model, SHED)
-
-    def ended(self, model: str, outcome: str) -> None:
-        """Count a request that ended without an answer."""
+    def executed(self, model: str, event: Settled, accuracy: float | None) -> None:
+        """Count a request that was executed by a sub-net of this accuracy."""
         with self._lock:
-            self._count(model, outcome)
-
-    def settled(self, model: str, event: Settled, accuracy: float | None) -> None:
-        """Count the end of a request that a sub-net of this accuracy was executed for."""
-        with self._lock:
-            second = self._count(model, event.outcome.value)
+            second = self._count(model, event.outcome)
             second.waited += event.queue_seconds
             second.longest = max(second.longest, event.queue_seconds)
-            if event.subnet is not None and event.error is None:
+            if event.subnet is not None and event.answer is not None:
                 second.answers[event.subnet] = second.answers.get(event.subnet, 0) + 1
             if accuracy is not None and event.outcome is Outcome.OK:
                 second.rated += 1
                 second.accuracy += accuracy
+
+    def attainment(self, seconds: int = MINUTE) -> float:
+        """SLO attainment of the last seconds, this one included: the share in time; NaN without any."""
+        in_time = ended = 0
+        with self._lock:
+            for second in self._latest(seconds):
+                in_time += second.outcomes.get(Outcome.OK, 0)
+                ended += sum(second.outcomes[each] for each in second.outcomes if each not in NOT_COUNTED)
+        return in_time / ended if ended else math.nan
+
+    def served_accuracy(self, seconds: int = MINUTE) -> float:
+        """Mean validation accuracy of the answers in time, as `attainment`; NaN without any."""
+        with self._lock:
+            latest = self._latest(seconds)
+            rated = sum(second.rated for second in latest)
+            return sum(second.accuracy for second in latest) / rated if rated else math.nan
 
     def since(self, second: int) -> list[dict[str, Any]]:
         """Every second after that one that is over, oldest first; seconds in which nothing happened, too."""
@@ -116,7 +113,11 @@ class History:
         with self._lock:
             return [self._describe(each) for each in range(first, last + 1)]
 
-    def _count(self, model: str, outcome: str) -> _Second:
+    def _latest(self, seconds: int) -> list[_Second]:
+        oldest = int(self._now()) - seconds + 1
+        return [second for ring in self._models.values() for second in ring if second.second >= oldest]
+
+    def _count(self, model: str, outcome: Outcome) -> _Second:
         now = int(self._now())
         ring = self._models.get(model)
         if ring is None:  # one more, so that the second now filling replaces none that is shown
@@ -133,7 +134,7 @@ class History:
         models: dict[str, dict[str, Any]] = {}
         for name, ring in self._models.items():
             slot = ring[second % len(ring)]
-            if slot.second == second:
+            if slot.second == second and name != NO_MODEL:
                 models[name] = _ended(slot)
         sample = self._samples.get(second)
         if sample is not None:
@@ -146,27 +147,11 @@ class History:
         return described | {"models": models}
 
 
-class _Events(Silent):
-    def __init__(self, history: History, model: str, accuracy: Mapping[str, float | None]) -> None:
-        self._history = history
-        self._model = model
-        self._accuracy = accuracy
-
-    def rejected(self, request: Request, error: Exception) -> None:  # noqa: ARG002  the protocol's
-        self._history.refused(self._model, error)
-
-    def settled(self, event: Settled) -> None:
-        if event.subnet is None:
-            self._history.ended(self._model, event.outcome.value)
-        else:
-            self._history.settled(self._model, event, self._accuracy.get(event.subnet))
-
-
 def _ended(second: _Second) -> dict[str, Any]:
     """The JSON of a second in which requests ended; executed ones only have waited."""
     executed = sum(second.answers.values())
     return {
-        "outcomes": dict(second.outcomes),
+        "outcomes": {outcome.value: count for outcome, count in second.outcomes.items()},
         "answers": dict(second.answers),
         "accuracy": round(second.accuracy / second.rated, 5) if second.rated else None,
         "queue_ms": round(1e3 * second.waited / executed, 3) if executed else None,

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from downshift.runtime.errors import DeadlineImpossible, Draining, Shed
-from downshift.runtime.scheduling.observer import Outcome, Several, Silent
+from downshift.runtime.request import Outcome
+from downshift.runtime.scheduling.observer import Silent
 from downshift.runtime.scheduling.policy import Reason
 from downshift.runtime.supervisor import Supervisor
-from downshift.server.budget import LABELS, SOURCES
+from downshift.server.demand import LABELS, SOURCES
+from downshift.server.errors import row_of
 from downshift.server.telemetry.exposition import Exposition
-from downshift.server.telemetry.history import History
-from downshift.server.telemetry.window import Window
+from downshift.server.telemetry.history import NO_MODEL, History
 from downshift.server.telemetry.worker_metrics import WorkerMetrics
 
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 
     from downshift.models.spec import Manifest
     from downshift.runtime.request import Request
-    from downshift.runtime.scheduling.observer import Batch, Observer, Settled
-    from downshift.server.budget import Budget
+    from downshift.runtime.scheduling.lifecycle import Batch, Settled
     from downshift.server.catalog import Backend
+    from downshift.server.demand import Budget
     from downshift.server.telemetry.identity import Trace
 
 NO_SUBNET = "none"
-SHED, INVALID = "shed", Outcome.INVALID.value
-OUTCOMES = (*(outcome.value for outcome in Outcome), SHED)
 _SECONDS = (
     *(0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
@@ -58,7 +56,6 @@ class Metrics:
         registry.register(WorkerMetrics(self.supervisor))
         self.exposition = Exposition(registry, supervisor=self.supervisor)
         self.now = now
-        self.window = Window()
         self.history = History(now=now)
         self._backends: tuple[Backend, ...] = ()  # replaced, never changed: a scrape may be reading it
         self._artifacts: dict[str, tuple[str, str, str]] = {}
@@ -128,24 +125,24 @@ class Metrics:
         self._gauge(
             "slo_attainment_ratio",
             "Share of requests answered within their budget, last minute",
-            lambda: self.window.attainment(now()),
+            self.history.attainment,
         )
         self._gauge(
             "served_accuracy",
             "Mean validation accuracy of the answers in time, last minute",
-            lambda: self.window.served_accuracy(now()),
+            self.history.served_accuracy,
         )
         for label in LABELS:
             self.budget_source.labels(label)
         for source in SOURCES.values():
             if not source.strict:
                 self.budget_malformed.labels(source.label)
-        for outcome in OUTCOMES:
+        for outcome in Outcome:
             self.requests.labels(NO_SUBNET, outcome)
         build = Gauge("downshift_build_info", "This server", ["version", "python"], registry=registry)
         build.labels(software_version(), platform.python_version()).set(1)
 
-    def announce(self, model: str, manifest: Manifest, engines: Iterable[str]) -> Observer:
+    def announce(self, model: str, manifest: Manifest, engines: Iterable[str]) -> SchedulerEvents:
         """Create, at zero, every series that requests to this model can touch; its scheduler's observer."""
         self.forget_artifact(model)
         self._artifacts[model] = labels = (model, manifest.network, manifest.sha256)
@@ -154,14 +151,14 @@ class Metrics:
         self.unfit.labels(model)
         for subnet in manifest.names:
             self.duration.labels(subnet)
-            for outcome in OUTCOMES:
+            for outcome in Outcome:
                 self.requests.labels(subnet, outcome)
             for reason in get_args(Reason):
                 self.selected.labels(subnet, reason)
             for engine in engines:
                 self.compute.labels(subnet, engine)
         accuracy = {subnet.name: subnet.accuracy for subnet in manifest.subnets}
-        return Several(SchedulerEvents(self, model, accuracy), self.history.observer(model, accuracy))
+        return SchedulerEvents(self, model, accuracy)
 
     def watch(self, backend: Backend) -> None:
         """Report, at every scrape, what waits and runs in this backend, and the load it measures."""
@@ -187,11 +184,10 @@ class Metrics:
         exemplar = {"trace_id": trace.trace_id} if trace is not None and trace.sampled else None
         self.duration.labels(subnet).observe(seconds, exemplar)
 
-    def refused(self, outcome: str) -> None:
-        """An inference request was refused before it was queued; `outcome` is one of `OUTCOMES`."""
+    def refused(self, outcome: Outcome, model: str = NO_MODEL) -> None:
+        """An inference request ended before the scheduler accepted it."""
         self.requests.labels(NO_SUBNET, outcome).inc()
-        if outcome in (SHED, Outcome.EXPIRED):
-            self.window.record(self.now(), in_time=False)
+        self.history.ended(model, outcome)
 
     def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(f"downshift_{name}", text, registry=self.registry).set_function(value)
@@ -209,17 +205,13 @@ class SchedulerEvents(Silent):
         self._accuracy = accuracy
 
     def rejected(self, request: Request, error: Exception) -> None:  # noqa: ARG002  the protocol's
-        """Count a request that was refused at the door."""
-        if isinstance(error, DeadlineImpossible):
-            outcome = Outcome.EXPIRED.value
-        else:
-            outcome = SHED if isinstance(error, Shed | Draining) else INVALID
-        self._metrics.refused(outcome)
+        """Count a request that admission control refused."""
+        self._metrics.refused(row_of(error).outcome, self._model)
 
     def started(self, batch: Batch) -> None:
         """Count who was chosen for whom, and why."""
         self._metrics.batch_size.observe(batch.examples)
-        self._metrics.selected.labels(batch.subnet, batch.reason).inc(batch.requests)
+        self._metrics.selected.labels(batch.subnet, batch.reason).inc(len(batch.tickets))
 
     def finished(self, batch: Batch, seconds: float, error: Exception | None) -> None:
         """Count the engine's time, and how well the profile foretold it."""
@@ -229,13 +221,13 @@ class SchedulerEvents(Silent):
 
     def settled(self, event: Settled) -> None:
         """Count the one outcome of an accepted request."""
-        metrics, outcome = self._metrics, event.outcome
-        metrics.requests.labels(event.subnet or NO_SUBNET, outcome.value).inc()
-        if event.subnet is not None:
+        metrics, subnet = self._metrics, event.subnet
+        metrics.requests.labels(subnet or NO_SUBNET, event.outcome).inc()
+        if subnet is None:
+            metrics.history.ended(self._model, event.outcome)
+        else:
             metrics.queue_wait.observe(event.queue_seconds)
-        if outcome not in (Outcome.CANCELLED, Outcome.INVALID):
-            accuracy = self._accuracy.get(event.subnet) if event.subnet else None
-            metrics.window.record(metrics.now(), in_time=outcome is Outcome.OK, accuracy=accuracy)
+            metrics.history.executed(self._model, event, self._accuracy.get(subnet))
 
     def improved(self, fraction: float, text: str) -> None:  # noqa: ARG002  the protocol's
         """Show how far the search for faster programs has come."""

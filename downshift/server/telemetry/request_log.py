@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
     from typing import Any
 
+    from downshift.runtime.request import Answer
     from downshift.runtime.supervisor import Worker
-    from downshift.server.report import Report
     from downshift.server.telemetry.identity import Identity
 
 log = logging.getLogger("downshift.server")
@@ -73,10 +73,9 @@ class RequestRecord:
         """The request goes to a model, with a budget in seconds, or without one."""
         self.model, self.budget = model, budget
 
-    def answered(self, report: Report) -> None:
-        """The model answered."""
-        answer = report.answer
-        self.answered_at = self.began + report.total_seconds
+    def answered(self, answer: Answer, total_seconds: float) -> None:
+        """The model answered, that long after the first byte."""
+        self.answered_at = self.began + total_seconds
         self.subnet = answer.subnet.name
         self.queue_seconds, self.infer_seconds = answer.queue_seconds, answer.compute_seconds
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.runtime.profiling.batching import Batch
+from downshift.runtime.profiling.batching import BatchCost
 from downshift.runtime.scheduling.budget import (
     AHEAD,
     EXACT,
@@ -17,8 +17,7 @@ from downshift.runtime.scheduling.budget import (
     time_behind,
     time_per_example,
 )
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import Decision, QueueView, Waiting
+from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView, Waiting
 from tests.runtime.doubles import SECONDS, profile
 
 NAMES = ("s50", "s90", "s98")
@@ -200,7 +199,7 @@ def test_those_that_are_due_are_counted_whatever_their_priority_and_size() -> No
 
 
 def test_behind_a_batch_there_is_no_less_than_what_will_come() -> None:
-    batch = Batch("s50", 4, 0.040, 0.040)
+    batch = BatchCost("s50", 4, 0.040, 0.040)
     coming = 100.0 * AHEAD * 0.040
     assert time_behind(batch, 6, 100.0, 0.001) == pytest.approx(0.040 + (2 + coming) * 0.001)
     assert time_behind(batch, 1, 100.0, 0.001) == pytest.approx(0.040 + coming * 0.001), "three can wait"

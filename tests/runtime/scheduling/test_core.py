@@ -14,16 +14,15 @@ from downshift.runtime.errors import (
     Overloaded,
     QueueFull,
 )
-from downshift.runtime.request import Request
+from downshift.runtime.request import Outcome, Request
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.core import Core, Limits
 from downshift.runtime.scheduling.fixed import FixedPolicy
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.observer import Outcome
+from downshift.runtime.scheduling.policy import LoadSnapshot
 from tests.runtime.doubles import FakeClock, inputs, manifest, profile
 
 if TYPE_CHECKING:
-    from downshift.runtime.scheduling.job import Ending, Job, Ticket
+    from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket
 
 IDLE = LoadSnapshot()
 LAX = BudgetPolicy(margin=0.0)
@@ -54,15 +53,15 @@ def admit(
     return core.admit(request, candidates)
 
 
-def take(core: Core) -> Job:
+def take(core: Core) -> Batch:
     job, endings = core.take(IDLE)
     assert job is not None
     assert endings == []
     return job
 
 
-def outcomes(endings: list[Ending]) -> list[tuple[Ticket, Outcome]]:
-    return [(ending.ticket, ending.event.outcome) for ending in endings]
+def outcomes(endings: list[Settled]) -> list[tuple[Ticket, Outcome]]:
+    return [(ending.ticket, ending.outcome) for ending in endings]
 
 
 def test_an_empty_queue_gives_no_job() -> None:
@@ -204,9 +203,9 @@ def test_what_even_the_fastest_sub_net_cannot_save_is_dropped_unexecuted() -> No
     assert job is not None
     assert job.tickets == (savable,)
     assert outcomes(endings) == [(hopeless, Outcome.EXPIRED)]
-    assert isinstance(endings[0].event.error, DeadlineExpired)
-    assert str(endings[0].event.error).startswith("deadline expired after 2.5 ms in the queue")
-    assert endings[0].event.queue_seconds == pytest.approx(0.0025)
+    assert isinstance(endings[0].error, DeadlineExpired)
+    assert str(endings[0].error).startswith("deadline expired after 2.5 ms in the queue")
+    assert endings[0].queue_seconds == pytest.approx(0.0025)
 
 
 def test_a_pinned_request_is_dropped_by_the_time_of_its_own_sub_net() -> None:
@@ -223,7 +222,7 @@ def test_a_cancelled_request_never_becomes_part_of_a_job() -> None:
     assert gone.future.cancel()
     ending = core.cancel(gone)
     assert ending is not None
-    assert ending.event.outcome is Outcome.CANCELLED
+    assert ending.outcome is Outcome.CANCELLED
     assert core.cancel(gone) is None, "its outcome was given already"
     assert take(core).tickets == (stays,)
 
@@ -281,7 +280,7 @@ def test_abandoning_ends_everything_that_waits() -> None:
     gone.future.cancel()
     endings = core.abandon()
     assert outcomes(endings) == [(waits, Outcome.FAILED), (gone, Outcome.CANCELLED)]
-    assert isinstance(endings[0].event.error, Draining)
+    assert isinstance(endings[0].error, Draining)
     assert core.take(IDLE) == (None, [])
 
 

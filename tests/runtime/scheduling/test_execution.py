@@ -8,10 +8,9 @@ import pytest
 
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.errors import EngineFailed, InputOverflow, NonFiniteOutput
-from downshift.runtime.request import Answer, Request
+from downshift.runtime.request import Answer, Outcome, Request
 from downshift.runtime.scheduling.execution import Executor
-from downshift.runtime.scheduling.job import Ending, Job, Ticket
-from downshift.runtime.scheduling.observer import Outcome
+from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket
 from tests.runtime.doubles import ENGINE, FakeClock, FakeProgram, inputs, manifest
 
 
@@ -20,7 +19,7 @@ def executor(program: FakeProgram, max_batch: int = 4) -> Executor:
     return Executor(manifest(), programs, max_batch=max_batch, clock=program.clock)
 
 
-def job(clock: FakeClock, *requests: list[float], deadline: float = np.inf, delivery: float = 0.0) -> Job:
+def job(clock: FakeClock, *requests: list[float], deadline: float = np.inf, delivery: float = 0.0) -> Batch:
     tickets = tuple(
         Ticket(
             arrival=clock.time - 1.0,
@@ -33,10 +32,18 @@ def job(clock: FakeClock, *requests: list[float], deadline: float = np.inf, deli
         )
         for values in requests
     )
-    return Job(tickets, "s50", ENGINE, "accurate", clock.time, 0.01)
+    return Batch(
+        tickets=tickets,
+        examples=sum(ticket.examples for ticket in tickets),
+        subnet="s50",
+        engine=ENGINE,
+        reason="accurate",
+        started=clock.time,
+        expected_seconds=0.01,
+    )
 
 
-def answer(ending: Ending) -> Answer:
+def answer(ending: Settled) -> Answer:
     assert ending.answer is not None
     return ending.answer
 
@@ -50,7 +57,7 @@ def test_every_request_gets_its_own_rows() -> None:
     assert (first.subnet.name, first.engine, first.batch_size, first.late) == ("s50", ENGINE, 3, False)
     assert (first.queue_seconds, first.compute_seconds) == (1.0, 1.5)
     assert [(run.seconds, run.error) for run in runs] == [(1.5, None)]
-    assert [ending.event.outcome for ending in endings] == [Outcome.OK, Outcome.OK]
+    assert [ending.outcome for ending in endings] == [Outcome.OK, Outcome.OK]
 
 
 def test_more_examples_than_the_largest_batch_run_in_pieces() -> None:
@@ -64,7 +71,7 @@ def test_an_answer_after_the_deadline_is_late() -> None:
     program = FakeProgram(FakeClock(100.0), 0.5)
     _, (ending,) = executor(program).run(job(program.clock, [1.0], deadline=100.4))
     assert answer(ending).late
-    assert ending.event.outcome is Outcome.LATE
+    assert ending.outcome is Outcome.LATE
 
 
 def test_an_answer_that_uses_up_what_was_kept_for_delivery_is_not_late() -> None:
@@ -78,12 +85,12 @@ def test_a_poisoned_request_fails_alone(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.CRITICAL):
         runs, endings = executor(program).run(job(program.clock, [1.0], [2.0], [3.0]))
     assert program.batches == [[1.0, 2.0, 3.0], [1.0], [2.0], [3.0]]
-    assert [ending.event.outcome for ending in endings] == [Outcome.OK, Outcome.FAILED, Outcome.OK]
-    fault = endings[1].event.error
+    assert [ending.outcome for ending in endings] == [Outcome.OK, Outcome.FAILED, Outcome.OK]
+    fault = endings[1].error
     assert isinstance(fault, EngineFailed)
     assert str(fault) == "engine fake failed while running sub-net s50; see the server's log"
     assert str(fault.__cause__) == "poisoned"
-    assert [run.job.examples for run in runs] == [3, 1, 1, 1]
+    assert [attempt.batch.examples for attempt in runs] == [3, 1, 1, 1]
     assert [str(run.error) for run in runs] == ["poisoned", "None", "poisoned", "None"]
     assert [answer(endings[i]).outputs[0, 0] for i in (0, 2)] == [1.0, 3.0]
 
@@ -93,8 +100,8 @@ def test_a_request_whose_own_inputs_overflow_is_refused_alone() -> None:
     _, endings = executor(program).run(job(program.clock, [1.0], [2.0, 3.0]))
     assert program.batches[0] == [1.0, 2.0, 3.0]
     assert len(program.batches) == 2, "nothing is run again but the self-check"
-    assert [ending.event.outcome for ending in endings] == [Outcome.OK, Outcome.INVALID]
-    fault = endings[1].event.error
+    assert [ending.outcome for ending in endings] == [Outcome.OK, Outcome.INVALID]
+    fault = endings[1].error
     assert isinstance(fault, InputOverflow)
     assert str(fault).startswith("example 1: its inputs make sub-net s50 overflow")
 
@@ -107,11 +114,9 @@ def test_a_program_that_answers_any_input_with_nan_is_at_fault_itself() -> None:
             return np.full((len(batch), 2), np.nan, np.float32)
 
     _, (ending,) = executor(Broken(FakeClock())).run(job(FakeClock(), [1.0, 2.0]))
-    assert isinstance(ending.event.error, NonFiniteOutput)
-    assert ending.event.outcome is Outcome.FAILED
-    assert str(ending.event.error).startswith(
-        "example 0: sub-net s50 answered NaN or infinity, as it does to"
-    )
+    assert isinstance(ending.error, NonFiniteOutput)
+    assert ending.outcome is Outcome.FAILED
+    assert str(ending.error).startswith("example 0: sub-net s50 answered NaN or infinity, as it does to")
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1,), (1, 2, 1)])
@@ -127,7 +132,7 @@ def test_outputs_of_the_wrong_shape_are_the_engines_failure(
     program = Wrong(FakeClock())
     with caplog.at_level(logging.CRITICAL):
         _, (ending,) = executor(program).run(job(program.clock, [1.0]))
-    assert isinstance(ending.event.error, EngineFailed)
+    assert isinstance(ending.error, EngineFailed)
 
 
 def test_an_ending_resolves_its_future(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from downshift.runtime.scheduling.fixed import FixedPolicy
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import Decision, QueueView, Waiting
+from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView, Waiting
 from tests.runtime.doubles import profile
 
 IDLE = LoadSnapshot()

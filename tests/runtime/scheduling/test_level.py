@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.dispatch import Dispatch
 from downshift.runtime.scheduling.level import BUSY_WAIT, LONGEST_BACKOFF, LoadLevel, Thresholds
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import Waiting
+from downshift.runtime.scheduling.policy import LoadSnapshot, Waiting
 from tests.runtime.doubles import profile
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from downshift.runtime.scheduling.rate import ArrivalRate
+from downshift.runtime.scheduling.estimators import ArrivalRate
 
 
 def test_a_steady_stream_is_measured_and_forgotten() -> None:

@@ -15,12 +15,12 @@ from downshift.models.errors import UnknownName
 from downshift.runtime.clock import MonotonicClock
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.errors import Draining, EngineFailed, InvalidRequest, QueueFull, RuntimeFault
-from downshift.runtime.request import Request
+from downshift.runtime.request import Outcome, Request
 from downshift.runtime.scheduling.core import Core, Limits
 from downshift.runtime.scheduling.execution import Executor
 from downshift.runtime.scheduling.fixed import FixedPolicy
-from downshift.runtime.scheduling.load import LoadSnapshot, MachineLoad
-from downshift.runtime.scheduling.observer import Outcome, Silent
+from downshift.runtime.scheduling.load import MachineLoad
+from downshift.runtime.scheduling.observer import Silent
 from downshift.runtime.scheduling.scheduler import INLINE_SECONDS, Scheduler
 from tests.runtime.doubles import ENGINE, SECONDS, FakeClock, FakeProgram, Recorder, inputs, manifest, profile
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.request import Tensor
     from downshift.runtime.scheduling.observer import Observer
-    from downshift.runtime.scheduling.policy import Decision, Policy, QueueView
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, Policy, QueueView
 
 PATIENCE = 30.0  # seconds until a test that hangs fails
 SHORT = profile(dict.fromkeys(SECONDS, INLINE_SECONDS / 2))
@@ -53,8 +53,7 @@ class Gated(FakeProgram):
 @contextmanager
 def running(
     program: FakeProgram,
-    observer: Observer | None = None,
-    *,
+    *observers: Observer,
     policy: Policy = FixedPolicy("s50"),  # noqa: B008
     queued: int = 8,
     background: Work[None] | None = None,
@@ -64,7 +63,7 @@ def running(
     programs = Programs({name: {ENGINE: program} for name in SECONDS}, {ENGINE: "1"}, (), 1)
     core = Core(manifest(), measured, policy, limits=Limits(queued=queued), clock=clock)
     executor = Executor(manifest(), programs, max_batch=4, clock=clock)
-    scheduler = Scheduler(core, executor, load=MachineLoad(), observer=observer)
+    scheduler = Scheduler(core, executor, load=MachineLoad(), observers=observers)
     scheduler.start(background)
     try:
         yield scheduler
@@ -91,10 +90,10 @@ def test_a_request_is_answered_and_every_event_is_told() -> None:
     assert events.refusals == []
     (batch,) = events.starts
     assert (batch.subnet, batch.engine, batch.reason) == ("s50", ENGINE, "fixed")
-    assert (batch.requests, batch.examples, batch.expected_seconds) == (1, 1, 0.010)
+    assert (len(batch.tickets), batch.examples, batch.expected_seconds) == (1, 1, 0.010)
     assert [(ended, error) for ended, _, error in events.ends] == [(batch, None)]
     (settled,) = events.settlements
-    assert (settled.request, settled.outcome, settled.subnet) == (request, Outcome.OK, "s50")
+    assert (settled.ticket.request, settled.outcome, settled.subnet) == (request, Outcome.OK, "s50")
 
 
 def test_what_waits_while_the_executor_is_busy_is_batched() -> None:
@@ -197,6 +196,32 @@ def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) 
 
     with caplog.at_level(logging.CRITICAL + 1), running(FakeProgram(FakeClock()), Broken()) as scheduler:
         assert scheduler.submit(Request(inputs(2.0))).result(PATIENCE).outputs[0, 0] == 2.0
+
+
+def test_every_observer_receives_every_event_even_beside_one_that_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Recorder):
+        def started(self, batch: object) -> None:
+            raise ValueError("broken")
+
+    one, other = Recorder(), Recorder()
+    with (
+        caplog.at_level(logging.CRITICAL + 1),
+        running(FakeProgram(FakeClock()), Broken(), one, other) as scheduler,
+    ):
+        request = Request(inputs(2.0))
+        scheduler.submit(request).result(PATIENCE)
+        with pytest.raises(InvalidRequest):
+            scheduler.submit(Request(inputs(float("nan"))))
+        scheduler.progressed(0.5, "half")
+        scheduler.refused("s90", ENGINE)
+    for recorder in (one, other):
+        assert recorder.accepts == [request]
+        assert [type(error) for _, error in recorder.refusals] == [InvalidRequest]
+        assert len(recorder.starts) == len(recorder.ends) == len(recorder.settlements) == 1
+        assert recorder.improvements == [(0.5, "half")]
+        assert recorder.misfits == [("s90", ENGINE)]
 
 
 @pytest.mark.parametrize("inline", [False, True])
@@ -349,7 +374,7 @@ def test_many_threads_submit_and_cancel_and_each_request_ends_once() -> None:
     assert len(results) == 200
     assert "wrong" not in results
     ends = [event.outcome for event in events.settlements]
-    assert len({event.request for event in events.settlements}) == len(ends) == len(events.accepts)
+    assert len({event.ticket.request for event in events.settlements}) == len(ends) == len(events.accepts)
     assert ends.count(Outcome.CANCELLED) == results.count("cancelled")
     assert ends.count(Outcome.OK) == results.count("ok")
 
@@ -403,7 +428,7 @@ def test_background_work_that_fails_is_given_up_and_serving_goes_on(caplog: pyte
             if caplog.records:
                 break
         assert scheduler.serving
-    assert "given up; serving goes on" in caplog.text
+    assert "is dropped; serving goes on" in caplog.text
 
 
 def test_closing_ends_background_work_where_it_is() -> None:
@@ -432,7 +457,7 @@ def test_better_programs_take_over_between_jobs_and_no_outcome_is_lost() -> None
     programs = Programs({name: {ENGINE: before} for name in SECONDS}, {ENGINE: "1"}, (), 1)
     core = Core(manifest(), profile(), FixedPolicy("s50"), limits=Limits(), clock=real_time)
     executor = Executor(manifest(), programs, max_batch=4, clock=real_time)
-    scheduler = Scheduler(core, executor, load=MachineLoad(), observer=events)
+    scheduler = Scheduler(core, executor, load=MachineLoad(), observers=[events])
 
     def work() -> Work[None]:
         yield 0.0

@@ -15,17 +15,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.errors import DeadlineExpired, Draining, EngineFailed, Rejected
-from downshift.runtime.request import Answer, Request
+from downshift.runtime.request import Answer, Outcome, Request
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.core import Core, Limits
 from downshift.runtime.scheduling.execution import Executor
 from downshift.runtime.scheduling.fixed import FixedPolicy
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.observer import Outcome
+from downshift.runtime.scheduling.policy import LoadSnapshot
 from tests.runtime.doubles import ACCURACY, ENGINE, SECONDS, FakeClock, FakeProgram, inputs, manifest, profile
 
 if TYPE_CHECKING:
-    from downshift.runtime.scheduling.job import Ending, Job, Ticket
+    from downshift.runtime.scheduling.lifecycle import Batch, Settled, Ticket
 
 POISON = 666.0
 QUEUE = 6
@@ -80,10 +79,10 @@ class Schedules(RuleBasedStateMachine):
         compiled = Programs(by_subnet, {ENGINE: "1"}, (), 1)
         self.executor = Executor(manifest(), compiled, max_batch=4, clock=self.clock)
         self.tickets: dict[float, Ticket] = {}  # by the value of their first example
-        self.ended: dict[Ticket, Ending] = {}
-        self.job: Job | None = None
+        self.ended: dict[Ticket, Settled] = {}
+        self.job: Batch | None = None
 
-    def end(self, endings: list[Ending]) -> None:
+    def end(self, endings: list[Settled]) -> None:
         for ending in endings:
             assert ending.ticket not in self.ended, "a request ended twice"
             self.ended[ending.ticket] = ending
@@ -168,10 +167,10 @@ class Schedules(RuleBasedStateMachine):
         for first, ticket in self.tickets.items():
             self.check(first, ticket, self.ended[ticket], was_executed=first in executed)
 
-    def check(self, first: float, ticket: Ticket, ending: Ending, was_executed: bool) -> None:
+    def check(self, first: float, ticket: Ticket, ending: Settled, was_executed: bool) -> None:
         """The outcome, what the client's future says, and what was executed all tell the same story."""
         future: Future[Answer] = ticket.future
-        outcome, error = ending.event.outcome, ending.event.error
+        outcome, error = ending.outcome, ending.error
         assert future.done()
         if outcome is Outcome.CANCELLED:
             with pytest.raises(CancelledError):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from downshift.runtime.scheduling.fixed import FixedPolicy
 from downshift.runtime.simulator.arrivals import Arrivals
 from downshift.runtime.simulator.engine import Scenario, simulate
-from downshift.runtime.simulator.outcome import UNANSWERED
 from downshift.runtime.simulator.policies.proteus import Proteus
 from downshift.runtime.simulator.policies.table import build, names
+from downshift.runtime.simulator.replay import UNANSWERED
 from downshift.runtime.simulator.service import Recorded
 from downshift.runtime.simulator.synthetic import synthetic_profile
 from downshift.runtime.simulator.trace import Trace
@@ -20,8 +20,8 @@ S50, S90 = 0, 1
 
 
 def answered(scenario: Scenario, policy: str = "downshift") -> list[int]:
-    outcome = simulate(scenario, build(policy, scenario.profile, scenario.slo))
-    return [int(who) for who in outcome.answered_by]
+    replay = simulate(scenario, build(policy, scenario.profile, scenario.slo))
+    return [int(who) for who in replay.answered_by]
 
 
 def test_a_request_alone_gets_what_its_budget_allows() -> None:
@@ -48,10 +48,10 @@ def test_what_waits_when_an_executor_frees_is_one_batch() -> None:
 def test_a_late_answer_does_not_count() -> None:
     """The scheduler expects 10 ms, and every other batch takes longer, up to 30 ms."""
     scenario = Scenario(trace(*np.arange(100) / 2.0), two(tail=3.0), 0.030)
-    outcome = simulate(scenario, FixedPolicy("s50"))
-    late = outcome.batches[:, 3] > 0.030
-    assert (outcome.answered_by == UNANSWERED).tolist() == late.tolist()
-    assert (outcome.batches[:, 3] > 0.010).any()
+    replay = simulate(scenario, FixedPolicy("s50"))
+    late = replay.batches[:, 3] > 0.030
+    assert (replay.answered_by == UNANSWERED).tolist() == late.tolist()
+    assert (replay.batches[:, 3] > 0.010).any()
 
 
 def test_a_full_queue_refuses() -> None:
@@ -105,12 +105,12 @@ def test_under_more_load_than_single_answers_can_bear_batches_stay_large() -> No
     subnets = (("s50", 0.5, 0.9, 0.010), ("s90", 0.9, 0.8, 0.001))
     profile = synthetic_profile(subnets, batch_sizes=(1, 2, 4, 8), fixed=0.95)
     arrivals = Arrivals(rate=4000.0, seconds=2.0, seed=3).times()
-    outcome = simulate(
+    replay = simulate(
         Scenario(Trace("steady", arrivals, 2.0), profile, 0.005), build("downshift", profile, 0.005)
     )
-    late = outcome.batches[outcome.batches[:, 0] > 0.5]
+    late = replay.batches[replay.batches[:, 0] > 0.5]
     assert late[:, 2].mean() > 4.0
-    assert outcome.summary("downshift").attainment > 0.95
+    assert replay.summary("downshift").attainment > 0.95
 
 
 def test_a_sudden_load_is_answered_in_batches_before_its_rate_is_known() -> None:
@@ -118,8 +118,8 @@ def test_a_sudden_load_is_answered_in_batches_before_its_rate_is_known() -> None
     subnets = (("s50", 0.5, 0.9, 0.010), ("s90", 0.9, 0.8, 0.001))
     profile = synthetic_profile(subnets, batch_sizes=(1, 2, 4, 8, 16), fixed=0.8)
     calm, sudden = np.arange(100) / 100.0, 1.0 + Arrivals(rate=4000.0, seconds=0.1).times()
-    outcome = simulate(Scenario(trace(*calm, *sudden), profile, 0.012), build("downshift", profile, 0.012))
-    assert (outcome.answered_by[len(calm) :] != UNANSWERED).mean() > 0.8, "0.42 by the rate alone"
+    replay = simulate(Scenario(trace(*calm, *sudden), profile, 0.012), build("downshift", profile, 0.012))
+    assert (replay.answered_by[len(calm) :] != UNANSWERED).mean() > 0.8, "0.42 by the rate alone"
 
 
 times = st.lists(st.floats(0.0, 0.2), min_size=1, max_size=30).map(sorted)
@@ -132,10 +132,10 @@ def test_whatever_the_policy_an_executor_does_one_batch_at_a_time(
 ) -> None:
     scenario = Scenario(trace(*arrivals), two(0.3, tail=2.0), slo, executors, seed=1)
     policy = build(name, scenario.profile, slo)
-    outcome = simulate(scenario, policy)
-    starts, ends = outcome.batches[:, 0], outcome.batches[:, 0] + outcome.batches[:, 3]
+    replay = simulate(scenario, policy)
+    starts, ends = replay.batches[:, 0], replay.batches[:, 0] + replay.batches[:, 3]
     for start in starts:
         assert ((starts <= start) & (ends > start)).sum() <= executors
-    assert (outcome.answered_by != UNANSWERED).sum() <= outcome.batches[:, 2].sum() <= len(arrivals)
+    assert (replay.answered_by != UNANSWERED).sum() <= replay.batches[:, 2].sum() <= len(arrivals)
     again = simulate(scenario, policy)
-    assert again.answered_by.tolist() == outcome.answered_by.tolist()
+    assert again.answered_by.tolist() == replay.answered_by.tolist()

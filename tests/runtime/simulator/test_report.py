@@ -7,7 +7,7 @@ import numpy as np
 
 from downshift.runtime.simulator.comparison import sweep
 from downshift.runtime.simulator.engine import Scenario
-from downshift.runtime.simulator.outcome import UNANSWERED, Outcome
+from downshift.runtime.simulator.replay import UNANSWERED, Replay
 from downshift.runtime.simulator.report import rows, timeline, write
 from tests.runtime.simulator.sample import trace, two
 
@@ -36,7 +36,7 @@ def test_without_our_policy_there_is_no_time_line(tmp_path: Path) -> None:
 
 
 def test_the_time_line_counts_requests_by_what_answered_them() -> None:
-    done = Outcome(
+    done = Replay(
         trace(0.1, 0.6, 0.7, 0.9), two(), np.array([0, 1, 1, UNANSWERED], np.int16), np.empty((0, 4))
     )
     assert timeline(done, bins=2).tolist() == [[2.0, 0.0], [0.0, 4.0], [0.0, 2.0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from downshift.server.connection.disconnect import Disconnect, attach, on_disconnect
+from downshift.server.connection.disconnect import DISCONNECT, Disconnect, on_disconnect
 from tests.server.doubles import until
 
 
@@ -16,7 +16,7 @@ async def nothing() -> dict[str, Any]:
 async def test_a_lost_connection_notifies_every_subscriber() -> None:
     disconnect, heard = Disconnect(), list[str]()
     scope: dict[str, Any] = {}
-    attach(scope, disconnect)
+    scope[DISCONNECT] = disconnect
     with (
         on_disconnect(scope, nothing, lambda: heard.append("a")),
         on_disconnect(scope, nothing, lambda: heard.append("b")),
@@ -29,7 +29,7 @@ async def test_a_lost_connection_notifies_every_subscriber() -> None:
 async def test_who_has_unsubscribed_is_not_called() -> None:
     disconnect, heard = Disconnect(), list[str]()
     scope: dict[str, Any] = {}
-    attach(scope, disconnect)
+    scope[DISCONNECT] = disconnect
     with on_disconnect(scope, nothing, lambda: heard.append("a")):
         pass
     disconnect.set()
@@ -39,7 +39,7 @@ async def test_who_has_unsubscribed_is_not_called() -> None:
 async def test_who_subscribes_too_late_is_called_at_once() -> None:
     disconnect, heard = Disconnect(), list[str]()
     scope: dict[str, Any] = {}
-    attach(scope, disconnect)
+    scope[DISCONNECT] = disconnect
     disconnect.set()
     with on_disconnect(scope, nothing, lambda: heard.append("a")):
         assert heard == ["a"]

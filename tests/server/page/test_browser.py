@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from downshift.runtime.scheduling.observer import Outcome, Settled
+from downshift.runtime.request import Outcome
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.serve import Server, listen, url
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.models.images.pictures import encoded, noise, picture
+from tests.runtime.doubles import settled
 from tests.server.doubles import ENGINE, ScriptedBackend
 from tests.server.test_serve import wait_for
 
@@ -63,7 +64,7 @@ class ToldBackend(ScriptedBackend):
         future = super().submit(request, inline=inline)
         if self.observer is not None:
             subnet = request.subnet or "s50"
-            self.observer.settled(Settled(request, Outcome.OK, subnet, ENGINE, 0.001, 0.004, None))
+            self.observer.settled(settled(request, Outcome.OK, subnet, ENGINE, 0.001, 0.004, None))
         return future
 
 

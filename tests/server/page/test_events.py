@@ -8,14 +8,14 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from downshift.runtime.request import Request
-from downshift.runtime.scheduling.observer import Outcome, Settled
+from downshift.runtime.request import Outcome, Request
 from downshift.server.catalog import Catalog
 from downshift.server.errors import TooManyStreams
 from downshift.server.page.events import EventStream, Feed
 from downshift.server.settings import Settings
 from downshift.server.telemetry.history import History
 from downshift.server.telemetry.metrics import Metrics
+from tests.runtime.doubles import settled
 from tests.server.doubles import MODEL, ScriptedBackend, serving, until
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def test_the_scheduler_s_events_reach_the_history() -> None:
     observer = metrics.announce(MODEL, backend.manifest, [])
 
     request = Request(np.zeros((1, 1), np.float32))
-    observer.settled(Settled(request, Outcome.OK, "s50", "x", 0.001, 0.002, None))
+    observer.settled(settled(request, Outcome.OK, "s50", "x", 0.001, 0.002, None))
     assert Settings().max_streams == 32
     ring = metrics.history._models[MODEL]
     assert any(second.outcomes == {"ok": 1} for second in ring)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from downshift.runtime.errors import (
     DeadlineExpired,
@@ -16,9 +18,10 @@ from downshift.runtime.errors import (
     QueueFull,
 )
 from downshift.runtime.gpu import Gpu
-from downshift.runtime.request import Request
-from downshift.runtime.scheduling.observer import Outcome, Settled
-from downshift.server.telemetry.history import History, Sample
+from downshift.runtime.request import Outcome, Request
+from downshift.server.telemetry.history import NO_MODEL, History, Sample
+from downshift.server.telemetry.metrics import Metrics, SchedulerEvents
+from tests.runtime.doubles import settled
 
 REQUEST = Request(np.zeros((1, 1), np.float32))
 ACCURACY = {"s50": 0.9, "s90": 0.8, "s95": None}
@@ -34,10 +37,12 @@ class Past:
 
     def __post_init__(self) -> None:
         self.history = History(self.seconds, now=lambda: self.time)
-        self.events = self.history.observer("pets", ACCURACY)
+        metrics = Metrics(CollectorRegistry(), now=lambda: self.time)
+        metrics.history = self.history
+        self.events = SchedulerEvents(metrics, "pets", ACCURACY)
 
     def settle(self, outcome: Outcome, subnet: str | None, queue: float = 0.0, error: Any = None) -> None:
-        self.events.settled(Settled(REQUEST, outcome, subnet, "x" if subnet else None, queue, 0.001, error))
+        self.events.settled(settled(REQUEST, outcome, subnet, "x" if subnet else None, queue, 0.001, error))
 
 
 def test_a_second_tells_how_requests_ended_who_answered_and_how_long_they_waited() -> None:
@@ -96,13 +101,57 @@ def test_what_cannot_be_understood_is_none_of_the_model_s() -> None:
     assert past.history.since(99) == [{"second": 100, "models": {}}]
 
 
-def test_refusals_before_the_scheduler_are_counted_and_passed_on() -> None:
+def test_refusals_before_a_model_is_found_count_for_attainment_alone() -> None:
     past = Past()
-    for error in (QueueFull(8, 1.0), DeadlineExpired(0.1)):
-        with pytest.raises(type(error)), past.history.reading("pets"):
-            raise error
+    past.settle(Outcome.OK, "s50")
+    past.history.ended(NO_MODEL, Outcome.SHED)
+    assert past.history.attainment() == 0.5
     past.time = 101.0
-    assert past.history.since(99)[0]["models"]["pets"]["outcomes"] == {"shed": 1, "expired": 1}
+    assert past.history.since(99)[0]["models"].keys() == {"pets"}
+
+
+def test_without_requests_there_is_no_attainment_and_no_accuracy() -> None:
+    past = Past()
+    assert math.isnan(past.history.attainment())
+    assert math.isnan(past.history.served_accuracy())
+
+
+def test_attainment_counts_all_but_the_clients_doing_and_accuracy_only_answers_in_time() -> None:
+    past = Past()
+    past.settle(Outcome.OK, "s50")
+    past.settle(Outcome.OK, "s90")
+    past.settle(Outcome.OK, "s95")
+    past.settle(Outcome.LATE, "s90")
+    assert past.history.attainment() == 0.75
+    past.settle(Outcome.CANCELLED, None)
+    past.events.rejected(REQUEST, InvalidRequest("no"))
+    assert past.history.attainment() == 0.75
+    past.history.ended("cars", Outcome.EXPIRED)
+    assert past.history.attainment() == 0.6, "all models together"
+    assert past.history.served_accuracy() == pytest.approx(0.85)
+
+
+def test_attainment_forgets_what_is_older_than_its_seconds() -> None:
+    past = Past()
+    past.settle(Outcome.LATE, "s50")
+    past.time = 102.0
+    past.settle(Outcome.OK, "s50")
+    past.time = 102.9
+    assert past.history.attainment(3) == 0.5
+    past.time = 103.0
+    assert past.history.attainment(3) == 1.0
+    past.time = 104.9
+    assert past.history.attainment(3) == 1.0
+    past.time = 105.0
+    assert math.isnan(past.history.attainment(3))
+
+
+def test_a_slot_of_the_ring_is_used_again_for_a_later_second() -> None:
+    past = Past(seconds=3)
+    past.settle(Outcome.LATE, "s50")
+    past.time = 104.0
+    past.settle(Outcome.OK, "s50")
+    assert past.history.attainment() == 1.0
 
 
 def test_only_whole_seconds_are_told_and_each_once() -> None:

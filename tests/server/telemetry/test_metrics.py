@@ -19,14 +19,14 @@ from downshift.runtime.errors import (
     QueueFull,
 )
 from downshift.runtime.gpu import Gpu
-from downshift.runtime.request import Request
-from downshift.runtime.scheduling.observer import Batch, Outcome, Settled
-from downshift.server.budget import Budget
-from downshift.server.telemetry.metrics import NO_SUBNET, OUTCOMES, Metrics
+from downshift.runtime.request import Outcome, Request
+from downshift.server.demand import Budget
+from downshift.server.telemetry.metrics import NO_SUBNET, Metrics
+from tests.runtime import doubles as runtime
 from tests.server.doubles import ENGINE, Load, Queue, ScriptedBackend, manifest, serving, tensor
 
 REQUEST = Request(np.zeros((1, 3, 2, 2), np.float32))
-BATCH = Batch("s90", ENGINE, "slack", requests=3, examples=5, expected_seconds=0.002)
+BATCH = runtime.batch("s90", ENGINE, "slack", requests=3, examples=5, expected_seconds=0.002)
 
 
 class Fixture:
@@ -43,7 +43,7 @@ class Fixture:
     def settle(self, outcome: Outcome, subnet: str | None = "s90") -> None:
         engine = None if subnet is None else ENGINE
         error = DeadlineExpired(1.0) if outcome is Outcome.EXPIRED else None
-        self.events.settled(Settled(REQUEST, outcome, subnet, engine, 0.004, 0.002, error))
+        self.events.settled(runtime.settled(REQUEST, outcome, subnet, engine, 0.004, 0.002, error))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
 
 def test_known_label_sets_start_at_zero(scene: Fixture) -> None:
     for subnet in ("s50", "s90", NO_SUBNET):
-        for outcome in OUTCOMES:
+        for outcome in Outcome:
             assert scene.value("requests_total", subnet=subnet, outcome=outcome) == 0
     for reason in ("accurate", "slack", "queue", "fastest", "pinned", "fixed"):
         assert scene.value("subnet_selected_total", subnet="s90", reason=reason) == 0
@@ -83,7 +83,7 @@ def test_a_tuned_program_that_is_refused_is_counted(scene: Fixture) -> None:
 
 
 def test_the_outcomes_are_those_of_the_specification() -> None:
-    assert set(OUTCOMES) == {"ok", "late", "expired", "shed", "cancelled", "invalid", "failed"}
+    assert set(Outcome) == {"ok", "late", "expired", "shed", "cancelled", "invalid", "failed"}
 
 
 def test_a_batch_is_counted_when_it_starts_and_ends(scene: Fixture) -> None:

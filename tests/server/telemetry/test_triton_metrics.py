@@ -5,11 +5,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from downshift.runtime.gpu import Gpu
-from downshift.runtime.request import Request
-from downshift.runtime.scheduling.observer import Batch, Outcome, Settled
+from downshift.runtime.request import Outcome, Request
 from downshift.server.catalog import Catalog
 from downshift.server.statistics import Reason, Statistics
 from downshift.server.telemetry.triton_metrics import TritonMetrics
+from tests.runtime import doubles as runtime
 from tests.server.doubles import Load, Queue, ScriptedBackend
 
 REQUEST = Request(np.zeros((2, 3, 2, 2), np.float32))
@@ -51,10 +51,12 @@ def test_every_counter_starts_at_zero(scene: Fixture) -> None:
 
 
 def test_every_counter_tells_what_was_counted(scene: Fixture) -> None:
-    scene.statistics.finished(Batch("s90", "scripted", "slack", 1, 2, 0.25), 0.25, None)
-    scene.statistics.settled(Settled(REQUEST, Outcome.OK, "s90", "scripted", 0.5, 0.25, None))
+    scene.statistics.finished(
+        runtime.batch("s90", "scripted", "slack", requests=1, examples=2, expected_seconds=0.25), 0.25, None
+    )
+    scene.statistics.settled(runtime.settled(REQUEST, Outcome.OK, "s90", "scripted", 0.5, 0.25, None))
     scene.statistics.coded(0.125, 0.0625)
-    scene.statistics.settled(Settled(REQUEST, Outcome.CANCELLED, None, None, 0.5, 0.0, None))
+    scene.statistics.settled(runtime.settled(REQUEST, Outcome.CANCELLED, None, None, 0.5, 0.0, None))
     assert {name: scene.value(name) for name in COUNTERS} == COUNTERS
     assert scene.value("nv_inference_request_failure", reason="CANCELED") == 1
 

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from downshift.server.v2.endpoints import LARGE
+from downshift.server.v2.infer import LARGE
 from tests.models.images.pictures import encoded, noise, picture
 from tests.server.doubles import ScriptedBackend, manifest, serving, tensor
 

@@ -9,8 +9,7 @@ from downshift.runtime.simulator.policies.choice import run
 
 if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile, SubnetLatency
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import Decision, QueueView
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView
 
 
 @dataclass(frozen=True)

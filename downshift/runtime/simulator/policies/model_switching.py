@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from downshift.runtime.simulator.policies.choice import measured_choices, run
+from downshift.runtime.simulator.policies.choice import measured_batches, run
 
 if TYPE_CHECKING:
+    from downshift.runtime.profiling.batching import BatchCost
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import Decision, QueueView
-    from downshift.runtime.simulator.policies.choice import Choice
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView
 
 HEADROOM = 1.05  # throughput needed over the arrival rate
 LATENCY_SHARE = 0.5  # of the SLO: a request may wait for one batch before its own
@@ -21,27 +20,27 @@ LATENCY_SHARE = 0.5  # of the SLO: a request may wait for one batch before its o
 class ModelSwitching:
     """The most accurate sub-net with throughput for the arrival rate and batches within half the SLO.
 
-    choices: per sub-net its batch of the highest throughput, most accurate first.
+    batches: per sub-net its batch of the highest throughput, most accurate first.
     """
 
-    choices: tuple[Choice, ...]
+    batches: tuple[BatchCost, ...]
 
     @classmethod
     def build(cls, profile: Profile, slo: float) -> Self:
         """The table for a profile and an SLO in seconds."""
-        best: dict[str, Choice] = {}
-        for choice in measured_choices(profile):
-            fits = choice.bound <= LATENCY_SHARE * slo
-            if fits and (choice.subnet not in best or choice.throughput > best[choice.subnet].throughput):
-                best[choice.subnet] = choice
-        fastest = min(measured_choices(profile), key=lambda choice: choice.bound)
+        best: dict[str, BatchCost] = {}
+        for batch in measured_batches(profile):
+            fits = batch.bound <= LATENCY_SHARE * slo
+            if fits and (batch.subnet not in best or batch.cost < best[batch.subnet].cost):
+                best[batch.subnet] = batch
+        fastest = min(measured_batches(profile), key=lambda batch: batch.bound)
         return cls(tuple(best.values()) or (fastest,))
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
         """The first that keeps up with the rate; else the one with the highest throughput."""
         needed = HEADROOM * load.arrival_rate / queue.executors
-        for choice in self.choices:
-            if choice.throughput >= needed:
-                return run(queue, choice.subnet, choice.size, "queue")
-        choice = max(self.choices, key=lambda choice: choice.throughput)
-        return run(queue, choice.subnet, choice.size, "fastest")
+        for batch in self.batches:
+            if batch.size / batch.typical >= needed:
+                return run(queue, batch.subnet, batch.size, "queue")
+        batch = min(self.batches, key=lambda batch: batch.cost)
+        return run(queue, batch.subnet, batch.size, "fastest")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import Decision, Policy, QueueView
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, Policy, QueueView
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import Decision, QueueView
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView
 
 QUEUE = 64  # longer queues are taken for this long
 SLACKS = 20  # steps between no slack and the whole SLO

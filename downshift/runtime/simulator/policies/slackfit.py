@@ -7,44 +7,43 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from downshift.runtime.scheduling.policy import Decision
-from downshift.runtime.simulator.policies.choice import admissible, measured_choices, run
+from downshift.runtime.simulator.policies.choice import admissible, measured_batches, run
 
 if TYPE_CHECKING:
+    from downshift.runtime.profiling.batching import BatchCost
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.scheduling.load import LoadSnapshot
-    from downshift.runtime.scheduling.policy import QueueView
-    from downshift.runtime.simulator.policies.choice import Choice
+    from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView
 
 BUCKETS = 32
 
 
 @dataclass(frozen=True)
 class SlackFit:
-    """The choice with the largest batch among those about as slow as the head's slack allows.
+    """The batch with the largest batch among those about as slow as the head's slack allows.
 
-    slowest: p99 seconds of the slowest choice in each bucket, ascending.
-    choices: what each bucket stands for.
+    slowest: p99 seconds of the slowest batch in each bucket, ascending.
+    batches: what each bucket stands for.
     """
 
     slowest: tuple[float, ...]
-    choices: tuple[Choice, ...]
+    batches: tuple[BatchCost, ...]
 
     @classmethod
     def build(cls, profile: Profile, buckets: int = BUCKETS) -> Self:
-        """Evenly spaced buckets of latency from the fastest to the slowest choice; empty ones are left out.
+        """Evenly spaced buckets of latency from the fastest to the slowest batch; empty ones are left out.
 
         A bucket stands for its largest batch, of equals the most accurate.
         """
-        choices = measured_choices(profile)
-        low = min(choice.bound for choice in choices)
-        width = (max(choice.bound for choice in choices) - low) / buckets or 1.0
-        members: dict[int, list[Choice]] = {}
-        for choice in choices:  # most accurate first, so that max() prefers it among equal batches
-            members.setdefault(min(int((choice.bound - low) / width), buckets - 1), []).append(choice)
+        batches = measured_batches(profile)
+        low = min(batch.bound for batch in batches)
+        width = (max(batch.bound for batch in batches) - low) / buckets or 1.0
+        members: dict[int, list[BatchCost]] = {}
+        for batch in batches:  # most accurate first, so that max() prefers it among equal batches
+            members.setdefault(min(int((batch.bound - low) / width), buckets - 1), []).append(batch)
         filled = [members[bucket] for bucket in sorted(members)]
         return cls(
-            tuple(max(choice.bound for choice in bucket) for bucket in filled),
-            tuple(max(bucket, key=lambda choice: choice.size) for bucket in filled),
+            tuple(max(batch.bound for batch in bucket) for bucket in filled),
+            tuple(max(bucket, key=lambda batch: batch.size) for bucket in filled),
         )
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
@@ -53,5 +52,5 @@ class SlackFit:
         bucket = bisect_right(self.slowest, head.deadline - queue.now) - 1
         if bucket < 0:
             return Decision(admissible(head, profile.names[-1]), head.examples, "fastest")
-        choice = self.choices[bucket]
-        return run(queue, choice.subnet, choice.size)
+        batch = self.batches[bucket]
+        return run(queue, batch.subnet, batch.size)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downshift.models.errors import UnknownName
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import QueueView, Waiting
+from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView, Waiting
 from downshift.runtime.simulator.policies.clipper import Clipper
 from downshift.runtime.simulator.policies.model_switching import ModelSwitching
 from downshift.runtime.simulator.policies.ramsis import Ramsis
@@ -68,7 +67,7 @@ def test_every_policy_decides_as_it_is_described(
 
 def test_slackfit_keeps_the_largest_batch_of_each_bucket_and_the_more_accurate_of_equals() -> None:
     coarse = SlackFit.build(PROFILE, buckets=2)
-    assert [(choice.subnet, choice.size) for choice in coarse.choices] == [("s90", 4), ("s50", 4)]
+    assert [(batch.subnet, batch.size) for batch in coarse.batches] == [("s90", 4), ("s50", 4)]
     assert coarse.slowest == (0.010, 0.025)
 
 
@@ -79,7 +78,7 @@ def test_model_switching_follows_the_rate(rate: float, subnet: str) -> None:
 
 def test_model_switching_wants_batches_within_half_the_slo() -> None:
     tight = ModelSwitching.build(PROFILE, 0.032)
-    assert [(choice.subnet, choice.size) for choice in tight.choices] == [("s50", 2), ("s90", 4), ("s98", 4)]
+    assert [(batch.subnet, batch.size) for batch in tight.batches] == [("s50", 2), ("s90", 4), ("s98", 4)]
 
 
 def test_clipper_grows_by_one_and_shrinks_by_a_tenth() -> None:

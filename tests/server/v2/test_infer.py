@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse
 
-from downshift.server.connection.fast_path import FastPathMiddleware
+from downshift.server.v2.infer import FastPathMiddleware
 from tests.server.doubles import serving, tensor
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def test_the_router_still_describes_them_and_answers_alike(monkeypatch: py
         described = (await served.client.get("/openapi.json")).json()["paths"]
         quick = await served.client.post("/v2/models/pets/infer", json=tensor())
         wrong = await served.client.get("/v2/models/pets/infer")
-        monkeypatch.setattr("downshift.server.connection.fast_path.FastPathMiddleware.__call__", _pass_on)
+        monkeypatch.setattr("downshift.server.v2.infer.FastPathMiddleware.__call__", _pass_on)
         slow = await served.client.post("/v2/models/pets/infer", json=tensor())
     for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
         assert "within the latency budget" in described[path]["post"]["description"]

@@ -1,12 +1,19 @@
-"""How fast requests arrive, and how unevenly: exponentially weighted."""
+"""Online estimators: the arrival rate (EWMA) and the latency correction (median over a sliding window)."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 LEAST = 0.05  # share of its memory
 GAPS = 200  # about how many past gaps the burstiness remembers
 MOST_BURSTY = 32.0
+WINDOW = 0.5  # seconds
+MOST = 9  # batches in the window at most
+FEWEST = 3  # batches below which one outlier would be the median
+STEP = 1.25  # factors are powers of this, so that few scaled profiles are built
+FAR = 1e6  # clamp of the ratio: beyond it the profile is nonsense
+LITTLE, MUCH = STEP**-0.5, STEP**0.5  # between these ratios the nearest power is 1
 
 
 class ArrivalRate:
@@ -54,3 +61,35 @@ class ArrivalRate:
         if not square:
             return 1.0
         return min(MOST_BURSTY, max(0.0, self._gap_squared / square - 1.0))
+
+
+@dataclass(frozen=True)
+class LatencyCorrection:
+    """The sliding window: (when a batch ended, its duration over the profile's p50 for it), oldest first.
+
+    A value: `after` returns the next one. A noisy neighbour shows in the factor after a handful of batches,
+    and is gone as soon as half of the window is fast again.
+    """
+
+    batches: tuple[tuple[float, float], ...] = ()
+
+    def after(self, now: float, ratio: float) -> LatencyCorrection:
+        """The window with one more batch in it."""
+        batches = self.batches
+        if batches and batches[0][0] <= now - WINDOW:
+            batches = tuple(batch for batch in batches if batch[0] > now - WINDOW)
+        return LatencyCorrection((*batches[1 - MOST :], (now, ratio)))
+
+    def stale(self, now: float) -> bool:
+        """The window is empty: only the profile is known."""
+        return not self.batches or self.batches[-1][0] <= now - WINDOW
+
+    @property
+    def factor(self) -> float:
+        """What to multiply the profile's latencies by: the median ratio, rounded to a power of STEP."""
+        if len(self.batches) < FEWEST:
+            return 1.0
+        ratio = sorted([ratio for _, ratio in self.batches])[len(self.batches) // 2]
+        if ratio <= 0.0 or LITTLE < ratio < MUCH:
+            return 1.0
+        return float(STEP ** round(math.log(min(max(ratio, 1.0 / FAR), FAR), STEP)))

@@ -7,24 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downshift.runtime.scheduling.budget import BudgetPolicy
-from downshift.runtime.scheduling.correction import FAR, MOST, STEP, WINDOW, Correction
 from downshift.runtime.scheduling.dispatch import Dispatch
-from downshift.runtime.scheduling.load import LoadSnapshot
-from downshift.runtime.scheduling.policy import Waiting
+from downshift.runtime.scheduling.estimators import FAR, MOST, STEP, WINDOW, LatencyCorrection
+from downshift.runtime.scheduling.policy import LoadSnapshot, Waiting
 from tests.runtime.doubles import profile
 
 NAMES = ("s50", "s90", "s98")
 
 
-def after(*batches: tuple[float, float]) -> Correction:
-    correction = Correction()
+def after(*batches: tuple[float, float]) -> LatencyCorrection:
+    correction = LatencyCorrection()
     for now, ratio in batches:
         correction = correction.after(now, ratio)
     return correction
 
 
 def test_one_odd_batch_changes_nothing() -> None:
-    assert Correction().factor == 1.0
+    assert LatencyCorrection().factor == 1.0
     assert after((0.0, 9.0), (0.1, 9.0)).factor == 1.0, "too few"
     assert after((0.0, 1.0), (0.1, 9.0), (0.2, 1.05)).factor == 1.0
 

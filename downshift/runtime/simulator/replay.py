@@ -1,4 +1,4 @@
-"""What became of a trace's requests, and the few figures that sum it up."""
+"""The result of replaying a trace under a policy: what became of every request, and summary figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 UNANSWERED = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The figures by which policies are compared; ratios but for goodput. Accuracies are None if unknown.
 
@@ -36,11 +36,11 @@ class Summary:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """The end of every request, and the batches that were run.
+class Replay:
+    """How every request of the trace ended, and the batches that were run.
 
     answered_by [n]: for each request of the trace, the position in `profile.names` of the sub-net that
-    answered it in time, or UNANSWERED: refused, given up or late.
+    answered it in time, or UNANSWERED: shed, expired or late.
     batches [k, 4]: start in seconds, position of the sub-net, examples, duration in seconds.
     """
 
@@ -68,5 +68,5 @@ class Outcome:
 
 def worst_second(trace: Trace, in_time: NDArray[np.float64]) -> float:
     """The least mean of in_time [n], each in [0, 1], over the requests that arrive in the same second."""
-    _, second = np.unique(np.floor(trace.times), return_inverse=True)  # there may be centuries between two
+    _, second = np.unique(np.floor(trace.times), return_inverse=True)  # gaps may be huge
     return float((np.bincount(second, weights=in_time) / np.bincount(second)).min())
