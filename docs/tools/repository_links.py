@@ -22,4 +22,5 @@ def _written_out(link: re.Match[str]) -> str:
     text, path = link[1], link[2]
     if not (ROOT / path).exists():
         raise FileNotFoundError(f"a page links to {path}, which is not in the repository")
-    return text if text.strip("`") == path.rstrip("/") else f"{text} (`{path}`)"
+    named = path.rstrip("/").endswith(text.strip("`").rstrip("/"))
+    return f"`{path}`" if named else f"{text} (`{path}`)"

@@ -11,7 +11,7 @@ import pytest
 from downshift.server.settings import Settings
 from downshift.server.telemetry.access_log import line
 from tests.deploy.monitoring import DEPLOY, ROOT, exposed, known, named
-from tests.server.telemetry.test_access_log import trail
+from tests.server.telemetry.test_access_log import record
 from tests.server.telemetry.test_metrics import SPECIFIED
 
 TEXT = (DEPLOY / "README.md").read_text()
@@ -59,7 +59,7 @@ def test_the_options_exist() -> None:
 
 def test_the_line_of_the_access_log_is_one_of_ours() -> None:
     [shown] = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
-    assert json.loads(shown) == json.loads(line(trail()))
+    assert json.loads(shown) == json.loads(line(record()))
 
 
 @pytest.mark.parametrize("program", ["docker", "kubectl"])

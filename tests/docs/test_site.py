@@ -35,6 +35,7 @@ def test_the_site_builds_strictly_and_holds_every_page(tmp_path: Path) -> None:
 def test_a_link_to_a_file_of_the_repository_becomes_its_path() -> None:
     written = repository_links.on_page_markdown("[the race](../Makefile), [`Makefile`](../Makefile#top)")
     assert written == "the race (`Makefile`), `Makefile`"
+    assert repository_links.on_page_markdown("[`README.md`](../deploy/README.md)") == "`deploy/README.md`"
 
 
 def test_a_link_to_a_file_that_is_not_in_the_repository_breaks_the_build() -> None:
