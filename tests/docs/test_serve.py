@@ -11,10 +11,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
-from downshift.server.budget import SOURCES
 
 from docs.tools import settings_table
-from downshift.server.errors import CLIENT_CLOSED_REQUEST, STATUS
+from downshift.server.demand import SOURCES
+from downshift.server.errors import CLIENT_CLOSED_REQUEST, ERRORS
 from downshift.server.settings import Settings
 from tests.docs.pages import DOCS, ROOT, blocks
 from tests.server.process import ServerProcess
@@ -70,7 +70,7 @@ def test_every_setting_has_one_row_with_a_meaning() -> None:
 
 def test_every_status_is_told() -> None:
     told = {int(cell) for cell in first_cells("Statuses")}
-    assert told == {int(status) for status in STATUS.values()} | {HTTPStatus.INTERNAL_SERVER_ERROR}
+    assert told == {row.status for row in ERRORS.values() if row.status} | {HTTPStatus.INTERNAL_SERVER_ERROR}
     assert CLIENT_CLOSED_REQUEST in told
 
 
