@@ -10,8 +10,8 @@ import torch
 
 from downshift.models.images.errors import ImageError
 from downshift.models.images.reader import MAGIC, format_of
-from downshift.trainer.data.image_folder import EVALUATION_BATCH, Served
-from downshift.trainer.data.image_loader import load_batches, unreadable
+from downshift.trainer.data.image_folder import Served
+from downshift.trainer.data.image_loader import EVALUATION_BATCH, load_batches, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from downshift.models.images.preprocess import read_pixels
 from downshift.models.images.reader import read_image
 from downshift.models.spec import InputSpec
 from downshift.trainer.data.class_folders import Files, list_class_folders, printable
-from downshift.trainer.data.image_loader import load_batches
+from downshift.trainer.data.image_loader import EVALUATION_BATCH, load_batches
 from downshift.trainer.data.normalisation import Normalisation
 from downshift.trainer.errors import DataError
 from downshift.trainer.graph import INPUT
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # The means and deviations everybody normalises ImageNet with (torchvision's published weights expect them).
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-EVALUATION_BATCH = 250
 SMALLEST_CROP = 0.08  # of an image's area, as ImageNet networks are trained
 
 

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from downshift.models.images.errors import ImageError
 from downshift.trainer.data.class_folders import printable
-from downshift.trainer.errors import DataError
+from downshift.trainer.data.loading_process import batches_of, check_shared_memory, end_with_trainer, share
+from downshift.trainer.errors import DataError, TrainerError, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,8 @@ class View(Protocol):
         """uint8 [H, W, C] of a file's bytes; raises `ImageError`."""
 
 
+EVALUATION_BATCH = 250
+
 Key = tuple[int, int]
 """Which file, and the seed its augmentation is drawn from."""
 
@@ -48,20 +51,25 @@ def load_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(images uint8 [B, H, W, C], labels int64 [B]) of each batch in turn, on `device`.
 
-    Raises `DataError` naming a file that cannot be read.
+    Raises `DataError` naming a file that cannot be read, `WorkerError` when a loading process ends or
+    shared memory is too small for the batches.
     """
+    images = _Images(files, view)
+    if loaders and batches:
+        check_shared_memory(_batch_bytes(images, batches), loaders)
     loader: DataLoader[Any] = DataLoader(
-        _Images(files, view),
+        images,
         batch_sampler=batches,
         num_workers=loaders,
         # Forking this process would copy its threads' locks in whatever state they are.
         multiprocessing_context="forkserver" if loaders else None,
+        worker_init_fn=end_with_trainer,
         collate_fn=_collated,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # else the loader draws from the global one, and resuming would differ
     )
-    for batch in loader:
-        if isinstance(batch, DataError):
+    for batch in batches_of(loader):
+        if isinstance(batch, TrainerError):
             raise batch
         pixels, labels = batch
         yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
@@ -94,11 +102,23 @@ def unreadable(path: str, error: ImageError | OSError) -> DataError:
     return DataError(f"{printable(path)} is no readable image ({reason}): replace or remove it")
 
 
-def _collated(items: list[_Item]) -> tuple[Tensor, Tensor] | DataError:
+def _collated(items: list[_Item]) -> tuple[Tensor, Tensor] | TrainerError:
     pixels, labels = [], []
     for item in items:
         if isinstance(item, DataError):
             return item
         pixels.append(item[0])
         labels.append(item[1])
-    return torch.stack(pixels), torch.tensor(labels)
+    try:
+        return share(torch.stack(pixels)), share(torch.tensor(labels))
+    except RuntimeError as error:
+        return WorkerError(f"no shared memory is left ({error}): enlarge /dev/shm, or --set data.workers=0")
+
+
+def _batch_bytes(images: _Images, batches: list[list[Key]]) -> int:
+    """The size of the largest batch that training or evaluation will ask for."""
+    first = images[batches[0][0]]
+    if isinstance(first, DataError):
+        raise first
+    rows = max(*map(len, batches), min(EVALUATION_BATCH, len(images.files)))
+    return rows * first[0].numel() * first[0].element_size()

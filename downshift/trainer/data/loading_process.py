@@ -1,0 +1,89 @@
+"""Loading processes: they end with the trainer, and what they lack is said before training waits for it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import get_worker_info
+
+from downshift.trainer.errors import WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+    from torch.utils.data import DataLoader
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch puts the tensors that processes share
+AHEAD = 2  # batches that each loading process prepares ahead, torch's default
+MIB = 2**20
+
+
+def end_with_trainer(_: int) -> None:
+    """Make this loading process end as soon as the trainer has, however that ended.
+
+    torch's own watchdog asks for the parent process: that is the fork server, which lives as long as its
+    children do.
+    """
+    trainer = multiprocessing.parent_process()
+    if trainer is None:
+        return
+
+    def watch() -> None:
+        trainer.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="trainer watch", daemon=True).start()
+
+
+def share(tensor: Tensor) -> Tensor:
+    """The tensor in shared memory if this is a loading process.
+
+    Sharing here raises `RuntimeError` where the batch is made; left to the queue's thread, the batch would be
+    lost without a word and the trainer would wait for ever.
+    """
+    if get_worker_info() is not None:
+        tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return tensor
+
+
+def check_shared_memory(batch_bytes: int, loaders: int, free: int | None = None) -> None:
+    """Raise `WorkerError` unless shared memory holds the batches that `loaders` processes prepare ahead.
+
+    free: bytes; by default what is free now, and unbounded where the system has no /dev/shm.
+    """
+    if free is None:
+        if not SHARED_MEMORY.is_dir():
+            return
+        free = shutil.disk_usage(SHARED_MEMORY).free
+    processes = loaders * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    needed = batch_bytes * (AHEAD * processes + 1)
+    if needed > free:
+        raise WorkerError(
+            f"{SHARED_MEMORY} has {free / MIB:.0f} MiB free, {processes} loading processes need "
+            f"{needed / MIB:.0f} MiB: enlarge it (docker run --shm-size=1g), or load in the training process "
+            "itself (--set data.workers=0)"
+        )
+
+
+def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What the loader gives; raises `WorkerError` when a loading process ends before its time."""
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if not str(error).startswith(("DataLoader worker (pid", "Pin memory thread")):
+                raise
+            raise WorkerError(
+                f"a loading process ended ({error}), as when memory runs out: go on with --resume and fewer "
+                "of them, such as --set data.workers=1"
+            ) from error
+        yield batch
