@@ -1,11 +1,20 @@
 """`downshift export`: one sub-net as plain ONNX."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from downshift.cli.options import Model, option
+
+
+class Precision(StrEnum):
+    """The arithmetic of an exported sub-net."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+
 
 EXAMPLE = "downshift export model.onnx --subnet s90 -o s90.onnx"
 
@@ -14,6 +23,9 @@ def export(
     model: Model,
     subnet: Annotated[str, option("Name of the sub-net, such as s90", False)],
     out: Annotated[Path, option("ONNX file to write", False, "-o", "--out")],
+    precision: Annotated[
+        Precision, option("fp32, or int8 as QuantizeLinear and DequantizeLinear nodes")
+    ] = Precision.FP32,
 ) -> None:
     """Write one sub-net as a plain ONNX file that any runtime runs."""
     from downshift.models.artifact import read
@@ -25,6 +37,13 @@ def export(
         raise typer.BadParameter(f"--out {out}: the folder {out.parent} does not exist; create it first")
     if out.is_dir():
         raise typer.BadParameter(f"--out {out}: this is a folder; name a file, such as {out / 'model.onnx'}")
-    plain = materialize(read(locate(model)), subnet).SerializeToString(deterministic=True)
+    artifact = read(locate(model))
+    if precision is Precision.INT8:
+        from downshift.runtime.profiling.calibration import qdq_model
+
+        made = qdq_model(artifact, subnet)
+    else:
+        made = materialize(artifact, subnet)
+    plain = made.SerializeToString(deterministic=True)
     write_atomically(out, plain)
     typer.echo(f"wrote {out}: sub-net {subnet}, {len(plain):,} bytes")

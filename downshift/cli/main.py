@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from downshift.cli import evaluate, export, inspect, predict, profile, serve, simulate, train
+from downshift.cli import evaluate, export, inspect, predict, profile, quantize, serve, simulate, train
 from downshift.cli.options import option
 from downshift.errors import DownshiftError
 
@@ -83,6 +83,7 @@ for command, example in (
     (evaluate.evaluate, evaluate.EXAMPLE),
     (inspect.inspect, inspect.EXAMPLE),
     (export.export, export.EXAMPLE),
+    (quantize.quantize, quantize.EXAMPLE),
     (profile.profile, profile.EXAMPLE),
     (predict.predict, predict.EXAMPLE),
     (simulate.simulate, simulate.EXAMPLE),

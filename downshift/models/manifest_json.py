@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from downshift.models.errors import ArtifactError, SpecError
 from downshift.models.pattern import Pattern, parse_pattern
-from downshift.models.spec import InputSpec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
+from downshift.models.spec import InputSpec, Int8Spec, LayerSpec, Manifest, NormSpec, Provenance, SubnetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,8 @@ LARGEST = 2**63 - 1
 LONGEST_TEXT = 4096
 DEEPEST = 16
 LONGEST_SHOWN = 60
+OPTIONAL = frozenset({"int8"})
+"""Keys that are absent, not null, where there is nothing to say."""
 
 
 def to_dict(manifest: Manifest) -> dict[str, Any]:
@@ -81,11 +83,12 @@ def _plain(value: object) -> object:
     if isinstance(value, Pattern):
         return str(value)
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _plain(one) for name, one in values.items() if not (name in OPTIONAL and one is None)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return dict(value)
+        return {key: _plain(one) for key, one in value.items()}
     return value
 
 
@@ -127,7 +130,15 @@ def _subnet(path: str, value: object) -> SubnetSpec:
         accuracy=None if fields.get("accuracy") is None else fields.real("accuracy"),
         flops=fields.integer("flops"),
         nonzeros=fields.integer("nonzeros"),
+        int8=None if fields.get("int8") is None else _int8(fields.path("int8"), fields.get("int8")),
     )
+
+
+def _int8(path: str, value: object) -> Int8Spec:
+    fields = _Fields(path, value, Int8Spec)
+    ranges = {name: fields.pair(name, item) for name, item in fields.mapping("ranges").items()}
+    accuracy = None if fields.get("accuracy") is None else fields.real("accuracy")
+    return fields.build(Int8Spec, accuracy=accuracy, ranges=ranges)
 
 
 def _input(path: str, value: object) -> InputSpec:
@@ -184,7 +195,7 @@ class _Fields:
         if not isinstance(value, dict):
             raise ArtifactError(path, f"{_shown(value)} is not an object")
         known = {field.name for field in dataclasses.fields(spec)}
-        if missing := known - value.keys():
+        if missing := known - OPTIONAL - value.keys():
             raise ArtifactError(f"{path}.{min(missing)}", "is missing; export the artifact again")
         if unknown := value.keys() - known:
             raise ArtifactError(
@@ -196,7 +207,7 @@ class _Fields:
         return f"{self._path}.{key}"
 
     def get(self, key: str) -> object:
-        return self._value[key]
+        return self._value.get(key)
 
     def text(self, key: str) -> str:
         return _text(self.path(key), self._value[key])
@@ -221,6 +232,12 @@ class _Fields:
         if not shape or math.prod(shape) > LARGEST:
             raise ArtifactError(self.path(key), f"{_shown(shape)} is not the shape of a weight")
         return shape
+
+    def pair(self, key: str, value: object) -> tuple[float, float]:
+        """Two numbers; `key` only names them in an error."""
+        if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 - a pair
+            raise ArtifactError(self.path(key), f"{_shown(value)} is not a pair of numbers")
+        return _real(self.path(key), value[0]), _real(self.path(key), value[1])
 
     def boolean(self, key: str) -> bool:
         value = self._value[key]

@@ -29,6 +29,27 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
+class Int8Spec:
+    """What a sub-net needs to run in int8, found by calibration, and what it is worth then.
+
+    accuracy: top-1 on the validation split in int8, a ratio in [0, 1]; None when never measured.
+    ranges: by name of a value of the graph, the least and the largest activation, in real units.
+    """
+
+    accuracy: float | None
+    ranges: Mapping[str, tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
+            raise SpecError(f"int8 accuracy {self.accuracy} is not in [0, 1]")
+        if not self.ranges:
+            raise SpecError("int8 without activation ranges: run `downshift quantize` again")
+        for name, (low, high) in self.ranges.items():
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise SpecError(f"int8 range of {name!r} is [{low}, {high}]: finite, the least first")
+
+
+@dataclass(frozen=True)
 class SubnetSpec:
     """One sub-net: its name, what was removed, and what it is worth.
 
@@ -36,6 +57,7 @@ class SubnetSpec:
     accuracy: top-1 on the validation split, a ratio in [0, 1]; None when never measured (synthetic).
     flops: 2 x multiply-adds of one input, counting only non-zero weights.
     nonzeros: non-zero weights in masked layers.
+    int8: how it runs in int8; None where it was not quantised.
     """
 
     name: str
@@ -44,6 +66,7 @@ class SubnetSpec:
     accuracy: float | None
     flops: int
     nonzeros: int
+    int8: Int8Spec | None = None
 
     def __post_init__(self) -> None:
         if not SUBNET_NAME.fullmatch(self.name):

@@ -94,6 +94,47 @@ class Workers:
     @property
     def threads(self) -> int: ...
 
+def int8_isas() -> list[str]:
+    """
+    Instruction sets of the int8 kernels that this machine runs, best first.
+    """
+
+def int8_kernels(isa: str) -> list[list[int]]:
+    """
+    Every int8 convolution kernel of an instruction set: rows, tile height, tile width, stride.
+    """
+
+class Int8Network:
+    """Quantised operations on numbered tensors; tensor 0 is the input."""
+
+    def __init__(self, input: Sequence[int], scale: float, zero: int) -> None: ...
+
+    def conv(self, *, output: int, input: int, weight: Annotated[NDArray[numpy.int8], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], scale: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], stride: Sequence[int], padding: Sequence[int], zero: int, residual: int | None, residual_scale: float) -> None:
+        """
+        Convolution: round(fma(sum, scale, bias) [+ residual * residual_scale]) saturated to a byte.
+        """
+
+    def max_pool(self, *, output: int, input: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> None: ...
+
+    def mean(self, *, output: int, input: int, scale: float) -> None: ...
+
+    def dequantize(self, *, output: int, input: int, scale: float) -> None: ...
+
+    def linear(self, *, output: int, input: int, weight: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], relu: bool) -> None: ...
+
+    def compile(self, workers: Workers, isa: str | None = None) -> Int8Program: ...
+
+class Int8Program:
+    """A quantised network compiled for one instruction set and its workers."""
+
+    def run(self, batch: Annotated[NDArray[numpy.float32], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None))]:
+        """
+        Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.
+        """
+
+    @property
+    def stream_bytes(self) -> int: ...
+
 class Network:
     """Operations on numbered tensors; tensor 0 is the input [C, H, W]."""
 

@@ -17,6 +17,7 @@
     │   └── NonFiniteOutput     the network answered NaN or infinity for this request
     ├── EngineUnavailable       a library or device the engine needs is not on this machine
     ├── UnsupportedModel        the engine cannot run this sub-net; names the operator
+    ├── CalibrationError        a sub-net that cannot be quantised on the images given
     ├── SelfCheckFailed         a prepared artifact does not answer what it should
     ├── ProfileError            a profile that cannot be read or does not belong to this artifact and machine
     └── TraceError              a trace of arrivals that cannot be read or makes no sense
@@ -149,6 +150,10 @@ class EngineUnavailable(RuntimeFault):
 
 class UnsupportedModel(RuntimeFault):
     """An engine cannot run a sub-net; the text names the operator that stops it."""
+
+
+class CalibrationError(RuntimeFault):
+    """A calibration that cannot be done, or a sub-net without int8; names the value and the remedy."""
 
 
 class SelfCheckFailed(RuntimeFault):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-COMMANDS = ("train", "evaluate", "inspect", "export", "profile", "predict", "simulate", "serve")
+COMMANDS = ("train", "evaluate", "inspect", "export", "quantize", "profile", "predict", "simulate", "serve")
 HEAVY = {
     "torch",
     "onnx",

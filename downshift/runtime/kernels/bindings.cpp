@@ -15,6 +15,10 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 
+namespace downshift::int8 {
+void bind(nb::module_& module);
+}
+
 namespace downshift {
 namespace {
 
@@ -171,6 +175,8 @@ NB_MODULE(_kernels, module) {
     nb::class_<Workers>(module, "Workers", "Threads that run programs; programs which share them take turns.")
         .def(nb::new_(&make_workers), "threads"_a)
         .def_prop_ro("threads", &Workers::threads);
+
+    int8::bind(module);
 
     nb::class_<Network>(module, "Network", "Operations on numbered tensors; tensor 0 is the input [C, H, W].")
         .def("__init__", [](Network* self, const Triple& input) { new (self) Network(Shape{input[0], input[1], input[2]}); },

@@ -26,6 +26,8 @@ from downshift.runtime.lowering.graph import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from downshift.runtime.lowering.graph import Graph, Operation, Shape, TensorId
 
 OPSET, IR_VERSION = 14, 8
@@ -43,47 +45,74 @@ SIMPLE = {
 
 def emit(graph: Graph) -> onnx.ModelProto:
     """An ONNX model of the same function: "input" [N, C, H, W] to "output", any N."""
-    writer = _Writer(graph)
+    writer = Writer(graph)
     for operation in graph.operations:
         writer.write(operation)
     if not graph.operations:
         writer.node("Identity", ["input"], "output")
-    image, answer = [_batch_of(graph.shapes[tensor]) for tensor in (0, graph.output)]
-    made = helper.make_graph(
-        writer.nodes,
-        "lowered",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, image)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, answer)],
-        writer.constants,
-    )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return writer.model()
 
 
 def _batch_of(shape: Shape) -> list[str | int | None]:
     return ["N", *shape]
 
 
-class _Writer:
+class Writer:
+    """Grows the nodes and constants of one model, operation by operation."""
+
     def __init__(self, graph: Graph) -> None:
         self.output, self.shapes = graph.output, graph.shapes
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
+    def model(self, outputs: Sequence[TensorId] = ()) -> onnx.ModelProto:
+        """What was written, with one more output for each of `outputs`."""
+        image, answer = [_batch_of(self.shapes[tensor]) for tensor in (0, self.output)]
+        made = helper.make_graph(
+            self.nodes,
+            "lowered",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, image)],
+            [
+                helper.make_tensor_value_info("output", TensorProto.FLOAT, answer),
+                *(
+                    helper.make_tensor_value_info(
+                        self.name(tensor), TensorProto.FLOAT, _batch_of(self.shapes[tensor])
+                    )
+                    for tensor in outputs
+                ),
+            ],
+            self.constants,
+        )
+        return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
     def name(self, tensor: TensorId) -> str:
+        """The ONNX value that the operation writing `tensor` writes."""
         return "input" if tensor == 0 else "output" if tensor == self.output else f"t{tensor}"
 
+    def value(self, tensor: TensorId) -> str:
+        """The ONNX value that operations reading `tensor` read."""
+        return self.name(tensor)
+
+    def weights(self, operation: Conv | Linear) -> list[str]:
+        """The values of its weight and bias."""
+        return [self.constant(operation.weight), self.constant(operation.bias)]
+
     def constant(self, values: Any) -> str:
+        """The name of a new initializer."""
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.constants.append(numpy_helper.from_array(np.array(values, order="C"), name))
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        """Append one node."""
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
     def between(self) -> str:
+        """A name for a value that stays inside one operation."""
         return f"n{len(self.nodes)}"
 
     def activate(self, source: str, kind: Activation, output: str) -> None:
+        """Append an activation from one value to another."""
         match kind:
             case Activation.NONE:
                 self.node("Identity", [source], output)
@@ -113,23 +142,24 @@ class _Writer:
             self.activate(source, kind, output)
 
     def write(self, operation: Operation) -> None:  # noqa: PLR0912 - one case each
+        """Append the nodes that compute `operation`."""
         output = self.name(operation.output)
         match operation:
             case Conv():
-                weights = [self.constant(operation.weight), self.constant(operation.bias)]
+                weights = self.weights(operation)
                 attributes = {
                     "kernel_shape": operation.weight.shape[2:],
                     "strides": operation.stride,
                     "pads": operation.padding,
                     "group": operation.groups,
                 }
-                steps = [("Conv", [self.name(operation.input), *weights], attributes)]
+                steps = [("Conv", [self.value(operation.input), *weights], attributes)]
                 if operation.residual is not None:
-                    steps.append(("Add", [self.name(operation.residual)], {}))
+                    steps.append(("Add", [self.value(operation.residual)], {}))
                 self.chain(steps, operation.activation, output)
             case Linear():
-                weights = [self.constant(operation.weight), self.constant(operation.bias)]
-                gemm = ("Gemm", [self.name(operation.input), *weights], {"transB": 1})
+                weights = self.weights(operation)
+                gemm = ("Gemm", [self.value(operation.input), *weights], {"transB": 1})
                 self.chain([gemm], operation.activation, output)
             case MaxPool() | AveragePool():
                 attributes = {
@@ -140,34 +170,34 @@ class _Writer:
                 if isinstance(operation, AveragePool):
                     attributes["count_include_pad"] = int(operation.count_padding)
                 kind = type(operation).__name__
-                self.node(kind, [self.name(operation.input)], output, **attributes)
+                self.node(kind, [self.value(operation.input)], output, **attributes)
             case GlobalAveragePool():
-                self.node("GlobalAveragePool", [self.name(operation.input)], output)
+                self.node("GlobalAveragePool", [self.value(operation.input)], output)
             case Add():
-                both = [self.name(operation.left), self.name(operation.right)]
+                both = [self.value(operation.left), self.value(operation.right)]
                 self.chain([("Add", both, {})], operation.activation, output)
             case Scale():
-                self.node("Mul", [self.name(operation.input), self.name(operation.factor)], output)
+                self.node("Mul", [self.value(operation.input), self.value(operation.factor)], output)
             case Activate():
-                self.activate(self.name(operation.input), operation.activation, output)
+                self.activate(self.value(operation.input), operation.activation, output)
             case ChannelAffine():
                 shape = (-1, *(1,) * (len(self.shapes[operation.output]) - 1))
                 scale = self.constant(operation.scale.reshape(shape))
                 shift = self.constant(operation.shift.reshape(shape))
-                steps = [("Mul", [self.name(operation.input), scale], {}), ("Add", [shift], {})]
+                steps = [("Mul", [self.value(operation.input), scale], {}), ("Add", [shift], {})]
                 self.chain(steps, operation.activation, output)
             case Pad():
                 amounts = self.constant(np.array([0, *operation.before, 0, *operation.after]))
-                self.node("Pad", [self.name(operation.input), amounts], output)
+                self.node("Pad", [self.value(operation.input), amounts], output)
             case Slice():
                 axes = list(zip(operation.start, operation.step, operation.size, strict=True))
                 ends = [start + (size - 1) * step + 1 for start, step, size in axes]
                 bounds = [operation.start, ends, [1, 2, 3], operation.step]
                 constants = [self.constant(np.array(one, np.int64)) for one in bounds]
-                self.node("Slice", [self.name(operation.input), *constants], output)
+                self.node("Slice", [self.value(operation.input), *constants], output)
             case Concat():
-                self.node("Concat", [self.name(one) for one in operation.inputs], output, axis=1)
+                self.node("Concat", [self.value(one) for one in operation.inputs], output, axis=1)
             case Flatten():
-                self.node("Flatten", [self.name(operation.input)], output)
+                self.node("Flatten", [self.value(operation.input)], output)
             case _:
                 assert_never(operation)

@@ -49,7 +49,7 @@ def fused(graph: Graph) -> Graph:
                 current = merged
                 break
         done[current.output] = current
-    return compact(Graph(tuple(done.values()), graph.shapes, graph.output))
+    return compact(replace(graph, operations=tuple(done.values())))
 
 
 def compact(graph: Graph) -> Graph:
@@ -66,6 +66,7 @@ def compact(graph: Graph) -> Graph:
         tuple(_renumbered(operation, number) for operation in kept),
         tuple(graph.shapes[tensor] for tensor in number),
         number[graph.output],
+        tuple(graph.names[tensor] for tensor in number) if graph.names else (),
     )
 
 

@@ -224,12 +224,14 @@ def inputs_of(operation: Operation) -> tuple[TensorId, ...]:
 class Graph:
     """Operations in running order, and the per-example shape of every tensor by its number.
 
-    Tensor 0 is the input (C, H, W); tensor `output` is the answer, (classes,).
+    Tensor 0 is the input (C, H, W); tensor `output` is the answer, (classes,). `names` are the values'
+    names in the model that was lowered, in the order of `shapes`; empty for a graph that was built by hand.
     """
 
     operations: tuple[Operation, ...]
     shapes: tuple[Shape, ...]
     output: TensorId
+    names: tuple[str, ...] = ()
 
     @property
     def weights(self) -> int:

@@ -67,16 +67,23 @@ def lower(model: onnx.ModelProto) -> Graph:
     source = read_model(model)
     scope = Scope(source.batch, [source.shape])
     values: dict[str, Tensor | Array | None] = {**source.constants, source.input: Tensor(0), "": None}
+    names = [source.input]
     for node in source.nodes:
         result = _lower_node(scope, node, values)
         name = node.outputs[0] if node.outputs else ""
         if not name or name in values:
             raise node.error(f"its output {name!r} is unnamed or already taken")
         values[name] = result
+        names += _names(name, len(scope.shapes) - len(names))
     output = values.get(source.output)
     if not isinstance(output, Tensor):
         raise UnsupportedModel(f"output {source.output!r} is not computed from the input")
-    return fused(Graph(tuple(scope.operations), tuple(scope.shapes), output.id))
+    return fused(Graph(tuple(scope.operations), tuple(scope.shapes), output.id, tuple(names)))
+
+
+def _names(value: str, tensors: int) -> list[str]:
+    """Names of the tensors that one node became: the last one is the value, the others lead to it."""
+    return [f"{value}#{index}" for index in range(tensors - 1, 0, -1)] + [value] * (tensors > 0)
 
 
 def _lower_node(scope: Scope, node: Node, values: Mapping[str, Tensor | Array | None]) -> Tensor | Array:

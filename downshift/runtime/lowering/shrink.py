@@ -75,7 +75,7 @@ def _shrunk_once(graph: Graph) -> Graph | None:
     shapes: list[Shape] = [graph.shapes[0]]
     for operation in operations:
         shapes.append(output_shape(operation, shapes))
-    return Graph(operations, tuple(shapes), graph.output)
+    return replace(graph, operations=operations, shapes=tuple(shapes))
 
 
 def _keeps_channels(operation: Conv | Linear) -> bool:

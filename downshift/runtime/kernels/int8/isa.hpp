@@ -1,0 +1,59 @@
+// The seam between packing and int8 kernels: plain data in, vectors of one instruction set inside.
+//
+// A vector is 64 bytes: 16 lanes of one pixel each, 4 neighbouring channels a pixel. See layout.hpp for which pixels.
+// Each instruction set is one translation unit compiled with its own flags; as for the float kernels, nothing here may be
+// an inline function.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace downshift::int8 {
+
+// One tile of output vectors times one part of the output channels.
+struct ConvTask {
+    const std::uint32_t* counts;   // positions of every output channel (rows = 1) or of every group of four (rows = 4)
+    const std::int32_t* weights;   // `rows` for every position: the weights of four input channels, one a byte
+    const std::uint32_t* offsets;  // of every position, bytes from `source`
+    const float* scale;            // of every output channel
+    const float* bias;
+    const char* source;            // group 0 of the expanded input, moved to the tile's first vector
+    char* output;                  // group `first` of the output, likewise
+    const char* residual;          // lies like the output, or null
+    float residual_scale;
+    std::ptrdiff_t source_row;     // bytes from one input row of vectors to the next
+    std::ptrdiff_t output_row;
+    std::ptrdiff_t output_group;
+    int groups;                    // of four output channels
+    const std::uint16_t* valid;    // lanes inside the map for every vector of the tile, or null when all are
+    std::uint32_t outside;         // what the other lanes hold: the zero point four times
+};
+
+struct ConvEntry {
+    int rows;    // output channels that share their positions: 1 or 4
+    int height;  // of a tile, in vectors
+    int width;
+    int stride;
+    void (*run)(const ConvTask&);
+};
+
+struct Isa {
+    const char* name;
+    const ConvEntry* convs;
+    int conv_count;
+    // to[i] = lane table[i] of `from` (bytes), or `outside` where the table is negative; `count` vectors.
+    void (*gather)(const char* from, const std::int32_t* table, std::uint32_t outside, char* to, int count);
+    // to[i] = lanes of from[i] moved down `dy` and right `dx` blocks (-1, 0 or 1), `outside` entering; `count` vectors.
+    void (*shift)(const char* from, int dy, int dx, std::uint32_t outside, char* to, int count);
+    // Pixels of 1 to 4 channel planes as quantised bytes: clip(rne(x * inverse + zero)); missing channels are `zero`.
+    void (*quantize)(const float* const* planes, int channels, int count, float inverse, int zero, std::uint32_t* to);
+    // The largest of `taps` vectors at offsets from `source`, byte by byte.
+    void (*maximum)(const char* source, const std::uint32_t* offsets, int taps, std::uint16_t valid, std::uint32_t outside,
+                    char* to);
+    // Sums over lanes of `count` vectors, `stride` bytes apart, only lanes in `valid[i]`, added to four sums.
+    void (*sum)(const char* from, std::ptrdiff_t stride, int count, const std::uint16_t* valid, std::int32_t sums[4]);
+};
+
+extern const Isa portable_isa;
+extern const Isa avx512vnni_isa;  // on x86
+
+}  // namespace downshift::int8

@@ -1,0 +1,2 @@
+#define DOWNSHIFT_ISA portable
+#include "isa.inc"

@@ -1,0 +1,75 @@
+// Where the pixels of a map lie.
+//
+// A map is cut into 4 x 4 equal blocks of bh x bw pixels, bh = ceil(height / 4). Lane 4 a + b of a vector belongs to block
+// (a, b), and vector (y, x) holds pixel (y, x) of every block, 4 neighbouring channels of it. A kernel tap is then another
+// whole vector, also for strides: every load is aligned and nothing is moved between lanes. Lanes whose pixel lies outside
+// the map hold the zero point. The price is a halo, which each thread makes for itself (`Expansion`): cache lines that
+// another core has read are slow to write.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace downshift::int8 {
+
+constexpr int side = 4;  // blocks of a map in each direction
+constexpr int lanes = side * side;
+constexpr std::size_t vector_bytes = 64;
+
+struct Map {
+    int channels = 0, height = 0, width = 0;
+
+    int groups() const { return (channels + 3) / 4; }
+    int block_height() const { return (height + side - 1) / side; }
+    int block_width() const { return (width + side - 1) / side; }
+    std::size_t group_bytes() const { return std::size_t(block_width()) * vector_bytes; }
+    std::size_t row_bytes() const { return std::size_t(groups()) * group_bytes(); }
+    std::size_t bytes() const { return std::size_t(block_height()) * row_bytes(); }
+    bool ragged() const { return height % side != 0 || width % side != 0; }
+
+    // Lanes of vector (y, x) whose pixel lies inside the map.
+    std::uint16_t valid(int y, int x) const {
+        std::uint16_t mask = 0;
+        for (int lane = 0; lane < lanes; ++lane)
+            if (lane / side * block_height() + y < height && lane % side * block_width() + x < width)
+                mask = std::uint16_t(mask | 1u << lane);
+        return mask;
+    }
+};
+
+// A window that slides over a map.
+struct Window {
+    int height, width, stride, top, left, bottom, right;
+};
+
+// A map with the halo that a window needs, in blocks that correspond to those of what the window writes.
+class Expansion {
+public:
+    Expansion(const Map& map, const Map& output, const Window& window);
+
+    int rows() const { return rows_; }
+    int row_of(int output_row) const { return output_row * window_.stride; }
+    std::size_t row_bytes() const { return std::size_t(groups_) * std::size_t(columns_) * vector_bytes; }
+    std::size_t bytes() const { return std::size_t(rows_) * row_bytes(); }
+    // Bytes from the vector an output vector begins at to what a tap of an input channel group reads.
+    std::uint32_t offset(int group, int tap_y, int tap_x) const {
+        return std::uint32_t(std::size_t(tap_y) * row_bytes() +
+                             (std::size_t(group) * std::size_t(columns_) + std::size_t(tap_x)) * vector_bytes);
+    }
+    bool aligned() const { return aligned_; }
+    // Row `row` when aligned: the home row it comes from and by how many blocks it has to move down.
+    int home_row(int row) const;
+    int down(int row) const;
+    int left() const { return window_.left; }
+    int columns() const { return columns_; }
+    // Row `row` otherwise: for every column and lane, the byte in group 0 of the home, or -1.
+    const std::int32_t* table(int row) const { return table_.data() + std::size_t(row) * std::size_t(columns_) * lanes; }
+
+private:
+    Window window_;
+    int groups_, rows_, columns_, block_height_;
+    bool aligned_;
+    std::vector<std::int32_t> table_;
+};
+
+}  // namespace downshift::int8

@@ -1,0 +1,114 @@
+#include "network.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace downshift::int8 {
+namespace {
+
+constexpr std::size_t most_bytes = 1 << 28;  // of one expanded map: offsets and tables are 32 bits wide
+
+[[noreturn]] void refuse(const char* who, const std::string& problem) {
+    throw std::invalid_argument(std::string(who) + ": " + problem);
+}
+
+}  // namespace
+
+Network::Network(Map input, float scale, int zero) : scale_(scale) {
+    if (input.channels < 1 || input.height < 1 || input.width < 1) refuse("input", "an image needs channels, height and width");
+    if (!(scale > 0) || !std::isfinite(scale) || zero < 0 || zero > 255) refuse("input", "scale or zero point out of range");
+    tensors_.push_back({input, zero, 0});
+}
+
+const Network::Tensor& Network::quantised(int tensor, const char* who) const {
+    if (tensor < 0 || tensor >= int(tensors_.size()) || tensors_[std::size_t(tensor)].floats)
+        refuse(who, "tensor " + std::to_string(tensor) + " is no quantised map written before");
+    return tensors_[std::size_t(tensor)];
+}
+
+const Network::Tensor& Network::vector(int tensor, const char* who) const {
+    if (tensor < 0 || tensor >= int(tensors_.size()) || !tensors_[std::size_t(tensor)].floats)
+        refuse(who, "tensor " + std::to_string(tensor) + " is no float vector written before");
+    return tensors_[std::size_t(tensor)];
+}
+
+Map Network::windowed(const Map& input, const Window& window, int channels, const char* who) const {
+    const int paddings[] = {window.top, window.left, window.bottom, window.right};
+    for (const int padding : paddings)
+        if (padding < 0 || padding >= std::max(window.height, window.width)) refuse(who, "its padding is not below its window");
+    if (window.height < 1 || window.width < 1 || window.top >= window.height || window.left >= window.width)
+        refuse(who, "its window is empty or smaller than its padding");
+    if (window.stride < 1 || window.stride > 2) refuse(who, "stride " + std::to_string(window.stride) + " is neither 1 nor 2");
+    const int height = input.height + window.top + window.bottom - window.height;
+    const int width = input.width + window.left + window.right - window.width;
+    if (height < 0 || width < 0) refuse(who, "its window is larger than the padded map");
+    const Map output = {channels, height / window.stride + 1, width / window.stride + 1};
+    if (Expansion(input, output, window).bytes() > most_bytes || output.bytes() > most_bytes) refuse(who, "the map is too large");
+    return output;
+}
+
+void Network::add(int output, Tensor tensor, Operation operation, const char* who) {
+    if (output != int(tensors_.size())) refuse(who, "tensor " + std::to_string(output) + " is not the next one");
+    tensors_.push_back(tensor);
+    operations_.push_back(std::move(operation));
+}
+
+void Network::conv(Conv operation, int output_channels, int zero) {
+    constexpr const char* who = "convolution";
+    const Tensor& source = quantised(operation.input, who);
+    const std::size_t window = std::size_t(operation.window.height) * std::size_t(operation.window.width);
+    const std::size_t each = std::size_t(source.map.channels) * window;
+    if (output_channels < 1 || operation.weight.size() != std::size_t(output_channels) * each ||
+        operation.scale.size() != std::size_t(output_channels) || operation.bias.size() != std::size_t(output_channels))
+        refuse(who, "weight, scale and bias do not fit its input");
+    if (zero < 0 || zero > 255) refuse(who, "its zero point is out of range");
+    const Map output = windowed(source.map, operation.window, output_channels, who);
+    double largest_residual = 0;
+    if (operation.residual >= 0) {
+        const Map& residual = quantised(operation.residual, who).map;
+        if (residual.channels != output.channels || residual.height != output.height || residual.width != output.width)
+            refuse(who, "its residual has another shape");
+        largest_residual = 255.0 * std::fabs(double(operation.residual_scale));
+    }
+    for (int channel = 0; channel < output_channels; ++channel) {
+        double sum = 0;
+        for (std::size_t i = 0; i < each; ++i) sum += std::abs(int(operation.weight[std::size_t(channel) * each + i]));
+        const double scale = operation.scale[std::size_t(channel)], bias = operation.bias[std::size_t(channel)];
+        const double largest = sum * 255.0 * std::fabs(scale) + std::fabs(bias) + largest_residual;
+        if (sum * 255.0 >= 2147483647.0 || !(largest < 2147483000.0))  // NaN included: a result must fit 32 bits
+            refuse(who, "its sums do not fit 32 bits");
+    }
+    const int number = operation.output;
+    add(number, {output, zero, 0}, std::move(operation), who);
+}
+
+void Network::max_pool(MaxPool operation) {
+    constexpr const char* who = "maximum pooling";
+    const Tensor source = quantised(operation.input, who);
+    const Map output = windowed(source.map, operation.window, source.map.channels, who);
+    add(operation.output, {output, source.zero, 0}, operation, who);
+}
+
+void Network::mean(Mean operation) {
+    constexpr const char* who = "global average";
+    const int channels = quantised(operation.input, who).map.channels;
+    add(operation.output, {{}, 0, channels}, operation, who);
+}
+
+void Network::dequantize(Dequantize operation) {
+    constexpr const char* who = "flattening";
+    const Map& map = quantised(operation.input, who).map;
+    add(operation.output, {{}, 0, map.channels * map.height * map.width}, operation, who);
+}
+
+void Network::linear(Linear operation) {
+    constexpr const char* who = "linear layer";
+    const int inputs = vector(operation.input, who).floats, outputs = int(operation.bias.size());
+    if (outputs < 1 || operation.weight.size() != std::size_t(inputs) * std::size_t(outputs))
+        refuse(who, "weight and bias do not fit its input");
+    const int number = operation.output;
+    add(number, {{}, 0, outputs}, std::move(operation), who);
+}
+
+}  // namespace downshift::int8

@@ -1,0 +1,96 @@
+"""Calibration: ranges and int8 accuracy go into the artifact, and bad input is one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from downshift.models.artifact import read, write
+from downshift.models.bundled import locate
+from downshift.models.errors import SpecError
+from downshift.models.pixels import normalise
+from downshift.models.spec import Int8Spec
+from downshift.runtime.errors import CalibrationError
+from downshift.runtime.profiling import calibration
+from downshift.runtime.profiling.calibration import Histogram, LabelledImages, calibrate, qdq_model
+from tests.models.tiny_artifact import tiny_artifact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUNDLED = "cifar10-resnet20"
+
+
+def noise(count: int, side: int, seed: int) -> np.ndarray:
+    """Images [count, side, side, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def test_every_sub_net_gets_ranges_that_survive_the_file_and_an_export_that_agrees(tmp_path: Path) -> None:
+    artifact, images = read(locate(BUNDLED)), noise(24, 32, seed=0)
+    spec = artifact.manifest.input
+    inputs = normalise(images.transpose(0, 3, 1, 2), spec)
+    plain = onnxruntime.InferenceSession(
+        artifact.model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    [logits] = plain.run(None, {spec.name: inputs})
+    labels = logits.argmax(axis=1).astype(np.int64)
+    write(tmp_path / "int8.onnx", calibrate(artifact, images, LabelledImages(images, labels)))
+    quantized = read(tmp_path / "int8.onnx")
+    for subnet in quantized.manifest.subnets:
+        assert subnet.int8 is not None
+        assert subnet.accuracy == artifact.manifest.subnet(subnet.name).accuracy
+    densest = quantized.manifest.subnets[0]
+    assert densest.int8 is not None
+    assert densest.int8.accuracy is not None
+    assert densest.int8.accuracy >= 0.8  # of its own answers in fp32
+    model = qdq_model(quantized, densest.name).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"input": inputs})
+    assert (found.argmax(axis=1) == labels).mean() == pytest.approx(densest.int8.accuracy)
+
+
+def test_an_artifact_without_int8_keeps_its_bytes() -> None:
+    artifact = read(locate(BUNDLED))
+    assert all(subnet.int8 is None for subnet in artifact.manifest.subnets)
+
+
+def test_rules_cut_what_is_rare() -> None:
+    counts = np.zeros(calibration.BINS, np.int64)
+    counts[:200] = 10_000
+    counts[-1] = 1
+    seen = Histogram(0.0, 100.0, counts)
+    assert calibration.min_max(seen) == (0.0, 100.0)
+    assert calibration.percentile(seen)[1] < 11.0
+    assert calibration.squared_error(seen)[1] < 60.0
+
+
+def test_bad_input_is_one_sentence() -> None:
+    artifact = tiny_artifact()
+    one = LabelledImages(noise(1, 5, 0), np.zeros(1, np.int64))
+    with pytest.raises(CalibrationError, match="no images to calibrate on"):
+        calibrate(artifact, noise(0, 5, 0), one)
+    with pytest.raises(CalibrationError, match=r"images of shape \[7, 7, 3\].*takes \[5, 5, 3\]"):
+        calibrate(artifact, noise(2, 7, 0), one)
+    name = artifact.manifest.names[0]
+    with pytest.raises(CalibrationError, match=rf"{name} has no int8: run `downshift quantize`"):
+        qdq_model(artifact, name)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "ranges", "message"),
+    [
+        (1.5, {"x": (0.0, 1.0)}, "accuracy 1.5"),
+        (0.5, {}, "without activation ranges"),
+        (0.5, {"x": (1.0, 0.0)}, "range of 'x'"),
+        (0.5, {"x": (0.0, float("inf"))}, "range of 'x'"),
+    ],
+)
+def test_impossible_int8_figures_are_refused(
+    accuracy: float, ranges: dict[str, tuple[float, float]], message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        Int8Spec(accuracy, ranges)
