@@ -219,6 +219,8 @@ class TestWrongInput:
         ("predict model.onnx red.png --budget-ms nan", "nan"),
         ("predict model.onnx red.png --budget-ms 0.000001", "budget"),
         ("predict model.onnx red.png --subnet s7", "choose one of s0, s1, s2"),
+        ("predict model.onnx red.png --min-accuracy 0.9", "no measured accuracy"),
+        ("inspect cifar10", "unknown file or bundled network 'cifar10'"),
         ("serve absent.onnx --port 0", "absent.onnx"),
         ("serve model.onnx --port 99999", "99999"),
         ("train nonsense", "unknown recipe 'nonsense'"),
@@ -376,3 +378,25 @@ class TestInterrupt:
         assert process.returncode == 130, first + err
         assert "Traceback" not in err
         assert not list(tmp_path.rglob("*.part"))
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "inspect model.onnx",
+            "export model.onnx --subnet s1 -o interrupted.onnx",
+            "evaluate model.onnx --dataset digits",
+            "profile model.onnx --remeasure",
+            "predict model.onnx red.png",
+            "simulate --profile model.onnx --trace poisson:rate=9,seconds=1",
+        ],
+    )
+    def test_every_command_ends_with_130_and_no_traceback(
+        self, line: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(path: str | Path) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(artifacts, "read", interrupted)
+        result = run(*line.split())
+        assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+        assert not Path("interrupted.onnx").exists()
