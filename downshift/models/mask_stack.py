@@ -8,27 +8,13 @@ Two forms of one idea, both indexed by sub-net with 0 = densest:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-class MaskStack(Protocol):
-    """What a masked layer and the trainer need of either form."""
-
-    @property
-    def count(self) -> int:
-        """Number of sub-nets."""
-
-    def mask(self, index: int) -> Tensor:
-        """Bool mask of sub-net `index`, in the shape of the weight."""
-
-    def assign(self, masks: Sequence[Tensor]) -> None:
-        """Replace every sub-net's mask; bool tensors in the shape of the weight."""
 
 
 class LevelStack(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from downshift.trainer.correction import corrected
+from downshift.trainer.gradient_correction import corrected
 from downshift.trainer.optimizer import gradient_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from downshift.trainer.correction import inner_product
+from downshift.trainer.gradient_correction import inner_product
 from downshift.trainer.masks.masking import Masking, MaskPlan
 from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
 from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally

@@ -7,7 +7,6 @@ BatchNorm, residual additions and activations are already folded into the convol
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -237,13 +236,3 @@ class Graph:
     def weights(self) -> int:
         """Number of weights in convolutions and linear layers, zeros included."""
         return sum(op.weight.size for op in self.operations if isinstance(op, Conv | Linear))
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of one example, counting non-zero weights only."""
-        total = 0
-        for op in self.operations:
-            if isinstance(op, Conv | Linear):
-                pixels = math.prod(self.shapes[op.output][1:])
-                total += int((op.weight != 0).sum()) * pixels
-        return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.server import ServerState
 
@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
     from typing import Any
 
-    from downshift.server.connection.tls import TlsProtocol
-
 _KEY = "downshift.concurrency"
 CONCURRENT_SECONDS = 0.01
 """Requests on two connections that begin within this time count as concurrent."""
+
+
+class Socket(Protocol):
+    """A connection below TLS."""
+
+    def abort(self) -> None:
+        """Close it at once, whatever is still to be sent."""
 
 
 class ConcurrencyState(ServerState):
@@ -29,7 +34,7 @@ class ConcurrencyState(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.streams = 0
-        self.tls_sockets: set[TlsProtocol] = set()
+        self.tls_sockets: set[Socket] = set()
         self._connection: object = None
         self._last_request = self._last_switch = -math.inf
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from downshift.trainer.correction import corrected, inner_product
+from downshift.trainer.gradient_correction import corrected, inner_product
 
 ALL = torch.ones(2, dtype=torch.bool)
 
