@@ -96,7 +96,7 @@ def line_up(
         try:
             contender = make()
             contender.time(1, warm=False)
-        except (WrongAnswer, RuntimeError) as reason:
+        except (WrongAnswer, RuntimeError, ImportError) as reason:
             print(f"not in the race: {reason}", file=sys.stderr)
         else:
             ready.append(contender)

@@ -73,37 +73,37 @@ def network_options(parser: ArgumentParser) -> None:
 def profiled(
     network: str, cache: Path, *, cores: set[int] | None = None, steady: float | None = None
 ) -> Iterator[Profiled]:
-    """The server, ready; cores: those it may use.
+    """The server, ready, with a profile that was measured before it; cores: those it may use.
 
     steady: every batch takes so many times its profiled p50 (see `benchmarks.scheduling.steady`). Raises
     `NotServing`.
     """
     setting = prepare(network, cache)
     folder, module, settings = setting.folder, "downshift", NOTHING
+    path = _profile(setting, folder, module, settings, cores)
     if steady is not None:
-        folder, module, settings = _steadily(setting, steady)
+        module, settings = STEADY, {"STEADY_PROFILE": str(path), "STEADY_FACTOR": f"{steady:g}"}
+        folder /= f"steady-{steady:g}"
+        path = _profile(setting, folder, module, settings, cores)
     with downshift(setting.path, folder, settings, cores=cores, module=module) as server:
-        path = _kept(folder, setting, len(cores or os.sched_getaffinity(0)))
         yield Profiled(server, setting, profile_json.loads(path.read_bytes()))
 
 
-def _steadily(setting: Setting, factor: float) -> tuple[Path, str, Mapping[str, str]]:
-    """Folder, module and settings of the steady server, whose profile is measured first if need be."""
-    _profile(setting, setting.folder, "downshift", {})
-    path = _kept(setting.folder, setting, len(os.sched_getaffinity(0)))
-    settings = {"STEADY_PROFILE": str(path), "STEADY_FACTOR": f"{factor:g}"}
-    folder = setting.folder / f"steady-{factor:g}"
-    _profile(setting, folder, STEADY, settings)
-    return folder, STEADY, settings
-
-
-def _profile(setting: Setting, folder: Path, module: str, settings: Mapping[str, str]) -> None:
-    """Let `downshift profile` measure, or find what it measured."""
+def _profile(
+    setting: Setting, folder: Path, module: str, settings: Mapping[str, str], cores: set[int] | None
+) -> Path:
+    """Where the profile is that `downshift profile` measured on those cores, now or at an earlier call."""
     command = [sys.executable, "-m", module, "profile", str(setting.path), "--threads", "1"]
     variables = {**os.environ, **settings, "DOWNSHIFT_CACHE_DIR": str(folder)}
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, env=variables, check=False)  # noqa: S603 - ourselves
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores or mine)  # inherited
+    try:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=variables, check=False)  # noqa: S603 - ourselves
+    finally:
+        os.sched_setaffinity(0, mine)
     if done.returncode:
         raise NotServing(f"{' '.join(command)} ended with {done.returncode}")
+    return _kept(folder, setting, len(cores or mine))
 
 
 def _kept(folder: Path, setting: Setting, cores: int) -> Path:
