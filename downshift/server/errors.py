@@ -33,6 +33,7 @@ from downshift.models.images.errors import BrokenImage, ImageTooLarge, NotAnImag
 from downshift.runtime.errors import (
     Abandoned,
     AccuracyUnavailable,
+    CalibrationError,
     DeadlineExpired,
     DeadlineImpossible,
     Draining,
@@ -172,6 +173,7 @@ ERRORS: Mapping[type[Exception], Row] = {
     BadSetting: Row(Outcome.FAILED, None),
     EngineUnavailable: Row(Outcome.FAILED, None),
     UnsupportedModel: Row(Outcome.FAILED, None),
+    CalibrationError: Row(Outcome.FAILED, None),
     SelfCheckFailed: Row(Outcome.FAILED, None),
     ProfileError: Row(Outcome.FAILED, None),
     TraceError: Row(Outcome.FAILED, None),
