@@ -95,3 +95,10 @@ def test_a_wrong_option_is_named_as_it_was_given() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert not [name for name, field in Settings.model_fields.items() if not field.description]
+
+
+def test_an_empty_cache_folder_is_none_and_not_the_one_it_was_started_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOWNSHIFT_CACHE_DIR", "")
+    assert Settings().cache_dir is None
