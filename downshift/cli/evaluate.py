@@ -20,6 +20,7 @@ def evaluate(
     """Measure every sub-net's accuracy, as it is served, on a data set's test split."""
     import json
 
+    from downshift.cli.artifact_data import load_for
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.models.artifact import read
     from downshift.models.bundled import locate
@@ -27,18 +28,10 @@ def evaluate(
     from downshift.runtime.json_cache import JsonCache, default_folder
     from downshift.runtime.machine import default_threads
     from downshift.runtime.profiling.accuracy import top1
-    from downshift.trainer.data import datasets
 
     artifact = read(locate(model))
-    manifest, origin = artifact.manifest, artifact.manifest.provenance
-    trained_with = origin.recipe.get("data", {}) if origin.dataset == dataset else {}
-    split = test or trained_with.get("test", "official")
-    data = datasets.load(dataset, data_dir, validation=1, seed=0, test=split)  # only the test split is used
-    if (data.shape, len(data.labels)) != (manifest.input.shape, len(manifest.labels)):
-        raise typer.BadParameter(
-            f"--dataset {dataset} has {len(data.labels)} classes of {data.shape} images, "
-            f"{model} is for {len(manifest.labels)} classes of {manifest.input.shape}"
-        )
+    manifest = artifact.manifest
+    data, split = load_for(manifest, dataset, data_dir, test=test)
     engines = load_engines(None, JsonCache(default_folder()))
     programs = compile_artifact(artifact, engines, threads=threads or default_threads())
     images, labels = data.test.images.numpy(), data.test.labels.numpy()

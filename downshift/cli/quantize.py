@@ -21,27 +21,14 @@ def quantize(
     """Calibrate every sub-net for int8 on training images; measure its accuracy on the validation split."""
     import json
 
+    from downshift.cli.artifact_data import load_for
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.models.artifact import read, write
     from downshift.models.bundled import locate
     from downshift.runtime.profiling.calibration import LabelledImages, calibrate
-    from downshift.trainer.data import datasets
 
     artifact = read(locate(model))
-    manifest, origin = artifact.manifest, artifact.manifest.provenance
-    trained_with = origin.recipe.get("data", {}) if origin.dataset == dataset else {}
-    data = datasets.load(
-        dataset,
-        data_dir,
-        validation=trained_with.get("validation", 2000),
-        seed=origin.seed,
-        test=trained_with.get("test", "official"),
-    )
-    if (data.shape, len(data.labels)) != (manifest.input.shape, len(manifest.labels)):
-        raise typer.BadParameter(
-            f"--dataset {dataset} has {len(data.labels)} classes of {data.shape} images, "
-            f"{model} is for {len(manifest.labels)} classes of {manifest.input.shape}"
-        )
+    data, _ = load_for(artifact.manifest, dataset, data_dir)
     chosen = data.train.images[:images].numpy()
     validation = LabelledImages(data.validation.images.numpy(), data.validation.labels.numpy())
     with progress_bar() as report:
