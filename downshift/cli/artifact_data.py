@@ -20,7 +20,7 @@ VALIDATION = 1000  # images of a data set that the artifact was not trained on; 
 def load_for(
     manifest: Manifest, dataset: str, data_dir: Path, *, test: str | None = None
 ) -> tuple[Dataset, str]:
-    """The named data set, split as the artifact's recipe says if it names that one, and its test split's name.
+    """The named data set, split as the artifact's recipe says if it names that one; the test split's name.
 
     test: name of the test split, instead of the recipe's. Raises `typer.BadParameter` for images of another
     shape or another number of classes than the artifact's, `DataError` for a data set that cannot be used.

@@ -17,41 +17,41 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView, Reason, Waiting
 
-HORIZON = 4.0  # budgets ahead for which a burst is expected
-AHEAD = 6.0  # times as long as a batch, in which others keep coming that shall be served as accurately
+HORIZON = 4.0  # budgets: the planning horizon of the burst headroom
+AHEAD = 6.0  # batch durations: the look-ahead in which new arrivals must get the same sub-net
 DEADLINE = attrgetter("deadline")
-EXACT, TOLERANCE = 12, 0.2  # requests looked at exactly, and by how much those behind may be misjudged
+EXACT, TOLERANCE = 12, 0.2  # queue positions evaluated exactly; relative error allowed at those behind
 
 
 @dataclass(frozen=True)
 class BudgetPolicy:
-    """Speed scaling under deadlines (Yao, Demers, Shenker 1995), where a sparser sub-net is a faster clock.
+    """Speed scaling under deadlines (Yao, Demers, Shenker 1995): a sparser sub-net is a faster clock.
 
-    With the queue in order of deadline, slacks s_1 <= s_2 <= ... and n_j examples up to and including
-    request j, each example may take c = min_j (s_j - margin) / n_j without endangering any later one. The
-    head gets the most accurate sub-net whose p99 fits its own slack and whose p50 per example fits c:
-    p99 for what is begun now, p50 for the sum, as bad luck is made good at the next decision.
+    A sub-net must pass four tests; the most accurate that does answers the head:
+    - Head deadline: its p99 fits the slack of the head.
+    - Queue feasibility: with the queue in EDF order, slacks s_1 <= s_2 <= ... and n_j examples up to and
+      including request j, the time per example is at most c = min_j (s_j - margin) / n_j. Compared with the
+      p50, not the p99: the next decision corrects a slow batch.
+    - Look-ahead fairness: requests behind the batch, and those expected to arrive meanwhile, can get the same
+      sub-net (`backlog_time`); accuracy is concave in time, so an even share is the best one.
+    - Burst headroom: after the batch, the queue and a burst of `reserve` standard deviations still meet their
+      deadlines on the fastest sub-net (`burst_headroom`).
 
-    Beyond the queue it shares with those that will come, as accuracy grows ever more slowly with time: the
-    sub-net must do for those behind the batch as well, the last of them due a budget after it came
-    (`time_behind`). And it keeps room for a burst: while the batch runs, so many may arrive that they and the
-    queue, even at the least time per example, just meet their deadlines (`room_before_a_burst`).
-
-    margin: seconds kept for delivering the answer. reserve: standard deviations of arrivals kept room for.
+    margin: seconds reserved for delivering the answer. reserve: standard deviations of the arrival count.
     """
 
     margin: float = 0.0003
     reserve: float = 3.5
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
-        """The most accurate affordable sub-net; where nothing fits, the one that costs least."""
+        """The most accurate sub-net that passes all tests; else the cheapest within slack, or the fastest."""
         head = queue.waiting[0]
         slack = head.deadline - queue.now - self.margin
         least = profile.floor / queue.executors
         budget = head.deadline - head.arrival if head.budgeted else math.inf
         share = queue.executors * time_per_example(queue, self.margin, at_least=least)
         pressing = examples_due(queue, queue.now + ALIKE * budget)
-        room = room_before_a_burst(budget, pressing, load, least, self.reserve)
+        headroom = burst_headroom(budget, pressing, load, least, self.reserve)
         rate, executors = load.arrival_rate, queue.executors
         names = head.candidates
         if not head.budgeted:
@@ -61,8 +61,8 @@ class BudgetPolicy:
                 if batch.bound <= slack:
                     if (
                         batch.cost <= share
-                        and batch.bound - least * min(batch.size, pressing) <= room
-                        and time_behind(batch, pressing, rate, profile[name].floor)
+                        and batch.bound - least * min(batch.size, pressing) <= headroom
+                        and backlog_time(batch, pressing, rate, profile[name].floor)
                         <= executors * (budget + AHEAD * batch.typical)
                     ):
                         return Decision(name, batch.size, _reason(head, name, slack, profile))
@@ -76,9 +76,10 @@ class BudgetPolicy:
 
 
 def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
-    """Seconds each waiting example may take so that every request meets its deadline; may be negative.
+    """The EDF feasibility bound: seconds each queued example may take so that no deadline is missed.
 
-    Stops looking once the result is below `at_least`, where it makes no difference any more.
+    Negative when a deadline has passed. The scan stops as soon as the bound is below `at_least`, the fastest
+    time there is: below it the exact value changes no decision.
     """
     if queue.examples == len(queue.waiting) and queue.waiting[0].priority == queue.waiting[-1].priority:
         return _time_per_request(queue.waiting, queue.now + margin, at_least)
@@ -93,7 +94,7 @@ def time_per_example(queue: QueueView, margin: float, at_least: float) -> float:
 
 
 def examples_due(queue: QueueView, deadline: float) -> int:
-    """How many waiting examples are due by then: all of them, where budgets are alike."""
+    """Queued examples with a deadline up to that one; the whole queue if all budgets are alike."""
     waiting = queue.waiting
     if waiting[0].priority != waiting[-1].priority:
         return sum(each.examples for each in waiting if each.deadline <= deadline)
@@ -105,24 +106,22 @@ def examples_due(queue: QueueView, deadline: float) -> int:
     return sum(each.examples for each in waiting[:due])
 
 
-def time_behind(batch: BatchCost, pressing: int, rate: float, floor: float) -> float:
-    """Seconds until all is done that comes while AHEAD such batches run, by the sub-net of this one.
+def backlog_time(batch: BatchCost, pressing: int, rate: float, floor: float) -> float:
+    """Seconds this sub-net needs for the batch, the queue behind it and the arrivals during AHEAD batches.
 
-    pressing: examples that wait, those of the batch among them. rate: more of them a second. floor: seconds
-    for each.
+    pressing: queued examples, those of the batch included. rate: arrivals, examples per second. floor: least
+    seconds per example of the sub-net.
     """
     return batch.typical + (max(0, pressing - batch.size) + rate * AHEAD * batch.typical) * floor
 
 
-def room_before_a_burst(
-    budget: float, examples: int, load: LoadSnapshot, least: float, reserve: float
-) -> float:
-    """Seconds an executor may be busy before a burst would cost deadlines; infinite without load.
+def burst_headroom(budget: float, examples: int, load: LoadSnapshot, least: float, reserve: float) -> float:
+    """Seconds an executor may be busy before a burst would miss deadlines; infinite without load.
 
-    Requests come with the same budget D. Until t from now, r t of them arrive, and a burst brings z sqrt(v t)
-    more, v = r cv2 being the variance a second of a renewal process. With n that wait, all take at least
-    `least` seconds f each, by t + D: what may be spent first is D + t - f (n + r t + z sqrt(v t)) for the
-    worst t up to HORIZON budgets. Negative when there is no room at all.
+    Model: a renewal process of rate r and variance v = r cv2 per second, every request with budget D. Within
+    t seconds r t + z sqrt(v t) requests arrive, z being `reserve`. With n queued and f = `least` seconds per
+    example, the headroom is D + t - f (n + r t + z sqrt(v t)), minimised over t up to HORIZON budgets.
+    Negative when the burst would miss deadlines even now.
     """
     rate = load.arrival_rate
     if not rate or budget == math.inf:
@@ -136,10 +135,11 @@ def room_before_a_burst(
 
 
 def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float) -> float:
-    """`time_per_example` for requests of one example each, which looks at few of them.
+    """`time_per_example` for requests of one example each, in a galloping scan of the queue.
 
-    Deadlines ascend, so those up to number slack / share need no look: their share cannot be smaller.
-    Far back in the queue a share may be overlooked that is smaller by up to TOLERANCE; it comes nearer.
+    Deadlines ascend, so no request before position slack / share can lower the minimum: the scan jumps there.
+    Behind position EXACT it jumps further and may miss a minimum that is lower by up to TOLERANCE; later
+    decisions see that request nearer to the head.
     """
     count = len(waiting)
     share = (waiting[-1].deadline - start) / count

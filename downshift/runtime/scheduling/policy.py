@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
 
 ALIKE = 1.5
-"""Budgets within this ratio count as equal: a part of each is spent before the request is queued. Requests
-due within this many of the head's budgets compete with it for time; later ones do not."""
+"""Ratio within which budgets count as equal, as part of each is spent before the request is queued. Requests
+with a deadline within this many of the head's budgets compete with it for time; later ones do not."""
 
 # Why a sub-net was chosen: accurate - the most accurate one fits; slack, queue - the head's slack or the
 # queue behind it allows no better; fastest - nothing fits; pinned, fixed - the client or operator named it.

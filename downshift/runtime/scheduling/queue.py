@@ -1,4 +1,4 @@
-"""The queue: earliest deadline first, in one sorted list with one owner."""
+"""The request queue: earliest deadline first (EDF), one sorted list with one owner."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ W = TypeVar("W", bound=Waiting)
 
 
 class EdfQueue(Generic[W]):
-    """Waiting requests by priority, then deadline, then arrival. Not thread-safe: its owner locks.
+    """Queued requests by priority, then deadline, then arrival. Not thread-safe: its owner locks.
 
-    A request without a budget goes by when it would be given up, so nearly always behind those with one.
-    Sorted lists beat a heap here: policies read the queue in order, most requests come in at the end and
-    leave at the front, and a few thousand entries move fast.
+    A request without a budget has its time-out as deadline, so it is nearly always behind those with one.
+    A sorted list instead of a heap: policies read the queue in order, requests are appended at the end and
+    removed at the front, and moving a few thousand entries is one `memmove`.
     """
 
     def __init__(self) -> None:
@@ -32,16 +32,16 @@ class EdfQueue(Generic[W]):
         return len(self._items)
 
     def __iter__(self) -> Iterator[W]:
-        """The waiting requests in the order of service."""
+        """The queued requests in the order of service."""
         return iter(self._items)
 
     @property
     def head(self) -> W:
-        """The request to serve next; the queue must not be empty."""
+        """The next request in the order of service; the queue must not be empty."""
         return self._items[0]
 
     def push(self, item: W) -> None:
-        """Queue the item, behind all that are at least as urgent."""
+        """Insert the item behind every item of equal or higher urgency: FIFO among equals."""
         key = (-item.priority, item.deadline, next(self._serial))
         keys = self._keys
         if not keys or keys[-1] < key:
@@ -54,7 +54,7 @@ class EdfQueue(Generic[W]):
         self.examples += item.examples
 
     def remove(self, item: W) -> bool:
-        """Take the item out; False when it was not waiting. Whoever gets True owns the item's outcome."""
+        """Remove the item; False if it was not queued. The caller that gets True owns the item's outcome."""
         items, keys = self._items, self._keys
         same = (-item.priority, item.deadline)
         index = bisect_left(keys, same)
@@ -67,9 +67,10 @@ class EdfQueue(Generic[W]):
         return False
 
     def claim(self, subnet: str, most: int) -> list[W]:
-        """Take out the head and, in order, others `subnet` may answer: `most` examples, or a larger head.
+        """Remove and return a batch: the head and, in order, items that `subnet` may answer.
 
-        What does not fit is passed over, so that it keeps nobody behind it from joining.
+        The batch holds at most `most` examples, or the head alone if that is larger. An item that does not
+        fit is skipped, so it does not block those behind it (no head-of-line blocking within the batch).
         """
         if self.examples == len(self._items) and self._shares_candidates(most):
             return self._take_front(most)
@@ -86,7 +87,7 @@ class EdfQueue(Generic[W]):
         return claimed
 
     def examples_before(self, deadline: float, priority: int) -> int:
-        """How many examples would be served before a new request with that deadline and priority."""
+        """Examples ahead of a new request with that deadline and priority."""
         keys = self._keys
         if not keys or keys[-1][:2] <= (-priority, deadline):
             return self.examples
@@ -94,11 +95,11 @@ class EdfQueue(Generic[W]):
         return sum(item.examples for item in self._items[:index])
 
     def view(self, now: float, executors: int = 1) -> QueueView:
-        """What a policy sees; valid until the queue changes."""
+        """A view of the queue for a policy; valid until the queue changes."""
         return QueueView(now, self._items, self.examples, executors)
 
     def _shares_candidates(self, most: int) -> bool:
-        """The usual case: whoever may answer the head may answer the others at the front as well."""
+        """Whether the first `most` items have the head's candidates: the usual case, and the fast path."""
         candidates = self._items[0].candidates
         return all(item.candidates is candidates for item in self._items[1:most])
 

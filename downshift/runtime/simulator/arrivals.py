@@ -1,4 +1,4 @@
-"""Arrivals drawn at random, or evenly spaced, as a short text describes them."""
+"""Synthetic arrival processes (Poisson, Gamma renewal, constant, stepped), parsed from a short text."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST = 50_000_000  # arrivals in one trace: 400 MB of times
-MOST_BURSTY = 10_000.0  # cv2: beyond it nearly all gaps are zero, and drawing the others never ends
+MOST_BURSTY = 10_000.0  # cv2: above it nearly all gaps are zero, so reaching the end takes unbounded draws
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """A pattern of arrivals, `rate` a second for `seconds`.
+    """A renewal process with Gamma-distributed gaps, `rate` arrivals per second for `seconds`.
 
-    cv2: squared coefficient of variation of the Gamma distributed gaps; 1 is a Poisson process, 0 evenly
-    spaced, more is bursty. steps: the rate is `rate` times each of these in turn, equally long.
+    cv2: squared coefficient of variation of the gaps: 0 is constant, 1 Poisson, above 1 bursty. steps:
+    factors of the rate, piecewise constant over equal intervals.
     """
 
     rate: float
@@ -34,16 +34,16 @@ class Arrivals:
     steps: tuple[float, ...] = (1.0,)
 
     def times(self) -> NDArray[np.float64]:
-        """When requests arrive, ascending; the same values always give the same times, perhaps none."""
+        """Arrival times in seconds, ascending, possibly none; deterministic in the fields."""
         rng = np.random.default_rng(self.seed)
-        # Even load first, one arrival a unit; then time runs at the rate of each step.
+        # Time change: a unit-rate process, mapped through the inverse of the cumulative rate.
         edges = np.linspace(0.0, self.seconds, len(self.steps) + 1)
         mass = np.concatenate(([0.0], np.cumsum(np.asarray(self.steps) * self.rate * np.diff(edges))))
         return np.interp(_unit_times(rng, mass[-1], self.cv2), mass, edges)
 
 
 def _unit_times(rng: np.random.Generator, until: float, cv2: float) -> NDArray[np.float64]:
-    """Times in (0, until] of a renewal process of one arrival a unit."""
+    """Arrival times in (0, until] of a renewal process of rate 1."""
     if cv2 == 0.0:
         return np.arange(1.0, np.floor(until) + 1.0)
     parts, last = [], 0.0
@@ -56,10 +56,10 @@ def _unit_times(rng: np.random.Generator, until: float, cv2: float) -> NDArray[n
 
 
 def parse(text: str) -> Trace:
-    """The trace that a text such as `gamma:rate=300,cv2=4,seconds=20,seed=1` describes.
+    """The trace described by a text such as `gamma:rate=300,cv2=4,seconds=20,seed=1`.
 
-    Kinds: `gamma`; `poisson`, which is gamma with cv2=1; `constant`, with cv2=0; `steps`, which takes
-    `rates=100/800/100` in place of rate and may have a cv2. Raises `TraceError`.
+    Kinds: `gamma`; `poisson` (cv2=1); `constant` (cv2=0); `steps`, with `rates=100/800/100` instead of rate
+    and an optional cv2. Raises `TraceError`.
     """
     kind, _, rest = text.partition(":")
     if kind not in KINDS:
@@ -84,7 +84,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "constant": (("rate", "seconds"), ()),
     "steps": (("rates", "seconds"), ("cv2", "seed")),
 }
-"""What each kind needs, and what it may have."""
+"""Required and optional keys of each kind."""
 
 
 def _pairs(text: str, rest: str) -> dict[str, str]:

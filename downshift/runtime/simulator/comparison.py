@@ -28,7 +28,10 @@ ALL = "all"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """How a policy did. load: arrivals over the densest sub-net's capacity; replay: None for the bound."""
+    """Figures of one policy at one load: the arrival rate over the densest sub-net's capacity.
+
+    replay: None for the clairvoyant bound.
+    """
 
     load: float
     summary: Summary
@@ -36,7 +39,7 @@ class Result:
 
 
 def compare(scenario: Scenario, policies: Sequence[str]) -> Iterator[Result]:
-    """One result per named policy, in that order. `oracle` is the bound; raises `UnknownName`."""
+    """One result per named policy, in that order; `oracle` is the clairvoyant bound. Raises `UnknownName`."""
     load = scenario.trace.rate / capacity(scenario.profile, scenario.executors)
     for name in policies:
         if name == ORACLE:
@@ -47,7 +50,7 @@ def compare(scenario: Scenario, policies: Sequence[str]) -> Iterator[Result]:
 
 
 def sweep(scenario: Scenario, policies: Sequence[str], loads: Sequence[float] | None = None) -> list[Result]:
-    """The comparison at each load, the trace compressed or stretched to it; without loads, as it is."""
+    """The comparison at each load, by scaling the trace's time axis; without loads, of the trace as it is."""
     unit = capacity(scenario.profile, scenario.executors)
     trace = scenario.trace
     traces = [trace] if loads is None else [trace.at_rate(load * unit) for load in loads]
@@ -55,7 +58,7 @@ def sweep(scenario: Scenario, policies: Sequence[str], loads: Sequence[float] | 
 
 
 def loads(text: str | None) -> tuple[float, ...] | None:
-    """The loads that a text such as `0.5,1,2` names; raises `TraceError`."""
+    """The loads in a comma-separated text such as `0.5,1,2`; raises `TraceError`."""
     if text is None:
         return None
     try:
@@ -68,7 +71,7 @@ def loads(text: str | None) -> tuple[float, ...] | None:
 
 
 def policy_names(text: str, profile: Profile) -> tuple[str, ...]:
-    """The policies that a text such as `downshift,fixed:s90` or `all` names, each checked."""
+    """The policies in a comma-separated text such as `downshift,fixed:s90` or `all`; raises `UnknownName`."""
     if text == ALL:
         return (*table.names(profile), ORACLE)
     names = tuple(name.strip() for name in text.split(","))
@@ -79,12 +82,12 @@ def policy_names(text: str, profile: Profile) -> tuple[str, ...]:
 
 
 def capacity(profile: Profile, executors: int = 1) -> float:
-    """Examples per second that the most accurate sub-net answers in batches of its best size."""
+    """Peak throughput of the most accurate sub-net at its best batch size, in examples per second."""
     densest = profile.subnets[0]
     return executors * max(size / densest.p50[size] for size in profile.batch_sizes)
 
 
 def trace(text: str) -> Trace:
-    """The trace in the file of that name or, when there is none, the one that the text describes."""
+    """The trace in the file at that path or, if there is no such file, the process the text describes."""
     path = Path(text)
     return trace_file.read(path) if path.exists() else arrivals.parse(text)

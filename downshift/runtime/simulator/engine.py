@@ -1,4 +1,4 @@
-"""The discrete-event engine: a trace through the real queue, admission and policy, in virtual time."""
+"""Discrete-event simulation of a trace with the server's own queue, admission control and policy."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What all policies of a comparison have in common.
+    """Workload and machine of a simulation; the policy is the only other input.
 
-    slo: latency budget of every request, seconds. executors: batches that run at once.
-    capacity: queue limit, requests per executor. seed: of the service times. subnet: pinned by every request.
-    handover: seconds an executor needs between the end of a batch and the next.
-    reserve: seconds of the budget reserved for delivery: decisions use a deadline earlier by this much,
-    whether an answer is in time does not. recorded: service times of a real machine instead of drawn ones.
-    delivery: for every request of the trace, seconds from the end of its batch to its client; empty for none.
+    slo: latency budget of every request, seconds. executors: batches that run in parallel.
+    capacity: queue limit, requests per executor. seed: of the random service times. subnet: pinned by every
+    request. handover: seconds of overhead of an executor between two batches.
+    reserve: seconds of the budget reserved for delivery: scheduling decisions use a deadline earlier by this
+    much, the verdict in time or late does not. recorded: service times measured on a machine, instead of
+    random ones. delivery: for every request of the trace, seconds from the end of its batch to its client;
+    empty for none.
     """
 
     trace: Trace
@@ -54,9 +55,10 @@ class Arrival(Waiting):
 
 
 def simulate(scenario: Scenario, policy: Policy) -> Replay:  # noqa: PLR0915 - one event loop
-    """What happens to every request of the trace under that policy.
+    """The replay of the trace under that policy; deterministic in scenario and policy.
 
-    Same scenario and policy, same replay. A batch takes what `ServiceTimes` draws for it.
+    An event is the completion of a batch; arrivals up to it pass admission control before the next decision.
+    Service times come from `ServiceTimes`.
     """
     trace, profile = scenario.trace, scenario.profile
     dispatch: Dispatch[Arrival] = Dispatch(
@@ -78,7 +80,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Replay:  # noqa: PLR0915 - o
     count, alone, busy = len(trace.times), scenario.executors == 1, 0
     answered_by = [UNANSWERED] * count
     batches: list[tuple[float, int, int, float]] = []  # start, sub-net, examples, seconds
-    # a heap of executors by when they become free: that time, who, when it was expected, and the batch run
+    # Event heap, one entry per executor: (free at, executor, expected free at, sub-net, examples, seconds)
     executors = [(-math.inf, who, -math.inf, "", 0, 0.0) for who in range(scenario.executors)]
     while True:
         free_at, who, expected, subnet, examples, seconds = executors[0]
@@ -93,7 +95,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Replay:  # noqa: PLR0915 - o
             if learner is not None:
                 learner = dispatch.policy = learner.after(subnet, examples, seconds)
         give_up(now)
-        while not queue and upcoming < count:  # idle until a request comes that can be served
+        while not queue and upcoming < count:  # idle: advance the clock to the next admitted arrival
             now = times[upcoming]
             admit(Arrival(now, now + slo, 1, candidates, 0, True, upcoming), now, expected)
             upcoming += 1

@@ -1,4 +1,4 @@
-"""The clairvoyant bound: what no policy can exceed, however well it knows the future."""
+"""The clairvoyant bound: an offline optimum that knows all arrivals, and that no policy can exceed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 def oracle(scenario: Scenario) -> Summary:
     """An upper bound on attainment, and on effective accuracy, of every policy in that scenario.
 
-    Relaxed are: batches (every example costs the least that its sub-net ever needs per example in a batch
-    that could meet the budget), their indivisibility (work may be interrupted, an executor shared, and a
-    fraction of an answer counts as that fraction), and their variance (p50 always). Kept is: nothing runs
-    before it has arrived or after its deadline, and executors compute one second a second.
+    Relaxed: batching (an example costs the minimum per example over its sub-net's batches that could meet
+    the budget), integrality (preemption and processor sharing are free, fractional answers count
+    fractionally), and variance (every batch takes its p50). Kept: release times, deadlines, and the capacity
+    of the executors.
 
-    As all budgets are equal, requests may be thought served in order, so a schedule is a path of finishing
-    times x_j between arrivals and deadlines, giving request j the time x_j - x_(j-1). Both figures are sums
-    of one concave function of that time, and the taut string maximises all such sums at once: this is the
-    offline optimum of speed scaling (Yao, Demers, Shenker 1995). Served accuracy is that of this optimum:
-    a policy that answers fewer requests may exceed it.
+    With equal budgets EDF is FIFO, so a schedule is a path of completion times x_j between arrivals and
+    deadlines, and request j gets the time x_j - x_(j-1). Both figures are sums of a concave function of that
+    time; the taut string maximises every such sum at once. This is the offline optimum of speed scaling
+    (Yao, Demers, Shenker 1995). Served accuracy is the accuracy at that optimum: a policy that answers fewer
+    requests may exceed it.
     """
     trace, profile = scenario.trace, scenario.profile
     given = time_per_request(trace.times, scenario.slo) * scenario.executors
@@ -48,9 +48,9 @@ def oracle(scenario: Scenario) -> Summary:
 
 
 def time_per_request(times: NDArray[np.float64], slo: float) -> NDArray[np.float64]:
-    """Seconds of work each request gets in the most even feasible schedule of one executor, [n]."""
+    """Seconds of work per request in the most even feasible schedule of one executor, [n]."""
     deadlines = times + slo
-    # While a request's successor is not there, nothing is gained by finishing earlier than it comes.
+    # Busy periods are independent: finishing before the successor arrives gains nothing.
     followed = np.append(times[1:] < deadlines[:-1], False)
     starts = np.concatenate(([0], np.flatnonzero(~followed[:-1]) + 1))
     ends = np.append(starts[1:], len(times))
@@ -63,9 +63,9 @@ def time_per_request(times: NDArray[np.float64], slo: float) -> NDArray[np.float
 
 
 def frontier(profile: Profile, slo: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The concave hull of seconds per example against accuracy, from (0, 0) to the most accurate sub-net.
+    """The concave hull of accuracy over seconds per example, from (0, 0) to the most accurate sub-net.
 
-    Sub-nets that cannot meet the budget are left out; with unknown accuracies each counts as right.
+    Sub-nets that cannot meet the budget are excluded; an unknown accuracy counts as 1.
     """
     points = [
         (cost, 1.0 if subnet.accuracy is None else subnet.accuracy)

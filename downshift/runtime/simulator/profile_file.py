@@ -1,4 +1,4 @@
-"""The profile to simulate with, from a file that `downshift profile` wrote."""
+"""Reads the profile for a simulation from a file written by `downshift profile`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from downshift.runtime.profiling.profile import Profile
 
-UNTOLD = Machine(cpu="untold", cores=1, gpus=(), threads=1, versions={})
+UNKNOWN = Machine(cpu="unknown", cores=1, gpus=(), threads=1, versions={})
 
 
 def read(path: Path) -> Profile:
-    """The profile in a file: what `downshift profile --json` printed, or one out of the cache.
+    """The profile in a file: the output of `downshift profile --json`, or a file of the profile cache.
 
-    Raises `ProfileError` for anything else and for a profile that says it was measured on another machine;
-    `OSError` when the file cannot be read. What was printed does not say where it was measured.
+    Raises `ProfileError` for any other content and for a cached profile of another machine, `OSError` when
+    the file cannot be read. The `--json` output names no machine, so it is accepted anywhere.
     """
     try:
         return _read(path)
@@ -38,7 +38,7 @@ def _read(path: Path) -> Profile:
         document = {
             "schema": profile_json.SCHEMA,
             "artifact": str(path),
-            "machine": asdict(UNTOLD),
+            "machine": asdict(UNKNOWN),
             "measurements": rows,
         }
         return profile_json.loads(json.dumps(document))
@@ -49,7 +49,7 @@ def _read(path: Path) -> Profile:
 
 
 def _rows(text: bytes) -> list[object] | None:
-    """The printed list of measurements; None when the file is something else."""
+    """The list of measurements of a `--json` output; None for any other content."""
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The result of replaying a trace under a policy: what became of every request, and summary figures."""
+"""The result of replaying a trace under a policy: the outcome of every request, and summary figures."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ UNANSWERED = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The figures by which policies are compared; ratios but for goodput. Accuracies are None if unknown.
+    """Figures of merit of a policy: ratios, except goodput. Accuracies are None if unknown.
 
-    attainment: share of all requests that were answered in time.
-    served_accuracy: mean accuracy of the sub-nets that gave those answers; None without any.
-    effective_accuracy: the same sum over all requests: a request not answered in time counts as wrong.
+    attainment: SLO attainment, the share of all requests answered in time.
+    served_accuracy: mean accuracy over those answers; None without any.
+    effective_accuracy: mean accuracy over all requests, where a request not answered in time counts 0.
     goodput: answers in time per second of the trace.
-    worst_second: the least attainment among the requests of any whole second with arrivals.
+    worst_second: the minimum of attainment over whole seconds with arrivals.
     """
 
     policy: str
@@ -37,7 +37,7 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """How every request of the trace ended, and the batches that were run.
+    """The outcome of every request of the trace, and the batches executed.
 
     answered_by [n]: for each request of the trace, the position in `profile.names` of the sub-net that
     answered it in time, or UNANSWERED: shed, expired or late.
@@ -67,6 +67,6 @@ class Replay:
 
 
 def worst_second(trace: Trace, in_time: NDArray[np.float64]) -> float:
-    """The least mean of in_time [n], each in [0, 1], over the requests that arrive in the same second."""
-    _, second = np.unique(np.floor(trace.times), return_inverse=True)  # gaps may be huge
+    """The minimum over seconds of the mean of in_time [n], in [0, 1], of requests that arrive within one."""
+    _, second = np.unique(np.floor(trace.times), return_inverse=True)  # dense indices: gaps may be huge
     return float((np.bincount(second, weights=in_time) / np.bincount(second)).min())

@@ -1,4 +1,4 @@
-"""Results on disk: a table of figures, and two pictures."""
+"""Writes simulation results: a CSV table and two plots."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BINS = 200  # along the time line
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """One flat object per result: its policy, the figures, and the load."""
+    """One flat record per result: policy, figures, load."""
     return [{**asdict(result.summary), "load": result.load} for result in results]
 
 
 def write(folder: Path, results: Sequence[Result]) -> list[Path]:
-    """The files written: results.csv, load.png and, where our policy ran, timeline.png.
+    """The files written: results.csv, load.png and, if our policy is among the results, timeline.png.
 
-    Raises `ModuleNotFoundError` when matplotlib is not installed; the table is written before that.
+    Raises `ModuleNotFoundError` without matplotlib, after the table is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "results.csv"
@@ -44,7 +44,7 @@ def write(folder: Path, results: Sequence[Result]) -> list[Path]:
 
 
 def timeline(replay: Replay, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Requests per second [sub-nets + 1, bins] by when they came; the last row counts those unanswered."""
+    """Requests per second [sub-nets + 1, bins], by arrival time; the last row counts the unanswered."""
     edges = np.linspace(0.0, replay.trace.seconds, bins + 1)
     kinds = [*range(len(replay.profile.names)), UNANSWERED]
     counts = [np.histogram(replay.trace.times[replay.answered_by == kind], edges)[0] for kind in kinds]
@@ -53,8 +53,8 @@ def timeline(replay: Replay, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.fl
 
 
 def draw_load(path: Path, results: Sequence[Result]) -> Path:
-    """The picture, now at that path, of attainment and served accuracy against load, a line per policy."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+    """Plot attainment and served accuracy over load, a line per policy; returns the path."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional dependency
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     titles = {"attainment": "answered in time", "served_accuracy": "accuracy of the answers in time"}
@@ -81,8 +81,8 @@ def draw_load(path: Path, results: Sequence[Result]) -> Path:
 
 
 def draw_timeline(path: Path, replay: Replay) -> Path:
-    """The picture, now at that path, of which sub-nets answered as time went by."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only who draws needs it
+    """Plot the answers of each sub-net over time; returns the path."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional dependency
 
     figure = Figure(figsize=(11, 3.5), layout="constrained")
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""How long simulated batches take: drawn from the profile's quantiles."""
+"""Service times of simulated batches: random with the profile's quantiles, or recorded on a machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ DRAWN_AT_ONCE = 4096
 
 
 class ServiceTimes:
-    """Durations such that the profile's p50, p95 and p99 are theirs too.
+    """Random service times with the profile's p50, p95 and p99, by inverse transform sampling.
 
-    Half of all batches take exactly the p50; from there on the duration grows linearly with its rank to the
-    p95, then to the p99, where it ends. Nothing is faster than the p50, so that a bound computed from p50s
-    stays a bound.
+    The quantile function is constant at the p50 up to 0.5, then piecewise linear to the p95 and to the p99,
+    the maximum. No batch is faster than the p50, so the clairvoyant bound, computed from p50s, holds.
     """
 
     def __init__(self, profile: Profile, seed: int) -> None:
@@ -29,7 +28,7 @@ class ServiceTimes:
         self._weights = _weights(np.random.default_rng(seed))
 
     def seconds(self, subnet: str, examples: int, begin: float) -> float:  # noqa: ARG002 - `Recorded` does
-        """Seconds for the next batch."""
+        """Service time of the next batch, seconds."""
         latency = self._profile[subnet]
         typical = latency.typical(examples)
         if not self._spread:
@@ -40,10 +39,10 @@ class ServiceTimes:
 
 
 class Recorded:
-    """Durations as a machine's batches had them at the same moments, over the profile's p50s.
+    """Service times of a real run: a step function of time that scales the profile's p50.
 
-    times: seconds in the trace, ascending, at least one. factors: what batches begun from then on took, over
-    their p50; the first also counts before its time.
+    times: seconds in the trace, ascending, at least one. factors: measured duration over p50 of batches that
+    begin from then on; the first also holds before its time.
     """
 
     def __init__(self, profile: Profile, times: Sequence[float], factors: Sequence[float]) -> None:
@@ -51,19 +50,19 @@ class Recorded:
         self._times, self._factors = list(times), list(factors)
 
     def seconds(self, subnet: str, examples: int, begin: float) -> float:
-        """Seconds for a batch that begins then."""
+        """Service time of a batch that begins at that time, seconds."""
         factor = self._factors[max(0, bisect_right(self._times, begin) - 1)]
         return factor * self._profile[subnet].typical(examples)
 
 
 def mean(latency: SubnetLatency, examples: int) -> float:
-    """What a batch takes on average if it is drawn like that."""
+    """Expected value of the service times of `ServiceTimes`, seconds."""
     typical, high, bound = latency.typical(examples), latency.high(examples), latency.bound(examples)
     return typical + (0.45 / 2 + 0.05) * (high - typical) + (0.04 / 2 + 0.01) * (bound - high)
 
 
 def _weights(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """How far from p50 to p95, and from there to p99, each duration has come, both in [0, 1]."""
+    """Interpolation weights of each duration: from p50 to p95, and from p95 to p99, both in [0, 1]."""
     while True:
         rank = rng.random(DRAWN_AT_ONCE)
         slow, slowest = (

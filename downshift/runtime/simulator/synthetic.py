@@ -1,4 +1,4 @@
-"""Profiles made up from a few numbers, for tests, sweeps and planning before there is a machine."""
+"""Synthetic profiles from a linear latency model, for tests, sweeps and capacity planning."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def synthetic_profile(
     fixed: float = 0.15,
     tail: float = 1.0,
 ) -> Profile:
-    """A profile in which n examples take l * (fixed + (1 - fixed) * n) seconds.
+    """A profile in which a batch of n examples takes l * (fixed + (1 - fixed) * n) seconds.
 
-    subnets: name, sparsity, accuracy, seconds l of one example; densest first. tail: p99 over p50, with
-    p95 on the straight line between them.
+    subnets: (name, sparsity, accuracy, l: seconds of one example), densest first. tail: p99 over p50; the
+    p95 is interpolated linearly.
     """
     rows = [
         Measurement(

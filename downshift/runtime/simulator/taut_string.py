@@ -1,4 +1,4 @@
-"""The taut string: the shortest path between two boundaries."""
+"""The taut-string algorithm: the shortest path between a lower and an upper bound."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def taut_string(start: float, lower: Sequence[float], upper: Sequence[float]) ->
         _extend(below, (x, low), concave=True)
         _extend(above, (x, high), concave=False)
         while len(below) > 1 and len(above) > 1 and _slope(below) > _slope(above):
-            # The string cannot pass straight between the two: it bends around the chain that is longer.
+            # No straight line passes between the bounds: the path has a knot on the longer chain.
             bent, other, last = (below, above, high) if len(above) == 2 else (above, below, low)  # noqa: PLR2004
             knots.append(bent[1])
             del bent[0]

@@ -1,4 +1,4 @@
-"""A trace: when requests arrive."""
+"""A trace: the arrival times of a workload."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Trace:
     """Arrival times, seconds from the start of the trace, float64 [n], n >= 1, ascending from 0 or later.
 
-    name: what it is, for people. seconds: how long it lasts, at least until the last arrival.
+    name: shown to people. seconds: duration, at least until the last arrival.
 
-    Raises `TraceError` for times that are not that, naming the first bad one, counted from 1.
+    Raises `TraceError` for other times, naming the first bad arrival, counted from 1.
     """
 
     name: str
@@ -49,6 +49,6 @@ class Trace:
         return len(self.times) / self.seconds
 
     def at_rate(self, rate: float) -> Trace:
-        """The same pattern with time compressed, or stretched, to that mean rate."""
+        """The trace with its time axis scaled to that mean rate."""
         factor = self.rate / rate
         return Trace(self.name, self.times * factor, self.seconds * factor)

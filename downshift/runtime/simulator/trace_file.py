@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> Trace:
-    """The trace in a text file, told by its first line:
+    """The trace in a text file; the first line decides the format:
 
-    - `TIMESTAMP,...`: one arrival a line at a date and time, as in the Azure LLM inference trace 2023;
-    - `count`, or `second,count`: arrivals in each second from the first on, spread evenly over it;
-    - a number: one arrival a line, in seconds, ascending.
+    - `TIMESTAMP,...`: one arrival per line as date and time, as in the Azure LLM inference trace 2023;
+    - `count` or `second,count`: arrivals in each second, spread evenly over it;
+    - a number: one arrival per line, in seconds, ascending.
 
     Raises `TraceError` naming the line, or `OSError`.
     """
@@ -69,7 +69,7 @@ def _column(
 
 
 def _clock_time(text: str) -> float:
-    """Seconds since the epoch of a date and time without zone; digits beyond microseconds count too."""
+    """Seconds since the epoch of a date and time in UTC, with a fraction of any number of digits."""
     whole, _, fraction = text.partition(".")
     moment = datetime.strptime(f"{whole} +0000", "%Y-%m-%d %H:%M:%S %z")
     return moment.timestamp() + (float(f"0.{fraction}") if fraction else 0.0)

@@ -12,9 +12,9 @@ from downshift.runtime.scheduling.budget import (
     EXACT,
     TOLERANCE,
     BudgetPolicy,
+    backlog_time,
+    burst_headroom,
     examples_due,
-    room_before_a_burst,
-    time_behind,
     time_per_example,
 )
 from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView, Waiting
@@ -165,14 +165,14 @@ def test_more_time_never_makes_the_answer_less_accurate(requests: list[Waiting],
 
 
 def test_room_is_kept_for_the_burst_that_the_load_makes_likely() -> None:
-    assert room_before_a_burst(0.1, 0, LoadSnapshot(), 0.001, 3.0) == math.inf, "nothing arrives"
-    assert room_before_a_burst(math.inf, 9, LoadSnapshot(arrival_rate=500.0), 0.001, 3.0) == math.inf
+    assert burst_headroom(0.1, 0, LoadSnapshot(), 0.001, 3.0) == math.inf, "nothing arrives"
+    assert burst_headroom(math.inf, 9, LoadSnapshot(arrival_rate=500.0), 0.001, 3.0) == math.inf
     calm = LoadSnapshot(arrival_rate=500.0, burstiness=0.0)
-    assert room_before_a_burst(0.1, 20, calm, 0.001, 3.0) == pytest.approx(0.08)
+    assert burst_headroom(0.1, 20, calm, 0.001, 3.0) == pytest.approx(0.08)
     bursty = LoadSnapshot(arrival_rate=500.0, burstiness=4.0)
-    assert room_before_a_burst(0.1, 20, bursty, 0.001, 3.0) == pytest.approx(0.08 - 0.009), "k^2 / 4(1 - rho)"
+    assert burst_headroom(0.1, 20, bursty, 0.001, 3.0) == pytest.approx(0.08 - 0.009), "k^2 / 4(1 - rho)"
     flood = LoadSnapshot(arrival_rate=2000.0, burstiness=0.0)
-    assert room_before_a_burst(0.1, 0, flood, 0.001, 3.0) == pytest.approx(0.1 - 0.4), "4 budgets ahead"
+    assert burst_headroom(0.1, 0, flood, 0.001, 3.0) == pytest.approx(0.1 - 0.4), "4 budgets ahead"
 
 
 def test_the_head_takes_no_more_than_those_that_come_meanwhile_can_have_as_well() -> None:
@@ -201,8 +201,8 @@ def test_those_that_are_due_are_counted_whatever_their_priority_and_size() -> No
 def test_behind_a_batch_there_is_no_less_than_what_will_come() -> None:
     batch = BatchCost("s50", 4, 0.040, 0.040)
     coming = 100.0 * AHEAD * 0.040
-    assert time_behind(batch, 6, 100.0, 0.001) == pytest.approx(0.040 + (2 + coming) * 0.001)
-    assert time_behind(batch, 1, 100.0, 0.001) == pytest.approx(0.040 + coming * 0.001), "three can wait"
+    assert backlog_time(batch, 6, 100.0, 0.001) == pytest.approx(0.040 + (2 + coming) * 0.001)
+    assert backlog_time(batch, 1, 100.0, 0.001) == pytest.approx(0.040 + coming * 0.001), "three can wait"
 
 
 def test_under_a_bursty_load_the_head_leaves_time_for_those_who_will_come() -> None:

@@ -1,4 +1,4 @@
-"""What the rivals' policies have in common: measured batches, and decisions that respect a pin."""
+"""Shared parts of the baseline policies: the table of measured batches, and decisions that respect a pin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def measured_batches(profile: Profile) -> tuple[BatchCost, ...]:
-    """Every sub-net, most accurate first, at every measured batch size, smallest first."""
+    """The cost of every (sub-net, measured batch size): most accurate first, then by size."""
     return tuple(
         BatchCost(subnet.name, size, subnet.p50[size], subnet.p99[size])
         for subnet in profile.subnets
@@ -22,12 +22,12 @@ def measured_batches(profile: Profile) -> tuple[BatchCost, ...]:
 
 
 def admissible(head: Waiting, name: str) -> str:
-    """The sub-net, if it may answer the head; else the most accurate that may."""
+    """The sub-net if it is a candidate of the head; else the head's most accurate candidate."""
     return name if name in head.candidates else head.candidates[0]
 
 
 def run(queue: QueueView, name: str, size: int, reason: Reason = "slack") -> Decision:
-    """The decision to run that sub-net, or what the head allows instead, on that many or the whole queue."""
+    """The decision for that sub-net, or the head's candidate instead, and `size` capped by the queue."""
     head = queue.waiting[0]
     subnet = admissible(head, name)
     size = max(head.examples, min(size, queue.examples))

@@ -1,4 +1,4 @@
-"""Clipper+ (Crankshaw et al., NSDI 2017): one sub-net, and a batch size found by trying."""
+"""Clipper+ (Crankshaw et al., NSDI 2017): one sub-net, and an AIMD batch size."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BACK_OFF = 0.9
 
 @dataclass(frozen=True)
 class Clipper:
-    """A fixed sub-net; its largest batch grows by one while batches meet the SLO, else shrinks by a tenth.
+    """A fixed sub-net with AIMD batch sizes: the limit grows by 1 within the SLO, else shrinks by 10 %.
 
-    limit: the largest batch now, a number that is rounded down; it never exceeds `most`.
+    limit: the present batch size limit, rounded down when used; at most `most`.
     """
 
     subnet: str
@@ -27,11 +27,11 @@ class Clipper:
     limit: float = 1.0
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
-        """The fixed sub-net on as many as the limit allows."""
+        """The fixed sub-net at the present batch size limit."""
         return run(queue, self.subnet, int(self.limit), "fixed")
 
     def after(self, subnet: str, examples: int, seconds: float) -> Self:
-        """Additive increase after a full batch in time, multiplicative decrease after too long a one."""
+        """Additive increase after a full batch within the SLO, multiplicative decrease after one above it."""
         if subnet != self.subnet:
             return self
         if seconds > self.slo:

@@ -1,4 +1,4 @@
-"""The two greedy policies: accuracy first, or batch size first, whatever waits behind."""
+"""Two greedy policies: maximise accuracy or batch size for the head, regardless of the queue behind it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MaxAccuracy:
-    """The most accurate sub-net whose p99 fits the head's slack, then the largest batch that still does."""
+    """The most accurate sub-net whose p99 fits the head's slack, then the largest batch that still fits."""
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
-        """The most accurate that fits; else the fastest, on the head alone."""
+        """The most accurate sub-net that fits; else the fastest sub-net for the head alone."""
         slack = queue.waiting[0].deadline - queue.now
         for name in queue.waiting[0].candidates:
             if size := largest_batch(queue, profile, name, slack):
@@ -30,7 +30,7 @@ class MaxBatch:
     """The largest batch that any sub-net answers within the head's slack, then the most accurate for it."""
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
-        """The largest batch that fits; else the fastest, on the head alone."""
+        """The largest batch that fits; else the fastest sub-net for the head alone."""
         slack = queue.waiting[0].deadline - queue.now
         names = queue.waiting[0].candidates
         size, _, name = max(

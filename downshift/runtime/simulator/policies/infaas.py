@@ -1,4 +1,4 @@
-"""INFaaS (Romero et al., ATC 2021): the variant that just fits."""
+"""INFaaS (Romero et al., ATC 2021): the model variant whose predicted latency is closest to the slack."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Infaas:
-    """Among the sub-nets that answer all that waits within the head's slack, the one that leaves least of it.
+    """Of the sub-nets that answer the whole queue within the head's slack, the slowest (best fit).
 
-    As INFaaS does, a batch's latency is predicted by a straight line through the smallest and the largest
-    measured size.
+    As in INFaaS, latency is a linear model of batch size through the smallest and largest measured size.
     """
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
-        """The sub-net that just fits; else the fastest."""
+        """The best-fitting sub-net; else the fastest."""
         slack = queue.waiting[0].deadline - queue.now
         size = min(queue.examples, profile.batch_sizes[-1])
         seconds = {name: _line(profile[name], size) for name in queue.waiting[0].candidates}

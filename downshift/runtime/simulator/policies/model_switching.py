@@ -1,4 +1,4 @@
-"""Model-Switching (Zhang et al., HotCloud 2020) and Jellyfish: one sub-net for the measured rate."""
+"""Model-Switching (Zhang et al., HotCloud 2020), and Jellyfish: a sub-net by arrival rate."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView
 
-HEADROOM = 1.05  # throughput needed over the arrival rate
-LATENCY_SHARE = 0.5  # of the SLO: a request may wait for one batch before its own
+HEADROOM = 1.05  # required throughput over arrival rate
+LATENCY_SHARE = 0.5  # of the SLO: a request may queue behind one whole batch
 
 
 @dataclass(frozen=True)
 class ModelSwitching:
-    """The most accurate sub-net with throughput for the arrival rate and batches within half the SLO.
+    """The most accurate sub-net whose throughput covers the arrival rate with batches within half the SLO.
 
-    batches: per sub-net its batch of the highest throughput, most accurate first.
+    batches: the batch of highest throughput of each sub-net, most accurate first.
     """
 
     batches: tuple[BatchCost, ...]
@@ -37,7 +37,7 @@ class ModelSwitching:
         return cls(tuple(best.values()) or (fastest,))
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
-        """The first that keeps up with the rate; else the one with the highest throughput."""
+        """The most accurate sub-net that sustains the rate; else the one of highest throughput."""
         needed = HEADROOM * load.arrival_rate / queue.executors
         for batch in self.batches:
             if batch.size / batch.typical >= needed:

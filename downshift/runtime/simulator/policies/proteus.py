@@ -1,4 +1,4 @@
-"""Proteus (Ahmad et al., ASPLOS 2024): its batching, which lets an executor idle for a fuller batch."""
+"""Proteus (Ahmad et al., ASPLOS 2024): non-work-conserving batching that delays a batch to fill it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Proteus:
-    """What `inner` decides, but only when the head cannot wait any longer for company.
+    """The decision of `inner`, delayed until the head's slack is used up.
 
-    With b the smallest allowed batch size that holds all that wait, the executor idles until the head's
-    deadline less the p99 of b. Proteus assigns sub-nets by solving for a whole cluster; on one machine that
-    is a choice by measured rate, which `inner` makes.
+    With b the smallest measured batch size that holds the queue, the executor idles until the head's deadline
+    minus the p99 of b. Proteus assigns sub-nets by a linear program for a cluster; on one machine that is a
+    choice by arrival rate, made by `inner`.
     """
 
     inner: Policy
@@ -26,7 +26,7 @@ class Proteus:
         return self.inner.decide(queue, load, profile)
 
     def wait_until(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> float:
-        """When to start at the latest; at once, with as many waiting as the largest batch holds."""
+        """The latest start that meets the head's deadline; now, if the queue fills the largest batch."""
         size = next((size for size in profile.batch_sizes if size >= queue.examples), None)
         if size is None or queue.examples == profile.batch_sizes[-1]:
             return queue.now

@@ -1,4 +1,4 @@
-"""What rivals' policies may be besides a `Policy`: learning from batches, or delaying one. Simulator only."""
+"""Extensions of `Policy` that only baselines need: online learning, and delayed batches. Simulator only."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class LearningPolicy(Policy, Protocol):
-    """A policy that adapts to batch latencies. A value still: what it has learned is in its fields."""
+    """A policy that learns online from batch latencies; immutable, `after` returns the next one."""
 
     def after(self, subnet: str, examples: int, seconds: float) -> Self:
-        """The policy to use from now on, a batch of that many examples having taken that long."""
+        """The policy after observing a batch of that many examples and seconds."""
         ...
 
 
 @runtime_checkable
 class WaitingPolicy(Policy, Protocol):
-    """A policy that is not work-conserving: it may idle an executor so that its batches become fuller.
+    """A policy that is not work-conserving: it may idle an executor to fill the next batch.
 
-    The server's scheduler has no such timer: in the committed sweep `downshift-waiting` has less effective
-    accuracy on average than ours without waiting.
+    The server's scheduler has no batching timer: in the committed sweep `downshift-waiting` has a lower mean
+    effective accuracy than the work-conserving `downshift`.
     """
 
     def wait_until(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> float:
-        """Until when to wait for more; asked again at every arrival before that. Now means not at all."""
+        """When to start the next batch, re-evaluated at every arrival; `queue.now` means at once."""
         ...

@@ -1,4 +1,4 @@
-"""RAMSIS (Mendoza et al., EuroSys 2024): a Markov decision process per worker, solved before serving."""
+"""RAMSIS (Mendoza et al., EuroSys 2024): a Markov decision process per worker, solved offline."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView
 
-QUEUE = 64  # longer queues are taken for this long
-SLACKS = 20  # steps between no slack and the whole SLO
-HORIZON = 4.0  # SLOs until a reward counts for 1/e
-SWEEPS = 400
-SETTLED = 12  # sweeps without a change of policy that end the iteration
-LEVEL = 1.3  # ratio between neighbouring rates that have a table
+QUEUE = 64  # state space: longest queue; longer ones are clamped
+SLACKS = 20  # state space: quantisation steps of the slack, from 0 to the SLO
+HORIZON = 4.0  # SLOs: time constant of the discount
+SWEEPS = 400  # value iteration: maximum
+SETTLED = 12  # value iteration: sweeps with a stable policy before it stops
+LEVEL = 1.3  # ratio of neighbouring arrival rates with a table
 
 
 @dataclass(frozen=True)
 class Ramsis:
-    """What the solved process does at this rate, queue length and slack of the head: one look into a table.
+    """The optimal policy of the process, tabulated by arrival rate, queue length and slack of the head.
 
-    rates: examples per second and executor each table is for, ascending. tables: [queue length, slack step]
-    -> (sub-net, batch size), None where not even the fastest meets the deadline.
+    rates: examples per second and executor of each table, ascending. tables: [queue length, slack step] ->
+    (sub-net, batch size), None where no sub-net meets the deadline.
     """
 
     slo: float
@@ -41,7 +41,7 @@ class Ramsis:
 
     @classmethod
     def build(cls, profile: Profile, slo: float, rates: Sequence[float] | None = None) -> Self:
-        """Solve it for these rates; by default from an eighth of the densest's to all there can be."""
+        """Solve for these rates; by default from 1/8 of the densest sub-net's capacity to 1.5 of the peak."""
         if rates is None:
             lowest = 1.0 / (8.0 * profile.subnets[0].p50[1])
             steps = math.ceil(math.log(1.5 / (profile.floor * lowest), LEVEL))
@@ -49,7 +49,7 @@ class Ramsis:
         return cls(slo, tuple(rates), tuple(_solve(profile, slo, rate) for rate in rates))
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
-        """The table's entry for the next higher rate that has one."""
+        """The entry of the table for the next higher rate."""
         level = min(bisect_left(self.rates, load.arrival_rate / queue.executors), len(self.rates) - 1)
         slack = queue.waiting[0].deadline - queue.now
         step = min(SLACKS, max(0, int(slack / self.slo * SLACKS)))
@@ -61,10 +61,10 @@ class Ramsis:
 
 
 def _solve(profile: Profile, slo: float, rate: float) -> tuple[tuple[tuple[str, int] | None, ...], ...]:
-    """Value iteration over (queue length, slack of the head) for Poisson arrivals at that rate.
+    """Value iteration over states (queue length, slack of the head) for Poisson arrivals at that rate.
 
-    An action's reward is its sub-net's accuracy for every member of the batch when its p95, here bounded by
-    the p99, is within the slack. Those left behind have aged evenly between the head's age and zero.
+    Reward of an action: sub-net accuracy times batch size if its latency bound (RAMSIS: p95; here the p99) is
+    within the slack. Ages of the requests left behind are assumed uniform between the head's age and 0.
     """
     actions = [(subnet, size) for subnet in profile.subnets for size in range(1, subnet.max_batch + 1)]
     seconds = np.array([subnet.p50[size] for subnet, size in actions])
@@ -109,12 +109,12 @@ def _solve(profile: Profile, slo: float, rate: float) -> tuple[tuple[tuple[str, 
 
 
 def _step(slack: NDArray[np.float64], slo: float) -> NDArray[np.int64]:
-    """The slack, rounded down to a step."""
+    """The slack quantised to a step, rounded down."""
     return np.clip(np.floor(slack / slo * SLACKS + 1e-9), 0, SLACKS).astype(np.int64)
 
 
 def _poisson(mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities [action, count] of 0 ... QUEUE arrivals; the rest of the mass lies on QUEUE."""
+    """Poisson probabilities [action, count] of 0 ... QUEUE arrivals; the tail is added to QUEUE."""
     counts = np.arange(QUEUE + 1)
     logs = np.cumsum(np.log(np.maximum(counts, 1)))
     probability: NDArray[np.float64] = np.exp(counts * np.log(mean)[:, None] - mean[:, None] - logs)
@@ -123,7 +123,7 @@ def _poisson(mean: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _growth(arrivals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities [action, length, next length] when nothing leaves."""
+    """Transition probabilities [action, length, next length] through arrivals alone."""
     moves = np.zeros((len(arrivals), QUEUE + 1, QUEUE + 1))
     for length in range(QUEUE + 1):
         moves[:, length, length:] = arrivals[:, : QUEUE + 1 - length]

@@ -19,10 +19,9 @@ BUCKETS = 32
 
 @dataclass(frozen=True)
 class SlackFit:
-    """The batch with the largest batch among those about as slow as the head's slack allows.
+    """The largest batch in the latency bucket just below the head's slack.
 
-    slowest: p99 seconds of the slowest batch in each bucket, ascending.
-    batches: what each bucket stands for.
+    slowest: p99 seconds of the slowest batch of each bucket, ascending. batches: the choice of each bucket.
     """
 
     slowest: tuple[float, ...]
@@ -30,15 +29,15 @@ class SlackFit:
 
     @classmethod
     def build(cls, profile: Profile, buckets: int = BUCKETS) -> Self:
-        """Evenly spaced buckets of latency from the fastest to the slowest batch; empty ones are left out.
+        """Latency buckets of equal width from the fastest to the slowest batch, without empty ones.
 
-        A bucket stands for its largest batch, of equals the most accurate.
+        The choice of a bucket is its largest batch; ties go to the most accurate sub-net.
         """
         batches = measured_batches(profile)
         low = min(batch.bound for batch in batches)
         width = (max(batch.bound for batch in batches) - low) / buckets or 1.0
         members: dict[int, list[BatchCost]] = {}
-        for batch in batches:  # most accurate first, so that max() prefers it among equal batches
+        for batch in batches:  # most accurate first: max() returns the first of equals
             members.setdefault(min(int((batch.bound - low) / width), buckets - 1), []).append(batch)
         filled = [members[bucket] for bucket in sorted(members)]
         return cls(
@@ -47,7 +46,7 @@ class SlackFit:
         )
 
     def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:  # noqa: ARG002
-        """What the last bucket within the slack stands for; else the fastest of all, alone."""
+        """The choice of the last bucket within the slack; else the fastest sub-net for the head alone."""
         head = queue.waiting[0]
         bucket = bisect_right(self.slowest, head.deadline - queue.now) - 1
         if bucket < 0:

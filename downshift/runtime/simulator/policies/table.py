@@ -32,22 +32,22 @@ BUILDERS: Mapping[str, Callable[[Profile, float], Policy]] = {
     "max-accuracy": lambda _profile, _slo: MaxAccuracy(),
     "max-batch": lambda _profile, _slo: MaxBatch(),
 }
-"""Policies that are made from a profile and an SLO in seconds; answers are delivered in no time."""
+"""Policies built from a profile and an SLO in seconds; no delivery margin, as nothing is delivered."""
 
 PER_SUBNET: Mapping[str, Callable[[Profile, float, str], Policy]] = {
     "fixed": lambda _profile, _slo, subnet: FixedPolicy(subnet),
     "clipper": lambda profile, slo, subnet: Clipper(subnet, slo, profile.batch_sizes[-1]),
 }
-"""Policies that stay with one sub-net, named as in `fixed:s90`."""
+"""Policies with one fixed sub-net, named as in `fixed:s90`."""
 
 
 def names(profile: Profile) -> tuple[str, ...]:
-    """Every policy there is for the sub-nets of a profile, ours first."""
+    """Names of all policies for the sub-nets of a profile, ours first."""
     return (*BUILDERS, *(f"{kind}:{subnet}" for kind in PER_SUBNET for subnet in profile.names))
 
 
 def check(name: str, profile: Profile) -> None:
-    """Raise `UnknownName` unless there is a policy of that name for the profile's sub-nets."""
+    """Raise `UnknownName` unless a policy of that name exists for the profile's sub-nets."""
     if name not in names(profile):
         raise UnknownName("policy", name, names(profile))
 
