@@ -2,18 +2,19 @@
 much of a budget to reserve for delivery.
 
 `SOURCES` lists every header that can carry a budget. Parsers are pure functions of a header's text and return
-seconds, or None for a value that their own specification does not allow. Our own header,
-`X-Latency-Budget-Ms`, is strict: a malformed one is an error. The others were written for somebody else, so a
-malformed one is ignored, and named in the result so that it can be counted.
+seconds, or None for a value that their own specification does not allow. Our own headers,
+`X-Latency-Budget-Ms` and `X-Deadline-Unix-Ms`, are strict: a malformed one is an error. The others were
+written for somebody else, so a malformed one is ignored, and named in the result so that it can be counted.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from downshift.server.errors import BadInput
+from downshift.server.errors import BadInput, DeadlinePassed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +23,13 @@ NO_SOURCE = "none"
 PARAMETER = "timeout"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
 _DIGITS = re.compile(r"[0-9]{1,10}")
+_UNIX = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 _GRPC = re.compile(r"([0-9]{1,8})([HMSmun])")
 _GRPC_UNIT = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _WAIT = re.compile(r"""(?:^|,)\s*wait\s*(?:=\s*("?)([^",;\s]*)\1)?\s*(?=$|[,;])""", re.IGNORECASE)
 USUAL_RANK, LAST_RANK = 4, 8  # priorities on the wire: 1 goes first
+MAX_SKEW = 0.5  # seconds that a deadline may lie beyond what the relative budget beside it allows
+_FAR = 86_400.0  # seconds from now beyond which a deadline is no deadline but another unit
 _RATIO = re.compile(r"(0?\.[0-9]{1,12}|[01](\.[0-9]{0,12})?)")
 LEAST = 1e-4  # seconds of delivery; where the estimate begins
 UP = 1.1  # factor on the estimate for an answer that took longer
@@ -56,11 +60,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Source:
-    """One header that can carry a budget: its metric label and its parser, text to seconds."""
+    """One header that can carry a budget: its metric label and its parser, text to seconds.
+
+    remedy: what the error for a malformed value recommends; None for a foreign header, which is ignored then.
+    absolute: the seconds are Unix time, not relative to the request's first byte.
+    """
 
     label: str
     parse: Callable[[str], float | None]
-    strict: bool = False
+    remedy: str | None = None
+    absolute: bool = False
 
 
 def decimal(scale: float) -> Callable[[str], float | None]:
@@ -79,6 +88,11 @@ def digits(scale: float) -> Callable[[str], float | None]:
         return _positive(int(text) * scale) if _DIGITS.fullmatch(text) else None
 
     return parse
+
+
+def unix_milliseconds(text: str) -> float | None:
+    """Unix seconds of a moment given in milliseconds."""
+    return float(text) * 1e-3 if _UNIX.fullmatch(text) else None
 
 
 def grpc_timeout(text: str) -> float | None:
@@ -100,7 +114,12 @@ def _positive(seconds: float) -> float | None:
 
 
 SOURCES: Mapping[str, Source] = {
-    "x-latency-budget-ms": Source("x-latency-budget-ms", decimal(1e-3), strict=True),
+    "x-latency-budget-ms": Source(
+        "x-latency-budget-ms", decimal(1e-3), "give milliseconds above 0, such as 25"
+    ),
+    "x-deadline-unix-ms": Source(
+        "x-deadline-unix-ms", unix_milliseconds, "give milliseconds since 1970 UTC", absolute=True
+    ),
     "grpc-timeout": Source("grpc-timeout", grpc_timeout),
     "x-envoy-expected-rq-timeout-ms": Source("x-envoy-expected-rq-timeout-ms", digits(1e-3)),
     "connect-timeout-ms": Source("connect-timeout-ms", digits(1e-3)),
@@ -112,15 +131,23 @@ SOURCES: Mapping[str, Source] = {
 LABELS = (NO_SOURCE, PARAMETER, *(source.label for source in SOURCES.values()))
 
 
-def read_budget(headers: Iterable[tuple[str, str]], maximum: float, timeout: object = None) -> Budget:
+def read_budget(
+    headers: Iterable[tuple[str, str]],
+    maximum: float,
+    timeout: object = None,
+    arrived: Callable[[], float] = time.time,
+) -> Budget:
     """The budget granted by lower-cased header pairs and the V2 `timeout` parameter (microseconds).
 
-    `maximum` (seconds) bounds the result. Raises `BadInput` for a malformed `X-Latency-Budget-Ms`,
-    and for a `timeout` that is not a whole number of microseconds; zero means none, as in Triton.
+    `maximum` (seconds) bounds the result. arrived: Unix seconds of the request's first byte; called only for
+    an absolute deadline. Raises `DeadlinePassed`, and `BadInput` for a malformed header of ours, for a
+    `timeout` that is not a whole number of microseconds (zero means none, as in Triton), and where deadline
+    and relative budget show that the clocks disagree.
     """
     best, label = maximum, NO_SOURCE
     malformed: list[str] = []
     wait: int | None = None
+    relative = until_deadline = None
     for name, value in headers:
         source = SOURCES.get(name)
         if source is None:
@@ -128,11 +155,15 @@ def read_budget(headers: Iterable[tuple[str, str]], maximum: float, timeout: obj
         text = value.strip()
         seconds = source.parse(text)
         if seconds is None:
-            if source.strict:
-                raise BadInput(f"X-Latency-Budget-Ms {text[:40]!r}: give milliseconds above 0, such as 25")
+            if source.remedy is not None:
+                raise BadInput(f"{source.label.title()} {text[:40]!r}: {source.remedy}")
             if name != "prefer" or _WAIT.search(text):
                 malformed.append(source.label)
             continue
+        if source.absolute:
+            until_deadline = seconds = _until(seconds, arrived())
+        elif source.remedy is not None:
+            relative = seconds
         if name == "prefer":
             wait = int(seconds)
         if label == NO_SOURCE or seconds < best:
@@ -140,7 +171,23 @@ def read_budget(headers: Iterable[tuple[str, str]], maximum: float, timeout: obj
     from_parameter = _timeout_seconds(timeout)
     if from_parameter is not None and (label == NO_SOURCE or from_parameter < best):
         best, label = min(from_parameter, maximum), PARAMETER
+    if relative is not None and until_deadline is not None and until_deadline - relative > MAX_SKEW:
+        raise BadInput(
+            f"X-Deadline-Unix-Ms is {until_deadline * 1e3:.0f} ms ahead by this server's clock, but "
+            f"X-Latency-Budget-Ms grants only {relative * 1e3:.6g} ms: the clocks disagree, synchronise them"
+        )
     return Budget(best, label, tuple(malformed), wait)
+
+
+def _until(deadline: float, arrived: float) -> float:
+    """Seconds from a request's arrival to its deadline, above 0; both are Unix seconds."""
+    left = deadline - arrived
+    if abs(left) > _FAR:
+        remedy = "give milliseconds since 1970 UTC"
+        raise BadInput(f"X-Deadline-Unix-Ms {deadline * 1e3:.0f} is more than a day from now: {remedy}")
+    if left <= 0:
+        raise DeadlinePassed(-left)
+    return left
 
 
 def _timeout_seconds(timeout: object) -> float | None:
@@ -165,9 +212,14 @@ class Demand:
 
 
 def read_demand(
-    headers: Sequence[tuple[str, str]], max_budget: float, timeout: object = None, priority: object = None
+    headers: Sequence[tuple[str, str]],
+    max_budget: float,
+    timeout: object = None,
+    priority: object = None,
+    *,
+    arrived: Callable[[], float] = time.time,
 ) -> Demand:
-    """The demand in lower-cased header pairs and the V2 parameters; raises `BadInput`.
+    """The demand in lower-cased header pairs and the V2 parameters; raises as `read_budget` does.
 
     Whether the pinned sub-net exists is the deployment's to say. Of two priorities the more urgent counts.
     """
@@ -181,7 +233,7 @@ def read_demand(
         elif name == "x-priority":
             ranks.append(_header_rank(value.strip()))
     rank = min(ranks, default=USUAL_RANK)
-    return Demand(read_budget(headers, max_budget, timeout), subnet, min_accuracy, USUAL_RANK - rank)
+    return Demand(read_budget(headers, max_budget, timeout, arrived), subnet, min_accuracy, USUAL_RANK - rank)
 
 
 def _ratio(text: str) -> float:

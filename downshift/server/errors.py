@@ -10,6 +10,7 @@
     ├── Forbidden           what this server does for nobody, as it is set up
     ├── BodyTooLarge        a body longer than the server's limit
     ├── UnsupportedMedia    a content type or encoding the endpoint does not read
+    ├── DeadlinePassed      the deadline had passed before the request arrived
     ├── ClientGone          the client hung up before its answer was ready
     ├── DecodersBusy        a `Shed` of the runtime's: the queue of images to decode is full
     ├── TooManyStreams      as many pages are watching as may watch
@@ -105,6 +106,16 @@ class UnsupportedMedia(ServerFault):
     """A content type or encoding that the endpoint does not read."""
 
 
+class DeadlinePassed(ServerFault):
+    """The absolute deadline had passed before the request arrived; nothing was executed."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"X-Deadline-Unix-Ms passed {seconds * 1e3:.0f} ms before the request arrived, by this server's "
+            "clock: send a later deadline, or synchronise the clocks"
+        )
+
+
 class ClientGone(ServerFault):
     """The client hung up before its answer was ready; nobody reads this response."""
 
@@ -164,6 +175,7 @@ ERRORS: Mapping[type[Exception], Row] = {
     NotReady: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE),
     Draining: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE),
     ClientGone: Row(Outcome.CANCELLED, CLIENT_CLOSED_REQUEST),
+    DeadlinePassed: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
     DeadlineImpossible: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
     DeadlineExpired: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
     Abandoned: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.server.demand import LABELS, SOURCES, Budget, read_budget
-from downshift.server.errors import BadInput
+from downshift.server.demand import LABELS, MAX_SKEW, SOURCES, Budget, read_budget
+from downshift.server.errors import BadInput, DeadlinePassed
 
 MAXIMUM = 60.0
 
@@ -111,7 +111,74 @@ def test_no_text_gives_anything_but_a_budget_or_bad_input(header: str, value: st
     try:
         budget = read_budget([(header, value)], MAXIMUM)
     except BadInput:
-        assert SOURCES[header].strict
+        assert SOURCES[header].remedy is not None
     else:
         assert 0 < budget.seconds <= MAXIMUM
         assert budget.source in LABELS
+
+
+NOON = 1_900_000_000.0  # Unix seconds
+
+
+def deadline(seconds: float) -> tuple[str, str]:
+    """The header for a deadline that many seconds after noon."""
+    return "x-deadline-unix-ms", f"{(NOON + seconds) * 1e3:.3f}"
+
+
+def at(seconds: float, *headers: tuple[str, str]) -> Budget:
+    """The budget of a request that arrives that many seconds after noon."""
+    return read_budget(headers, MAXIMUM, arrived=lambda: NOON + seconds)
+
+
+def test_a_deadline_grants_what_is_left_of_it_when_the_request_arrives() -> None:
+    budget = at(0.5, deadline(2.0))
+    assert budget.seconds == pytest.approx(1.5)
+    assert budget.source == "x-deadline-unix-ms"
+
+
+def test_a_retry_with_the_same_headers_ends_at_the_same_moment() -> None:
+    headers = ("x-latency-budget-ms", "2000"), deadline(2.0)
+    tries = [at(moment, *headers) for moment in (0.0, 0.8, 1.9)]
+    assert [budget.seconds for budget in tries] == pytest.approx([2.0, 1.2, 0.1])
+    assert [at(moment, headers[0]).seconds for moment in (0.0, 0.8, 1.9)] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("late", [0.0, 0.001, 3600.0])
+def test_a_try_that_arrives_after_the_deadline_is_refused(late: float) -> None:
+    with pytest.raises(DeadlinePassed, match="by this server's clock: send a later deadline"):
+        at(2.0 + late, ("x-latency-budget-ms", "2000"), deadline(2.0))
+
+
+def test_clocks_that_differ_by_less_than_the_bound_leave_the_relative_budget() -> None:
+    budget = at(-0.9 * MAX_SKEW, ("x-latency-budget-ms", "2000"), deadline(2.0))
+    assert budget == Budget(2.0, "x-latency-budget-ms")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_clocks_that_disagree_are_refused_with_both_figures(swapped: bool) -> None:
+    headers = [("x-latency-budget-ms", "25"), deadline(0.025)]
+    with pytest.raises(BadInput, match=r"2025 ms ahead .* grants only 25 ms: the clocks disagree"):
+        at(-2.0, *(reversed(headers) if swapped else headers))
+
+
+def test_a_deadline_alone_may_be_far_ahead_and_is_clamped_to_the_maximum() -> None:
+    assert at(0.0, deadline(3600.0)) == Budget(MAXIMUM, "x-deadline-unix-ms")
+
+
+@pytest.mark.parametrize("value", [f"{NOON:.0f}", f"{NOON * 1e6:.0f}"[:15], "0", "25"])
+def test_a_deadline_in_another_unit_is_refused_with_the_right_one(value: str) -> None:
+    with pytest.raises(BadInput, match="more than a day from now: give milliseconds since 1970"):
+        at(0.0, ("x-deadline-unix-ms", value))
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1e12", "soon", "nan", "1234567890123456"])
+def test_a_malformed_deadline_is_refused_and_named(value: str) -> None:
+    with pytest.raises(BadInput, match=r"X-Deadline-Unix-Ms .*: give milliseconds since 1970"):
+        at(0.0, ("x-deadline-unix-ms", value))
+
+
+def test_the_wall_clock_is_read_for_a_deadline_only() -> None:
+    def never() -> float:
+        raise AssertionError
+
+    assert read_budget([("x-latency-budget-ms", "25")], MAXIMUM, arrived=never).seconds == 0.025

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,3 +201,27 @@ async def test_the_application_closes_its_models_when_it_ends() -> None:
     async with serving(drain_seconds=3) as served:
         assert served.backend.closed is None
     assert served.backend.closed == 3
+
+
+async def test_every_try_with_the_same_headers_has_the_same_deadline() -> None:
+    pause = 0.05
+    headers = {"X-Latency-Budget-Ms": "30000", "X-Deadline-Unix-Ms": f"{(time.time() + 20) * 1e3:.3f}"}
+    async with serving() as served:
+        for _ in range(3):
+            answer = await served.client.post("/v2/models/pets/infer", json=tensor(), headers=headers)
+            assert answer.status_code == 200
+            await asyncio.sleep(pause)
+        assert served.count("downshift_budget_source_total", source="x-deadline-unix-ms") == 3
+    deadlines = [request.deadline for request in served.backend.requests]
+    assert None not in deadlines
+    assert max(deadlines) - min(deadlines) < pause  # a relative budget would have begun anew
+
+
+async def test_a_try_after_the_deadline_is_expired_and_never_reaches_the_model() -> None:
+    headers = {"X-Latency-Budget-Ms": "50", "X-Deadline-Unix-Ms": f"{(time.time() - 1) * 1e3:.3f}"}
+    async with serving() as served:
+        answer = await served.client.post("/v2/models/pets/infer", json=tensor(), headers=headers)
+        assert served.count("downshift_requests_total", subnet="none", outcome="expired") == 1
+    assert answer.status_code == 504
+    assert "by this server's clock" in answer.json()["error"]
+    assert served.backend.requests == []

@@ -18,6 +18,11 @@ def stamp(scope: MutableMapping[str, Any], moment: float | None = None) -> None:
     scope.setdefault(ARRIVAL, time.monotonic() if moment is None else moment)
 
 
+def unix_arrival(scope: MutableMapping[str, Any]) -> float:
+    """Unix seconds at which the request's first byte arrived: the wall clock is read once, here."""
+    return time.time() - (time.monotonic() - arrival(scope))
+
+
 def arrival(scope: MutableMapping[str, Any]) -> float:
     """Monotonic seconds at which the stamped request's first byte arrived."""
     moment: float = scope[ARRIVAL]

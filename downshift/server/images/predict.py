@@ -16,7 +16,7 @@ from downshift.models.images.preprocess import read_input
 from downshift.models.spec import InputSpec
 from downshift.runtime.ranking import ranking
 from downshift.server.catalog import Catalog, Model
-from downshift.server.connection.arrival import arrival
+from downshift.server.connection.arrival import arrival, unix_arrival
 from downshift.server.connection.body import read_body
 from downshift.server.connection.error_middleware import Json
 from downshift.server.demand import read_demand
@@ -49,7 +49,8 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
         manifest, statistics = model.backend.manifest, model.statistics
         with reading(model, metrics):
             top_k = read_top_k(request.query_params.get("top_k"), len(manifest.labels))
-            demand = read_demand(request.headers.items(), settings.max_budget)
+            arrived = partial(unix_arrival, request.scope)
+            demand = read_demand(request.headers.items(), settings.max_budget, arrived=arrived)
             decoders.check()  # before a byte of the body is read
             body = await read_body(request, settings.max_body_bytes)
             began = time.perf_counter()
@@ -176,6 +177,7 @@ _PREDICT = {
             "schema": {"type": "string"},
         },
         _header("X-Latency-Budget-Ms", "number", "milliseconds the answer may take, from the first byte"),
+        _header("X-Deadline-Unix-Ms", "number", "when the answer must be there: milliseconds since 1970 UTC"),
         _header("X-Subnet", "string", "the sub-net that must answer"),
         _header("X-Min-Accuracy", "number", "refuse rather than answer less accurately than this ratio"),
     ],

@@ -135,7 +135,7 @@ class Metrics:
         for label in LABELS:
             self.budget_source.labels(label)
         for source in SOURCES.values():
-            if not source.strict:
+            if source.remedy is None:
                 self.budget_malformed.labels(source.label)
         for outcome in Outcome:
             self.requests.labels(NO_SUBNET, outcome)

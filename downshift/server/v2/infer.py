@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from downshift.server.connection.arrival import unix_arrival
 from downshift.server.connection.body import read_body
 from downshift.server.connection.compression import IDENTITY, SMALLEST, choose_encoding, deflate
 from downshift.server.demand import read_demand
@@ -58,7 +60,10 @@ class Infer:
                 parsed = await asyncio.to_thread(read_infer, *arguments)
             else:
                 parsed = read_infer(*arguments)
-            demand = read_demand(request.headers.items(), self._max_budget, parsed.timeout, parsed.priority)
+            arrived = partial(unix_arrival, request.scope)
+            demand = read_demand(
+                request.headers.items(), self._max_budget, parsed.timeout, parsed.priority, arrived=arrived
+            )
             read = time.perf_counter()
         report = await infer(request, model, parsed.inputs, demand, self._metrics)
         answered = time.perf_counter()

@@ -178,6 +178,7 @@ _ENCODINGS: Schema = {"type": "string", "enum": ["identity", "gzip", "deflate"]}
 INFER: dict[str, Any] = {
     "parameters": [
         _header("X-Latency-Budget-Ms", "how long the answer may take, from the request's first byte"),
+        _header("X-Deadline-Unix-Ms", "when the answer must be there: milliseconds since 1970 UTC"),
         _header("X-Subnet", "answer with exactly this sub-net"),
         _header("X-Min-Accuracy", "refuse rather than answer less accurately than this ratio"),
         _header("X-Priority", "1 goes first, 8 last"),
