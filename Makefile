@@ -18,7 +18,7 @@ debian := prometheus
 BIG ?= resnet50-128
 rivals := $(patsubst %,$(VENV)/.servers/%/.installed,litserve mlserver bentoml ray mosec starlette)
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
-sources := pyproject.toml $(wildcard downshift/runtime/kernels/* downshift/runtime/kernels/*/*)
+sources := pyproject.toml $(wildcard downshift/runtime/kernels/* downshift/runtime/kernels/*/* downshift/runtime/kernels/*/*/*)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

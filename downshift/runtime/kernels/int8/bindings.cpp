@@ -11,7 +11,8 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "network.hpp"
+#include "isas.hpp"
+#include "program.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;

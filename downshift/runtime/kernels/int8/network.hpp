@@ -1,19 +1,13 @@
-// A quantised sub-net: what Python describes, validated, and what runs it.
+// A quantised sub-net: what Python describes, validated.
 #pragma once
-#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
-#include "../aligned.hpp"
-#include "../workers.hpp"
 #include "isa.hpp"
 #include "layout.hpp"
 
 namespace downshift::int8 {
-
-// Instruction sets this machine runs, best first; never empty.
-std::vector<const Isa*> supported_isas();
 
 // result = saturate_u8(round(fma(sum, scale, bias) [fma residual * residual_scale])), zero points folded into the bias.
 struct Conv {
@@ -81,46 +75,6 @@ private:
     float scale_;
     std::vector<Tensor> tensors_;
     std::vector<Operation> operations_;
-};
-
-struct Scratch;
-
-// A network compiled for one instruction set and its workers.
-class Program {
-public:
-    Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers);
-    ~Program();
-    Program(const Program&) = delete;
-    Program& operator=(const Program&) = delete;
-
-    const Map& input() const;
-    int classes() const;
-    std::size_t stream_bytes() const;
-    // Logits of `examples` images [C, H, W] each; safe from any thread.
-    void run(const float* images, float* logits, int examples);
-
-private:
-    struct Step;
-    struct ConvStep;
-    struct PoolStep;
-    struct LoadStep;
-    struct FloatStep;
-    struct Workspace;
-
-    Workspace& workspace(int thread);
-    void run_together(Workspace& space);
-    void run_alone(Workspace& space, int thread);
-
-    Network network_;
-    const Isa& isa_;
-    std::shared_ptr<Workers> workers_;
-    std::vector<std::unique_ptr<Step>> steps_;
-    std::vector<std::size_t> buffer_bytes_;
-    std::vector<int> buffer_of_;
-    std::size_t scratch_bytes_ = 0;
-    std::vector<std::unique_ptr<Scratch>> scratch_;        // by thread
-    std::vector<std::unique_ptr<Workspace>> workspaces_;  // by thread
-    std::uint64_t runs_ = 0;
 };
 
 }  // namespace downshift::int8

@@ -1,0 +1,42 @@
+// A quantised network compiled for one instruction set and its workers.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "../workers.hpp"
+#include "buffers.hpp"
+
+namespace downshift::int8 {
+
+struct Step;
+struct Workspace;
+struct Scratch;
+
+class Program {
+public:
+    Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers);
+    ~Program();
+    Program(const Program&) = delete;
+    Program& operator=(const Program&) = delete;
+
+    const Map& input() const { return network_.tensors()[0].map; }
+    int classes() const { return network_.tensors().back().floats; }
+    std::size_t stream_bytes() const;
+    // Logits of `examples` images [C, H, W] each; safe from any thread.
+    void run(const float* images, float* logits, int examples);
+
+private:
+    Workspace& workspace(int thread);
+    void run_together(Workspace& space);
+    void run_alone(Workspace& space, int thread);
+
+    Network network_;
+    Buffers buffers_;
+    std::shared_ptr<Workers> workers_;
+    std::vector<std::unique_ptr<Step>> steps_;
+    std::vector<std::unique_ptr<Scratch>> scratch_;       // by thread
+    std::vector<std::unique_ptr<Workspace>> workspaces_;  // by thread
+    std::uint64_t runs_ = 0;
+};
+
+}  // namespace downshift::int8

@@ -1,0 +1,27 @@
+// The input of a windowed step with its halo, made by each thread for itself.
+#pragma once
+#include "step.hpp"
+
+namespace downshift::int8 {
+
+class Source {
+public:
+    Source(const Isa& isa, const Map& map, int zero, const Map& output, const Window& window)
+        : isa_(isa), map_(map), outside_(four_times(zero)), expansion_(map, output, window) {}
+
+    const Expansion& expansion() const { return expansion_; }
+    ScratchNeed scratch() const { return {expansion_.bytes(), expansion_.rows()}; }
+
+    // The expanded map, of which rows [first, last] are there.
+    const char* rows(const char* home, std::uint64_t run, int first, int last, Scratch& scratch) const;
+
+private:
+    void make(const char* home, int row, char* to) const;
+
+    const Isa& isa_;
+    Map map_;
+    std::uint32_t outside_;
+    Expansion expansion_;
+};
+
+}  // namespace downshift::int8

@@ -1,0 +1,64 @@
+// One step of a program: an operation compiled for an instruction set, and the memory it works in.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "../../aligned.hpp"
+#include "../network.hpp"
+
+namespace downshift::int8 {
+
+// What one example needs while it walks through the network.
+struct Workspace {
+    const float* image = nullptr;
+    float* logits = nullptr;
+    std::vector<Aligned<char>> homes;         // by buffer
+    std::vector<std::vector<float>> vectors;  // by tensor
+    std::uint64_t run = 0;                    // changes with every example
+};
+
+// A thread's own memory: the expanded rows it needs, and which source and example they belong to.
+struct Scratch {
+    Aligned<char> rows;
+    std::vector<std::uint64_t> made;
+    const void* owner = nullptr;
+    std::uint64_t run = 0;
+};
+
+// How much of a thread's memory a step asks for.
+struct ScratchNeed {
+    std::size_t bytes = 0;
+    int rows = 0;
+};
+
+// Items of a step are independent of each other; the next step needs all of them.
+struct Step {
+    virtual ~Step() = default;
+    virtual int items() const = 0;
+    virtual void run(Workspace& space, int item, Scratch& scratch) const = 0;
+    virtual std::size_t bytes() const { return 0; }  // of weights
+    virtual ScratchNeed scratch() const { return {}; }
+};
+
+// What steps are made for: the network's tensors, the buffer of each, the instruction set and the number of threads.
+struct Target {
+    const Isa& isa;
+    const Network& network;
+    const std::vector<int>& buffers;
+    int threads;
+
+    const Network::Tensor& tensor(int number) const { return network.tensors()[std::size_t(number)]; }
+    int buffer(int number) const { return buffers[std::size_t(number)]; }
+};
+
+std::unique_ptr<Step> make_load(const Target& target);
+std::unique_ptr<Step> make_convolution(const Target& target, const Conv& conv);
+std::unique_ptr<Step> make_pooling(const Target& target, const MaxPool& pool);
+// `last`: whether the result is the network's answer.
+std::unique_ptr<Step> make_mean(const Target& target, const Mean& mean, bool last);
+std::unique_ptr<Step> make_dequantize(const Target& target, const Dequantize& dequantize, bool last);
+std::unique_ptr<Step> make_linear(const Target& target, const Linear& linear, bool last);
+
+inline std::uint32_t four_times(int zero) { return std::uint32_t(zero) * 0x01010101u; }
+
+}  // namespace downshift::int8

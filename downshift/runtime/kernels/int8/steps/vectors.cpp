@@ -1,0 +1,127 @@
+// What comes after the last map: small, in float32, by one thread.
+#include <algorithm>
+
+#include "step.hpp"
+
+namespace downshift::int8 {
+namespace {
+
+// A step that writes one vector of floats.
+class VectorStep : public Step {
+public:
+    VectorStep(int tensor, bool last) : tensor_(tensor), last_(last) {}
+    int items() const override { return 1; }
+
+protected:
+    float* target(Workspace& space) const { return last_ ? space.logits : space.vectors[std::size_t(tensor_)].data(); }
+
+private:
+    int tensor_;
+    bool last_;
+};
+
+class MeanStep final : public VectorStep {
+public:
+    MeanStep(const Target& target, const Mean& mean, bool last)
+        : VectorStep(mean.output, last),
+          isa_(target.isa),
+          map_(target.tensor(mean.input).map),
+          zero_(target.tensor(mean.input).zero),
+          from_(target.buffer(mean.input)),
+          scale_(mean.scale) {
+        for (int y = 0; y < map_.block_height(); ++y)
+            for (int x = 0; x < map_.block_width(); ++x) valid_.push_back(map_.valid(y, x));
+    }
+
+    void run(Workspace& space, int, Scratch&) const override {
+        const char* home = space.homes[std::size_t(from_)].data();
+        float* to = target(space);
+        for (int group = 0; group < map_.groups(); ++group) {
+            std::int32_t sums[4] = {};
+            for (int y = 0; y < map_.block_height(); ++y)
+                isa_.sum(home + std::size_t(y) * map_.row_bytes() + std::size_t(group) * map_.group_bytes(), vector_bytes,
+                         map_.block_width(), valid_.data() + y * map_.block_width(), sums);
+            for (int c = 0; c < 4 && group * 4 + c < map_.channels; ++c)
+                to[group * 4 + c] = float(sums[c] - map_.height * map_.width * zero_) * scale_;
+        }
+    }
+
+private:
+    const Isa& isa_;
+    Map map_;
+    int zero_, from_;
+    float scale_;
+    std::vector<std::uint16_t> valid_;
+};
+
+class DequantizeStep final : public VectorStep {
+public:
+    DequantizeStep(const Target& target, const Dequantize& dequantize, bool last)
+        : VectorStep(dequantize.output, last),
+          map_(target.tensor(dequantize.input).map),
+          zero_(target.tensor(dequantize.input).zero),
+          from_(target.buffer(dequantize.input)),
+          scale_(dequantize.scale) {}
+
+    void run(Workspace& space, int, Scratch&) const override {
+        const char* home = space.homes[std::size_t(from_)].data();
+        float* to = target(space);
+        for (int c = 0; c < map_.channels; ++c)
+            for (int row = 0; row < map_.height; ++row)
+                for (int column = 0; column < map_.width; ++column) {
+                    const int a = row / map_.block_height(), b = column / map_.block_width();
+                    const std::size_t at = std::size_t(row % map_.block_height()) * map_.row_bytes() +
+                                           std::size_t(c / 4) * map_.group_bytes() +
+                                           std::size_t(column % map_.block_width()) * vector_bytes +
+                                           std::size_t((a * side + b) * 4 + c % 4);
+                    *to++ = float(int(std::uint8_t(home[at])) - zero_) * scale_;
+                }
+    }
+
+private:
+    Map map_;
+    int zero_, from_;
+    float scale_;
+};
+
+class LinearStep final : public VectorStep {
+public:
+    LinearStep(const Linear& linear, bool last) : VectorStep(linear.output, last), linear_(linear) {}
+
+    std::size_t bytes() const override { return (linear_.weight.size() + linear_.bias.size()) * 4; }
+
+    void run(Workspace& space, int, Scratch&) const override {
+        const std::vector<float>& from = space.vectors[std::size_t(linear_.input)];
+        float* to = target(space);
+        for (std::size_t o = 0; o < linear_.bias.size(); ++o) {
+            const float* row = linear_.weight.data() + o * from.size();
+            float sums[16] = {};
+            std::size_t i = 0;
+            for (; i + 16 <= from.size(); i += 16)
+                for (std::size_t lane = 0; lane < 16; ++lane) sums[lane] += row[i + lane] * from[i + lane];
+            float total = linear_.bias[o];
+            for (; i < from.size(); ++i) total += row[i] * from[i];
+            for (const float sum : sums) total += sum;
+            to[o] = linear_.relu ? std::max(0.0f, total) : total;
+        }
+    }
+
+private:
+    Linear linear_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_mean(const Target& target, const Mean& mean, bool last) {
+    return std::make_unique<MeanStep>(target, mean, last);
+}
+
+std::unique_ptr<Step> make_dequantize(const Target& target, const Dequantize& dequantize, bool last) {
+    return std::make_unique<DequantizeStep>(target, dequantize, last);
+}
+
+std::unique_ptr<Step> make_linear(const Target&, const Linear& linear, bool last) {
+    return std::make_unique<LinearStep>(linear, last);
+}
+
+}  // namespace downshift::int8
