@@ -15,7 +15,7 @@ from benchmarks.harness.networks import artifact_file, name_of
 from benchmarks.harness.wire import V2Binary
 from downshift.models import artifact as artifacts
 from downshift.models.pixels import normalise
-from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.engines.exported import dense_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Precision
     from downshift.runtime.engines.engine import Engine, Program
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.request import Tensor
@@ -59,6 +60,7 @@ class SteadyEngine:
     profile: Profile
     factor: float
     name: str = NAME
+    precision: Precision = "fp32"
 
     @property
     def version(self) -> str:

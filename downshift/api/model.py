@@ -101,7 +101,8 @@ class Model:
         images: a path, the bytes of a file, a PIL image or a list of those, of any size (JPEG, PNG, WebP,
         GIF, BMP, TIFF); or an array, float32 [n, C, H, W], normalised, or uint8 [n, H, W, C], pixels.
         budget_ms: from this call to its return; without one the most accurate sub-net answers.
-        subnet: answer with exactly this one. min_accuracy: a ratio that the sub-net must reach.
+        subnet: answer with exactly this one: "s90", or "s90-int8" in int8. min_accuracy: a ratio that the
+        sub-net must reach.
 
         Raises `InvalidImages`, `ImageError`, `InvalidBudget`, `UnknownName` (sub-net), `Contradiction`,
         `AccuracyUnavailable`, `DeadlineImpossible`, `DeadlineExpired`, `Overloaded`, `ModelClosed`.
@@ -117,7 +118,7 @@ class Model:
             answer = self._deployment.submit(request, inline=True).result()
         except Draining:  # closed meanwhile, by another thread
             raise ModelClosed from None
-        used = answer.subnet
+        used = answer.point
         return Prediction(
             labels=tuple(tuple(Label(*each) for each in ranking(row, self.labels)) for row in answer.outputs),
             logits=answer.outputs,
@@ -134,7 +135,7 @@ class Model:
         self._deployment.close()
 
     def _check_pin(self, subnet: str, min_accuracy: float | None) -> None:
-        accuracy = self._deployment.manifest.subnet(subnet).accuracy
+        accuracy = self._deployment.profile[subnet].accuracy
         if min_accuracy is not None and (accuracy is None or accuracy < min_accuracy):
             has = "no measured accuracy" if accuracy is None else f"accuracy {accuracy:.4g}"
             raise Contradiction(

@@ -1,4 +1,4 @@
-"""`downshift evaluate`: accuracy of every sub-net, as it is served."""
+"""`downshift evaluate`: accuracy of every sub-net, in every precision, as it is served."""
 
 from typing import Annotated
 
@@ -35,14 +35,15 @@ def evaluate(
     engines = load_engines(None, JsonCache(default_folder()))
     programs = compile_artifact(artifact, engines, threads=threads or default_threads())
     images, labels = data.test.images.numpy(), data.test.labels.numpy()
+    points = [manifest.point(name) for name in programs.by_subnet]
     measured = []
     with progress_bar() as report:
-        for index, name in enumerate(manifest.names):
-            report(index / len(manifest.names), f"{name} on {len(labels):,} images")
-            measured.append(top1(programs.get(name), images, labels, manifest.input))
+        for index, point in enumerate(points):
+            report(index / len(points), f"{point.name} on {len(labels):,} images")
+            measured.append(top1(programs.get(point.name), images, labels, manifest.input))
     if as_json:
         rows = [
-            {"subnet": name, "accuracy": ratio} for name, ratio in zip(manifest.names, measured, strict=True)
+            {"subnet": point.name, "accuracy": ratio} for point, ratio in zip(points, measured, strict=True)
         ]
         typer.echo(
             json.dumps({"dataset": dataset, "test": split, "images": len(labels), "subnets": rows}, indent=2)
@@ -52,7 +53,7 @@ def evaluate(
     print_table(
         ("sub-net", "sparsity", "accuracy", "on validation"),
         (
-            (s.name, f"{s.sparsity:.4f}", percent(accuracy), percent(s.accuracy))
-            for s, accuracy in zip(manifest.subnets, measured, strict=True)
+            (point.name, f"{point.sparsity:.4f}", percent(accuracy), percent(point.accuracy))
+            for point, accuracy in zip(points, measured, strict=True)
         ),
     )

@@ -39,7 +39,7 @@ def export(
         raise typer.BadParameter(f"--out {out}: this is a folder; name a file, such as {out / 'model.onnx'}")
     artifact = read(locate(model))
     if precision is Precision.INT8:
-        from downshift.runtime.profiling.calibration import qdq_model
+        from downshift.runtime.engines.exported import qdq_model
 
         made = qdq_model(artifact, subnet)
     else:

@@ -21,10 +21,11 @@ def inspect(model: Model, as_json: Json = False) -> None:
     typer.echo(f"{manifest.network}: {shape} input, {len(manifest.labels)} classes")
     typer.echo(f"trained on {origin.dataset}, seed {origin.seed}; sha256 {manifest.sha256}")
     print_table(
-        ("sub-net", "sparsity", "pattern", "accuracy", "non-zeros", "MFLOPs"),
+        ("sub-net", "sparsity", "pattern", "accuracy", "in int8", "non-zeros", "MFLOPs"),
         (
             (
                 *(s.name, f"{s.sparsity:.4f}", str(s.pattern), percent(s.accuracy)),
+                "-" if s.int8 is None else percent(s.int8.accuracy),
                 *(f"{s.nonzeros:,}", f"{s.flops / 1e6:.2f}"),
             )
             for s in manifest.subnets

@@ -25,6 +25,7 @@ MOST_SUBNETS = 255  # levels fit a byte
 SUBNET_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 MaskEncoding = Literal["levels", "bitmaps"]
+Precision = Literal["fp32", "int8"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 
@@ -77,6 +78,34 @@ class SubnetSpec:
             raise SpecError(f"sub-net {self.name}: accuracy {self.accuracy} is not in [0, 1]")
         if self.flops < 0 or self.nonzeros < 0:
             raise SpecError(f"sub-net {self.name}: flops and nonzeros cannot be negative")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sub-net at one precision: what requests name, profiles measure and policies choose.
+
+    Accuracy differs by precision, so `s90` and `s90-int8` are two points of accuracy and latency.
+    """
+
+    subnet: SubnetSpec
+    precision: Precision = "fp32"
+
+    @cached_property  # read once per request
+    def name(self) -> str:
+        """The sub-net's name; in int8 followed by `-int8`, in which no sub-net's own name can end."""
+        return self.subnet.name if self.precision == "fp32" else f"{self.subnet.name}-{self.precision}"
+
+    @property
+    def sparsity(self) -> float:
+        """Of the sub-net, a ratio in [0, 1)."""
+        return self.subnet.sparsity
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the validation split at this precision, a ratio; None where never measured."""
+        if self.precision == "fp32":
+            return self.subnet.accuracy
+        return None if self.subnet.int8 is None else self.subnet.int8.accuracy
 
 
 @dataclass(frozen=True)
@@ -210,3 +239,19 @@ class Manifest:
     def names(self) -> tuple[str, ...]:
         """Sub-net names, densest first."""
         return tuple(subnet.name for subnet in self.subnets)
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """Every sub-net in float32 and, where it was quantised, in int8; densest first."""
+        return tuple(
+            Point(subnet, precision)
+            for subnet in self.subnets
+            for precision in (("fp32", "int8") if subnet.int8 is not None else ("fp32",))
+        )
+
+    def point(self, name: str) -> Point:
+        """The point of that name, such as `s90-int8`; raises `UnknownName` listing the names there are."""
+        for point in self.points:
+            if point.name == name:
+                return point
+        raise UnknownName("sub-net", name, [point.name for point in self.points])

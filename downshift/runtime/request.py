@@ -13,7 +13,7 @@ import numpy.typing as npt
 from downshift.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from downshift.models.spec import InputSpec, SubnetSpec
+    from downshift.models.spec import InputSpec, Point
 
 Tensor = npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ class Request:
 
     inputs: float32 [n, C, H, W], n >= 1, normalised as the manifest's input says; not modified.
     deadline: when the answer must be there, seconds of `time.monotonic()`; None = no budget.
-    subnet: answer with exactly this sub-net.
+    subnet: answer with exactly this point, such as `s90` or `s90-int8`.
     min_accuracy: refuse rather than answer with a sub-net less accurate than this ratio.
     priority: larger goes first; equal priorities go by deadline.
     delivery: seconds of the budget reserved for delivering the answer: decisions use a deadline earlier by
@@ -81,7 +81,7 @@ class Request:
 class Answer:
     """The network's outputs for one request, and how they were computed.
 
-    outputs: float32 [n, classes], the logits, all finite.
+    outputs: float32 [n, classes], the logits, all finite. point: the sub-net and its precision.
     queue_seconds: from submission until execution began.
     compute_seconds: the engine's time for the whole batch the request was part of.
     batch_size: examples in that batch.
@@ -89,7 +89,7 @@ class Answer:
     """
 
     outputs: Tensor
-    subnet: SubnetSpec
+    point: Point
     engine: str
     queue_seconds: float
     compute_seconds: float

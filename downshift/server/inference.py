@@ -46,17 +46,17 @@ class Report:
     @property
     def headers(self) -> dict[str, str]:
         """The response headers: sub-net, timing, what is left of the budget."""
-        subnet, answer = self.answer.subnet, self.answer
+        point, answer = self.answer.point, self.answer
         headers = {
-            "X-Subnet": subnet.name,
-            "X-Subnet-Sparsity": _plain(subnet.sparsity),
+            "X-Subnet": point.name,
+            "X-Subnet-Sparsity": _plain(point.sparsity),
             "Server-Timing": (
                 f"queue;dur={_ms(answer.queue_seconds)}, infer;dur={_ms(answer.compute_seconds)}, "
                 f"total;dur={_ms(self.total_seconds)}"
             ),
         }
-        if subnet.accuracy is not None:
-            headers["X-Subnet-Accuracy"] = _plain(subnet.accuracy)
+        if point.accuracy is not None:
+            headers["X-Subnet-Accuracy"] = _plain(point.accuracy)
         if self.remaining is not None:
             headers["X-Latency-Budget-Remaining-Ms"] = str(_ms(self.remaining))
         if self.budget.wait is not None:
@@ -75,10 +75,10 @@ class Report:
     @property
     def parameters(self) -> dict[str, str | float]:
         """The headers' content as V2 response parameters."""
-        subnet = self.answer.subnet
-        parameters: dict[str, str | float] = {"subnet": subnet.name, "subnet_sparsity": subnet.sparsity}
-        if subnet.accuracy is not None:
-            parameters["subnet_accuracy"] = subnet.accuracy
+        point = self.answer.point
+        parameters: dict[str, str | float] = {"subnet": point.name, "subnet_sparsity": point.sparsity}
+        if point.accuracy is not None:
+            parameters["subnet_accuracy"] = point.accuracy
         if self.remaining is not None:
             parameters["latency_budget_remaining_ms"] = _ms(self.remaining)
         return parameters | self.timing
@@ -140,7 +140,7 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     else:
         answer, now = await outcome(future, request), time.monotonic()
         model.delivery.took(now - submitted - answer.queue_seconds - answer.compute_seconds)
-    metrics.answered(answer.subnet.name, now - began, record.identity.trace)
+    metrics.answered(answer.point.name, now - began, record.identity.trace)
     report = Report(answer, budget, now - began, None if deadline is None else deadline - now)
     record.answered(answer, report.total_seconds)
     return report

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downshift.models.pattern import Unstructured
-from downshift.models.spec import InputSpec, Manifest, SubnetSpec
+from downshift.models.spec import InputSpec, Manifest, Point, SubnetSpec
 from downshift.runtime.machine import Machine
 from downshift.runtime.profiling.profile import Measurement, Profile
 from downshift.runtime.request import Answer, Outcome, Request
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Precision
     from downshift.runtime.errors import RuntimeFault, UnsupportedModel
     from downshift.runtime.request import Tensor
     from downshift.runtime.scheduling.policy import Reason
@@ -150,7 +151,7 @@ def settled(  # noqa: PLR0917 - as short as events are in tables
         spec = SubnetSpec(subnet or "s50", 0.5, Unstructured(), None, 1, 1)
         answer = Answer(
             outputs=np.zeros((request.examples, 2), np.float32),
-            subnet=spec,
+            point=Point(spec),
             engine=engine or ENGINE,
             queue_seconds=queue_seconds,
             compute_seconds=compute_seconds,
@@ -200,6 +201,7 @@ class FakeEngine:
     name: str
     programs: Mapping[str, FakeProgram | UnsupportedModel]
     version: str = "1"
+    precision: Precision = "fp32"
 
     def compile(
         self, artifact: Artifact, subnets: Sequence[str], *, threads: int

@@ -14,10 +14,11 @@ import onnxruntime
 import pytest
 
 from downshift.models import artifact as artifacts
-from downshift.models.errors import ArtifactError
+from downshift.models.errors import ArtifactError, UnknownName
 from downshift.models.materialize import materialize
 from downshift.runtime.deployment import Deployment
 from downshift.runtime.engines.engine import Tunable
+from downshift.runtime.engines.exported import qdq_model
 from downshift.runtime.errors import DeadlineImpossible, Draining
 from downshift.runtime.preparation import Setup, Tune, prepare
 from downshift.runtime.profiling.profiler import Effort
@@ -25,6 +26,7 @@ from downshift.runtime.request import Outcome, Request
 from downshift.runtime.scheduling.fixed import FixedPolicy
 from tests.models.tiny_artifact import tiny_artifact
 from tests.runtime.doubles import Recorder
+from tests.runtime.quantized import quantized_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,16 +53,45 @@ def test_every_pinned_sub_net_answers_what_its_own_export_does(model: Path, setu
             answer = deployment.submit(Request(inputs, subnet=name)).result(30)
             plain = materialize(tiny_artifact(), name).SerializeToString()
             session = onnxruntime.InferenceSession(plain, providers=["CPUExecutionProvider"])
-            assert answer.subnet.name == name
+            assert answer.point.name == name
             assert answer.engine == "onnxruntime"
             assert np.abs(answer.outputs - session.run(None, {"image": inputs})[0]).max() < 1e-6
+
+
+@pytest.mark.parametrize("engine", ["sparse-int8", "onnxruntime-int8"])
+def test_a_sub_net_pinned_in_int8_answers_what_its_int8_export_does(
+    tmp_path: Path, setup: Setup, engine: str
+) -> None:
+    path, inputs = tmp_path / "int8.onnx", np.random.default_rng(1).standard_normal((3, 3, 5, 5), np.float32)
+    artifacts.write(path, quantized_artifact())
+    both = replace(setup, engines=["onnxruntime", engine], check=True)
+    with Deployment(prepare(path, both)) as deployment:
+        assert set(deployment.profile.names) == {f"s{n}{p}" for n in range(3) for p in ("", "-int8")}
+        plain = qdq_model(quantized_artifact(), "s1").SerializeToString()
+        session = onnxruntime.InferenceSession(plain, providers=["CPUExecutionProvider"])
+        expected = session.run(None, {"input": inputs})[0]
+        answer = deployment.submit(Request(inputs, subnet="s1-int8")).result(30)
+        assert (answer.point.name, answer.point.precision, answer.engine) == ("s1-int8", "int8", engine)
+        assert np.abs(answer.outputs - expected).max() < 0.02 * np.abs(expected).max()
+        full = deployment.submit(Request(inputs, subnet="s1")).result(30)
+        assert (full.point.precision, full.engine) == ("fp32", "onnxruntime")
+
+
+def test_int8_that_no_engine_computes_is_unknown(tmp_path: Path, setup: Setup) -> None:
+    path = tmp_path / "int8.onnx"
+    artifacts.write(path, quantized_artifact())
+    with (
+        Deployment(prepare(path, replace(setup, check=True))) as deployment,
+        pytest.raises(UnknownName, match=r"'s1-int8'.*s1"),
+    ):
+        deployment.submit(Request(np.zeros((1, 3, 5, 5), np.float32), subnet="s1-int8"))
 
 
 def test_budgets_decide(model: Path, setup: Setup) -> None:
     inputs = np.zeros((1, 3, 5, 5), np.float32)
     with Deployment(prepare(model, setup)) as deployment:
         answer = deployment.submit(Request(inputs, deadline=time.monotonic() + 60.0)).result(30)
-        assert answer.subnet.name == deployment.manifest.names[0]
+        assert answer.point.name == deployment.manifest.names[0]
         with pytest.raises(DeadlineImpossible):
             deployment.submit(Request(inputs, deadline=time.monotonic() - 1.0))
     with pytest.raises(Draining):
@@ -70,7 +101,7 @@ def test_budgets_decide(model: Path, setup: Setup) -> None:
 def test_another_policy_can_be_given(model: Path, setup: Setup) -> None:
     with Deployment(prepare(model, setup), policy=FixedPolicy("s2")) as deployment:
         answer = deployment.submit(Request(np.zeros((1, 3, 5, 5), np.float32))).result(30)
-        assert answer.subnet.name == "s2"
+        assert answer.point.name == "s2"
 
 
 def test_the_second_preparation_finds_the_profile_unless_told_to_measure(model: Path, setup: Setup) -> None:

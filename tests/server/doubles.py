@@ -120,11 +120,11 @@ class ScriptedBackend:
         if self.error is not None:
             raise self.error
         future: Future[Answer] = Future()
-        subnet = self.manifest.subnet(request.subnet or "s50")
+        point = self.manifest.point(request.subnet or "s50")
         outputs = np.tile(np.array(self.logits, np.float32), (request.examples, 1))
         answer = Answer(
             outputs=outputs,
-            subnet=subnet,
+            point=point,
             engine=ENGINE,
             queue_seconds=0.0015,
             compute_seconds=0.004,

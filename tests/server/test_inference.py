@@ -132,10 +132,10 @@ async def test_an_answer_that_comes_back_late_is_learned_from() -> None:
         before = served.catalog.get().delivery.seconds
         task = Connection(body(BODY)).ask(served)
         await until(lambda: served.backend.waiting)
-        subnet = served.backend.manifest.subnet("s50")
+        point = served.backend.manifest.point("s50")
         a_second_ago = Answer(
             outputs=np.zeros((1, 3), np.float32),
-            subnet=subnet,
+            point=point,
             engine="fake",
             queue_seconds=-1.0,
             compute_seconds=0.0,

@@ -13,7 +13,7 @@ from benchmarks.harness.random_artifact import main, random_masks
 from downshift.models.artifact import read
 from downshift.models.materialize import materialize
 from downshift.models.pattern import Block
-from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.engines.exported import dense_model
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
 from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.lowering.graph import Conv

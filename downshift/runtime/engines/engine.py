@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Precision
     from downshift.runtime.background import Work
     from downshift.runtime.errors import UnsupportedModel
     from downshift.runtime.request import Tensor
@@ -71,6 +72,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def precision(self) -> Precision:
+        """Of the points that it compiles."""
+        ...
+
+    @property
     def version(self) -> str:
         """Changes whenever speed may change; part of the key of cached profiles."""
         ...
@@ -78,9 +84,9 @@ class Engine(Protocol):
     def compile(
         self, artifact: Artifact, subnets: Sequence[str], *, threads: int
     ) -> Mapping[str, Program | UnsupportedModel]:
-        """For every named sub-net its program, or the reason why this engine cannot run it.
+        """For every named sub-net, in the engine's precision, its program or why this engine cannot run it.
 
-        All sub-nets at once, so that an engine can share memory between them. Raises
-        `UnsupportedModel` when it can run none of them.
+        subnets: names of points, such as `s90`, or `s90-int8` for an engine in int8. All at once, so that an
+        engine can share memory between them. Raises `UnsupportedModel` when it can run none of them.
         """
         ...

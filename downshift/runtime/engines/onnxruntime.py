@@ -1,4 +1,4 @@
-"""The onnxruntime engine: every sub-net as a plain ONNX model, on CPU, CUDA or TensorRT."""
+"""The onnxruntime engine: every sub-net as a plain ONNX model, on CPU (float32 or int8), CUDA or TensorRT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.engines.exported import dense_model
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 from downshift.runtime.gpu import GpuMonitor
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Precision
     from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.request import Tensor
 
@@ -44,6 +45,7 @@ class OnnxEngine:
 
     name: str
     provider: str
+    precision: Precision = "fp32"
 
     @property
     def version(self) -> str:
@@ -80,6 +82,12 @@ def cpu(_cache: JsonCache) -> OnnxEngine:
     """onnxruntime on the CPU; always available."""
     ort.disable_telemetry_events()
     return OnnxEngine("onnxruntime", "CPUExecutionProvider")
+
+
+def int8(_cache: JsonCache) -> OnnxEngine:
+    """onnxruntime on the CPU for quantised sub-nets; always available."""
+    ort.disable_telemetry_events()
+    return OnnxEngine("onnxruntime-int8", "CPUExecutionProvider", "int8")
 
 
 def cuda(_cache: JsonCache) -> OnnxEngine:

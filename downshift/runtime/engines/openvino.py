@@ -1,20 +1,21 @@
-"""The OpenVINO engine, optional (`pip install downshift[openvino]`): dense CPU kernels, fp32 or bf16."""
+"""The OpenVINO engine, optional (`pip install downshift[openvino]`): dense kernels, fp32, bf16 or int8."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino as ov
 
-from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.engines.exported import dense_model
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Precision
     from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.request import Tensor
 
@@ -36,10 +37,11 @@ class OpenVinoProgram:
 
 @dataclass(frozen=True)
 class OpenVinoEngine:
-    """Compiles each sub-net; precision: what it computes in, "f32" or "bf16"."""
+    """Compiles each sub-net; hint: what it computes in where numbers are not quantised, "f32" or "bf16"."""
 
     name: str
-    precision: str
+    hint: str
+    precision: Precision = "fp32"
 
     @property
     def version(self) -> str:
@@ -52,7 +54,7 @@ class OpenVinoEngine:
         """A program for every named sub-net, or why there is none; one runs on `threads` threads."""
         core = ov.Core()
         options = {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": self.hint,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Threads tied to cores would meet those of other programs there.
@@ -81,11 +83,16 @@ def bf16(_cache: JsonCache) -> OpenVinoEngine:
     return _on_cpu("openvino-bf16", "bf16")
 
 
-def _on_cpu(name: str, precision: str) -> OpenVinoEngine:
+def int8(_cache: JsonCache) -> OpenVinoEngine:
+    """OpenVINO for quantised sub-nets; raises `EngineUnavailable` where it has no CPU device."""
+    return replace(_on_cpu("openvino-int8", "f32"), precision="int8")
+
+
+def _on_cpu(name: str, hint: str) -> OpenVinoEngine:
     core = ov.Core()
     if DEVICE not in core.available_devices:
         raise EngineUnavailable(f"engine {name}: OpenVINO has no device {DEVICE} here; choose another engine")
     able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and "BF16" not in able:
+    if hint == "bf16" and "BF16" not in able:
         raise EngineUnavailable(f"engine {name}: this processor does not compute in bfloat16; use openvino")
-    return OpenVinoEngine(name, precision)
+    return OpenVinoEngine(name, hint)

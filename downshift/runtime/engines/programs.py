@@ -1,4 +1,4 @@
-"""Every sub-net of an artifact, compiled by every engine that can run it."""
+"""Every sub-net of an artifact, in every precision it has, compiled by every engine that can run it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from downshift.runtime.json_cache import JsonCache
 
 Pair = tuple[str, str]
-"""A sub-net and an engine."""
+"""A sub-net, or rather its point, such as `s90-int8`, and an engine."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Engines:
 class Programs:
     """The programs of one artifact on this machine.
 
-    by_subnet: sub-net -> engine -> program; every sub-net of the artifact has at least one.
+    by_subnet: point -> engine -> program, densest first. Every sub-net of the artifact has a point here, and
+    every point a program; `s90-int8` is missing where no engine computes in int8.
     versions: engine -> version of all that were tried.
     skipped: why an engine, or an engine for a sub-net, is not used; sentences for people.
     threads: threads every program computes with.
@@ -99,15 +100,16 @@ def load_engines(names: Sequence[str] | None, cache: JsonCache) -> Engines:
 def compile_artifact(
     artifact: Artifact, engines: Engines, *, threads: int, without: AbstractSet[Pair] = frozenset()
 ) -> Programs:
-    """All sub-nets on all engines but for some pairs that are known to be of no use.
+    """All points on all engines of their precision but for some pairs that are known to be of no use.
 
     Raises `UnsupportedModel` when some sub-net runs on no engine.
     """
-    names = artifact.manifest.names
-    by_subnet: dict[str, dict[str, Program]] = {name: {} for name in names}
+    points = artifact.manifest.points
+    by_subnet: dict[str, dict[str, Program]] = {point.name: {} for point in points}
     reasons = list(engines.skipped)
     for engine in engines.loaded:
-        wanted = [name for name in names if (name, engine.name) not in without]
+        suited = [point.name for point in points if point.precision == engine.precision]
+        wanted = [name for name in suited if (name, engine.name) not in without]
         try:
             compiled = engine.compile(artifact, wanted, threads=threads) if wanted else {}
         except UnsupportedModel as reason:
@@ -118,7 +120,9 @@ def compile_artifact(
                 reasons.append(str(program))
             else:
                 by_subnet[name][engine.name] = program
-    for name, programs in by_subnet.items():
-        if not programs:
+    found = {name: programs for name, programs in by_subnet.items() if programs}
+    served = {point.subnet.name for point in points if point.name in found}
+    for name in artifact.manifest.names:
+        if name not in served:
             raise UnsupportedModel(f"sub-net {name} runs on no engine: " + "; ".join(reasons))
-    return Programs(by_subnet, engines.versions, tuple(reasons), threads)
+    return Programs(found, engines.versions, tuple(reasons), threads)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Precision
     from downshift.runtime.background import Work
     from downshift.runtime.engines.engine import Fit
     from downshift.runtime.json_cache import JsonCache
@@ -125,12 +126,12 @@ class SparseEngine:
 
     cache: JsonCache
     name: str = NAME
+    precision: Precision = "fp32"
 
     @cached_property
     def version(self) -> str:
         """Digest of the compiled kernels, and the instruction set they use here."""
-        library = Path(str(_kernels.__file__)).read_bytes()
-        return f"{hashlib.sha256(library).hexdigest()[:16]}-{_kernels.isa()}"
+        return f"{kernels_digest()}-{_kernels.isa()}"
 
     def compile(
         self, artifact: Artifact, subnets: Sequence[str], *, threads: int
@@ -153,6 +154,12 @@ class SparseEngine:
             keep = partial(cache.store, subnet)
             programs[subnet] = SparseProgram(describe, workers, cache.load(subnet), keep)
         return programs
+
+
+@cache
+def kernels_digest() -> str:
+    """Digest of the compiled kernels: another build may be faster."""
+    return hashlib.sha256(Path(str(_kernels.__file__)).read_bytes()).hexdigest()[:16]
 
 
 def cpu(cache: JsonCache) -> SparseEngine:

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 # EngineUnavailable where that engine cannot work
 ENGINES: Mapping[str, str] = {
     "sparse": "downshift.runtime.engines.sparse:cpu",
+    "sparse-int8": "downshift.runtime.engines.sparse_int8:cpu",
     "onnxruntime": "downshift.runtime.engines.onnxruntime:cpu",
+    "onnxruntime-int8": "downshift.runtime.engines.onnxruntime:int8",
     "openvino": "downshift.runtime.engines.openvino:fp32",
     "openvino-bf16": "downshift.runtime.engines.openvino:bf16",
+    "openvino-int8": "downshift.runtime.engines.openvino:int8",
     "onnxruntime-cuda": "downshift.runtime.engines.onnxruntime:cuda",
     "onnxruntime-tensorrt": "downshift.runtime.engines.onnxruntime:tensorrt",
 }
 
 # loaded when no engine is named; those that cannot work here are skipped
-DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime")
+DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime", "sparse-int8", "onnxruntime-int8")
 
 
 def load_engine(name: str, cache: JsonCache) -> Engine:

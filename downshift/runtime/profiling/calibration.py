@@ -123,19 +123,6 @@ def calibrate(
     return replace(artifact, manifest=replace(artifact.manifest, subnets=tuple(subnets)))
 
 
-def qdq_model(artifact: Artifact, subnet: str) -> onnx.ModelProto:
-    """The sub-net in int8 as standard ONNX (QuantizeLinear, DequantizeLinear); see `lowering.emit_qdq`.
-
-    Raises `UnknownName`, and `CalibrationError` where the sub-net was not quantised.
-    """
-    int8 = artifact.manifest.subnet(subnet).int8
-    if int8 is None:
-        raise CalibrationError(
-            f"sub-net {subnet} has no int8: run `downshift quantize` on the artifact first"
-        )
-    return emit_qdq(quantize(lower(materialize(artifact, subnet)), int8.ranges))
-
-
 def _calibrated(
     artifact: Artifact, subnet: str, images: NDArray[np.uint8], validation: LabelledImages
 ) -> Int8Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import le
 from typing import TYPE_CHECKING
 
 from downshift.models.errors import UnknownName
@@ -122,19 +123,28 @@ class Profile:
 
     @cached_property
     def dominated(self) -> frozenset[str]:
-        """Sub-nets that another beats: at least as accurate and at least as fast, and better in one of them.
+        """Sub-nets that another beats: at least as accurate and as fast, and better in one of them.
 
-        Fast means the p50 at batch size 1. Empty when accuracies were not measured.
+        Fast means the p50 at every measured batch size. Empty when accuracies were not measured.
         """
-        points = [(s.name, s.accuracy, s.p50[1]) for s in self.subnets if s.accuracy is not None]
+        points = [
+            (s.name, s.accuracy, [s.p50[size] for size in self.batch_sizes])
+            for s in self.subnets
+            if s.accuracy is not None
+        ]
         return frozenset(
             name
             for name, accuracy, seconds in points
             if any(
-                other >= accuracy and faster <= seconds and (other, faster) != (accuracy, seconds)
+                other >= accuracy and all(map(le, faster, seconds)) and (other, faster) != (accuracy, seconds)
                 for _, other, faster in points
             )
         )
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:
+        """Names of the sub-nets that are not dominated, most accurate first: what policies choose from."""
+        return tuple(name for name in self.names if name not in self.dominated)
 
     def scaled(self, factor: float) -> Profile:
         """The same profile of a machine on which everything takes that many times as long."""
@@ -160,13 +170,13 @@ class Profile:
 
     def soonest(self, names: tuple[str, ...], examples: int) -> float:
         """p50 seconds of the fastest of the named sub-nets: sooner is not to be expected."""
-        if (names is self.names or names == self.names) and examples < len(self._least_p50):
+        if (names is self.choices or names == self.choices) and examples < len(self._least_p50):
             return self._least_p50[examples]
         return min(self[name].typical(examples) for name in names)
 
     def soonest_bound(self, names: tuple[str, ...], examples: int) -> float:
         """p99 seconds of the fastest of the named sub-nets: the least that may be promised."""
-        if (names is self.names or names == self.names) and examples < len(self._least_p99):
+        if (names is self.choices or names == self.choices) and examples < len(self._least_p99):
             return self._least_p99[examples]
         return min(self[name].bound(examples) for name in names)
 
@@ -219,11 +229,11 @@ class Profile:
 
     @cached_property
     def _least_p50(self) -> tuple[float, ...]:
-        return tuple(map(min, zip(*(subnet.p50 for subnet in self.subnets), strict=True)))
+        return tuple(map(min, zip(*(self[name].p50 for name in self.choices), strict=True)))
 
     @cached_property
     def _least_p99(self) -> tuple[float, ...]:
-        return tuple(map(min, zip(*(subnet.p99 for subnet in self.subnets), strict=True)))
+        return tuple(map(min, zip(*(self[name].p99 for name in self.choices), strict=True)))
 
     @cached_property
     def _by_name(self) -> dict[str, SubnetLatency]:

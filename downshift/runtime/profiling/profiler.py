@@ -150,7 +150,7 @@ def measuring(
         rows += _measurements(manifest, candidates)
     report(1.0, "measured")
     machine = this_machine(programs.threads, programs.versions)
-    order = {name: index for index, name in enumerate(manifest.names)}
+    order = {name: index for index, name in enumerate(programs.by_subnet)}
     rows = tuple(sorted(rows, key=lambda row: order[row.subnet]))  # stable: by size, then as engines come
     return Profile(manifest.sha256, machine, rows)
 
@@ -209,9 +209,9 @@ def _candidates(
     batches = [noise.standard_normal((n, *manifest.input.shape), dtype=np.float32) for n in batch_sizes]
     return [
         _Candidate(subnet=subnet, engine=engine, program=program, batch=batch, samples=[])
-        for subnet in manifest.names
+        for subnet, by_engine in programs.by_subnet.items()
         for batch in batches
-        for engine, program in programs.by_subnet[subnet].items()
+        for engine, program in by_engine.items()
         if only is None or (subnet, engine) in only
     ]
 
@@ -225,8 +225,8 @@ def _measurements(manifest: Manifest, candidates: Sequence[_Candidate]) -> tuple
     return tuple(
         Measurement(
             subnet=candidate.subnet,
-            sparsity=manifest.subnet(candidate.subnet).sparsity,
-            accuracy=manifest.subnet(candidate.subnet).accuracy,
+            sparsity=manifest.point(candidate.subnet).sparsity,
+            accuracy=manifest.point(candidate.subnet).accuracy,
             engine=candidate.engine,
             batch_size=len(candidate.batch),
             p50=p50,

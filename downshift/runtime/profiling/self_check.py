@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from downshift.models.materialize import materialize
+from downshift.runtime.engines.exported import plain_model
 from downshift.runtime.engines.onnxruntime import ERRORS_ONLY
 from downshift.runtime.errors import SelfCheckFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from downshift.models.artifact import Artifact
-    from downshift.models.spec import Manifest
+    from downshift.models.spec import Manifest, Precision
     from downshift.runtime.engines.engine import Run
     from downshift.runtime.engines.programs import Programs
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.request import Tensor
 
 EXAMPLES = 4
-TOLERANCE = 0.01  # of the largest logit: engines round differently, a wrong program is far off
+TOLERANCE: Mapping[Precision, float] = {"fp32": 0.01, "int8": 0.1}
+"""Of the largest logit: engines round differently, in int8 by whole quanta; a wrong program is far off."""
 
 
 class Reference:
@@ -43,31 +46,35 @@ class Reference:
         """
         if (expected := self._expected.get(subnet)) is None:
             expected = self._expected[subnet] = _plain_outputs(self._artifact, subnet, self._inputs)
+        tolerance = TOLERANCE[self.manifest.point(subnet).precision]
         for begin, end in ((0, 1), (0, EXAMPLES)):
-            _compare(run(self._inputs[begin:end]), expected[begin:end], f"{subnet} on {engine}")
+            _compare(run(self._inputs[begin:end]), expected[begin:end], tolerance, f"{subnet} on {engine}")
 
 
 def self_check(reference: Reference, programs: Programs, profile: Profile) -> None:
     """Raise `SelfCheckFailed` unless all programs and figures of the profile belong to the artifact."""
     check_profile(reference.manifest, profile)
+    if missing := sorted(set(programs.by_subnet) - set(profile.names)):
+        raise SelfCheckFailed(f"the profile lacks sub-net {missing[0]}: measure it again")
     for subnet, by_engine in programs.by_subnet.items():
         for engine, program in by_engine.items():
             reference.check(subnet, engine, program.run)
 
 
 def check_profile(manifest: Manifest, profile: Profile) -> None:
-    """Raise `SelfCheckFailed` unless both name the same sub-nets with the same sparsities and accuracies."""
+    """Raise `SelfCheckFailed` unless the profile's sparsities and accuracies are those of the artifact.
+
+    Raises `UnknownName` for a sub-net that it does not have.
+    """
     if profile.artifact != manifest.sha256:
         raise SelfCheckFailed("the profile was measured on another artifact: measure it again")
     for subnet in profile.subnets:
-        stated = manifest.subnet(subnet.name)
+        stated = manifest.point(subnet.name)
         if (stated.sparsity, stated.accuracy) != (subnet.sparsity, subnet.accuracy):
             raise SelfCheckFailed(
                 f"sub-net {subnet.name}: the profile has sparsity {subnet.sparsity} and accuracy "
                 f"{subnet.accuracy}, the artifact {stated.sparsity} and {stated.accuracy}: measure it again"
             )
-    if missing := sorted(set(manifest.names) - set(profile.names)):
-        raise SelfCheckFailed(f"the profile lacks sub-net {missing[0]}: measure it again")
 
 
 def sample_inputs(manifest: Manifest) -> Tensor:
@@ -88,13 +95,13 @@ def answers_finite(manifest: Manifest, run: Run) -> bool:
 def _plain_outputs(artifact: Artifact, subnet: str, inputs: Tensor) -> Tensor:
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
-    model = materialize(artifact, subnet).SerializeToString()
+    model = plain_model(artifact, subnet).SerializeToString()
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    [outputs] = session.run([artifact.manifest.output], {artifact.manifest.input.name: inputs})
+    [outputs] = session.run(None, {session.get_inputs()[0].name: inputs})
     return np.asarray(outputs, np.float32)
 
 
-def _compare(got: Tensor, expected: Tensor, whose: str) -> None:
+def _compare(got: Tensor, expected: Tensor, tolerance: float, whose: str) -> None:
     if got.shape != expected.shape:
         raise SelfCheckFailed(
             f"sub-net {whose} answers {list(got.shape)} instead of {list(expected.shape)}: this artifact and "
@@ -102,7 +109,7 @@ def _compare(got: Tensor, expected: Tensor, whose: str) -> None:
         )
     if not np.isfinite(got).all():
         raise SelfCheckFailed(f"sub-net {whose} answers NaN or infinity: export the artifact again")
-    error, allowed = float(np.abs(got - expected).max()), TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    error, allowed = float(np.abs(got - expected).max()), tolerance * max(1.0, float(np.abs(expected).max()))
     if not error <= allowed:
         raise SelfCheckFailed(
             f"sub-net {whose} is off by {error:.3g} from what its own export answers, more than the "

@@ -97,7 +97,7 @@ class Core:
                 f"{request.examples} examples in one request: send at most {self._limits.examples} at a time"
             )
         request.check(self._manifest.input)
-        return candidates(request, self._manifest, self.profile)
+        return candidates(request, self.profile)
 
     def admit(self, request: Request, candidates: tuple[str, ...]) -> Ticket:
         """Admission control: the request's ticket, now queued; raises a `Rejected` if it would be late."""
@@ -187,12 +187,12 @@ class Core:
         return unexecuted(ticket, outcome, now, error)
 
 
-def candidates(request: Request, manifest: Manifest, profile: Profile) -> tuple[str, ...]:
+def candidates(request: Request, profile: Profile) -> tuple[str, ...]:
     """Names of the sub-nets that may answer, most accurate first.
 
     Raises `UnknownName` for a pin that does not exist, `AccuracyUnavailable` when the floor rules all out.
     """
-    names = profile.names if request.subnet is None else (manifest.subnet(request.subnet).name,)
+    names = profile.choices if request.subnet is None else (profile[request.subnet].name,)
     floor = request.min_accuracy
     if floor is None:
         return names

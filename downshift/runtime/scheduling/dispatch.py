@@ -139,7 +139,7 @@ class Dispatch(Generic[W]):
         return min(enough, self.profile.batch_for(rate / self._executors))
 
     def _with_level(self, now: float, load: LoadSnapshot) -> LoadSnapshot:
-        delay, most = now - self.queue.head.arrival, len(self.profile.names) - 1
+        delay, most = now - self.queue.head.arrival, len(self.profile.choices) - 1
         busy = max(load.cpu_utilization, load.gpu_utilization)
         self._level = self._level.after(now, delay, busy, most=most, at=self._thresholds)
         return replace(load, level=self._level.level)

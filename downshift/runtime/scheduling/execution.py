@@ -67,7 +67,7 @@ class Executor:
 
     def __init__(self, manifest: Manifest, programs: Programs, *, max_batch: int, clock: Clock) -> None:
         self._manifest = manifest
-        self._subnets = {subnet.name: subnet for subnet in manifest.subnets}
+        self._points = {point.name: point for point in manifest.points}
         self._programs = programs
         self._max_batch = max_batch
         self._clock = clock
@@ -131,7 +131,7 @@ class Executor:
     def _answered(self, ticket: Ticket, batch: Batch, rows: Tensor, seconds: float) -> Settled:
         answer = Answer(
             outputs=rows,
-            subnet=self._subnets[batch.subnet],
+            point=self._points[batch.subnet],
             engine=batch.engine,
             queue_seconds=batch.started - ticket.arrival,
             compute_seconds=seconds,

@@ -65,7 +65,7 @@ def simulate(scenario: Scenario, policy: Policy) -> Replay:  # noqa: PLR0915 - o
         profile, policy, capacity=scenario.capacity * scenario.executors, executors=scenario.executors
     )
     queue, admit, give_up, arrivals = dispatch.queue, dispatch.admit, dispatch.give_up, dispatch.arrivals
-    candidates = profile.names if scenario.subnet is None else (profile[scenario.subnet].name,)
+    candidates = profile.choices if scenario.subnet is None else (profile[scenario.subnet].name,)
     index_of = {name: index for index, name in enumerate(profile.names)}
     durations = ServiceTimes(profile, scenario.seed) if scenario.recorded is None else scenario.recorded
     seconds_of, handover, reserve, delivery = (

@@ -61,13 +61,13 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
             read = time.perf_counter()
         report = await infer(request, model, inputs, demand, metrics)
         answered = time.perf_counter()
-        subnet = report.answer.subnet
+        point = report.answer.point
         answer: dict[str, Any] = {
             "model": model.name,
             "predictions": top_labels(report.answer.outputs[0], manifest.labels, top_k),
-            "subnet": subnet.name,
-            "sparsity": subnet.sparsity,
-            "accuracy": subnet.accuracy,
+            "subnet": point.name,
+            "sparsity": point.sparsity,
+            "accuracy": point.accuracy,
             "engine": report.answer.engine,
             "timing": report.timing,
             "latency_budget_remaining_ms": report.parameters.get("latency_budget_remaining_ms"),
@@ -114,7 +114,10 @@ _ANSWER = {
                 "properties": {"label": {"type": "string"}, "probability": {"type": "number"}},
             },
         },
-        "subnet": {"type": "string", "description": "the sub-net that answered"},
+        "subnet": {
+            "type": "string",
+            "description": "the sub-net that answered, `-int8` after its name in int8",
+        },
         "sparsity": {"type": "number"},
         "accuracy": {"type": ["number", "null"], "description": "its validation accuracy, where measured"},
         "engine": {"type": "string"},

@@ -149,7 +149,7 @@ class Metrics:
         self.artifact.labels(*labels).set(1)
         self.tuning.labels(model).set(1)
         self.unfit.labels(model)
-        for subnet in manifest.names:
+        for subnet in (point.name for point in manifest.points):
             self.duration.labels(subnet)
             for outcome in Outcome:
                 self.requests.labels(subnet, outcome)
@@ -157,7 +157,7 @@ class Metrics:
                 self.selected.labels(subnet, reason)
             for engine in engines:
                 self.compute.labels(subnet, engine)
-        accuracy = {subnet.name: subnet.accuracy for subnet in manifest.subnets}
+        accuracy = {point.name: point.accuracy for point in manifest.points}
         return SchedulerEvents(self, model, accuracy)
 
     def watch(self, backend: Backend) -> None:

@@ -76,7 +76,7 @@ class RequestRecord:
     def answered(self, answer: Answer, total_seconds: float) -> None:
         """The model answered, that long after the first byte."""
         self.answered_at = self.began + total_seconds
-        self.subnet = answer.subnet.name
+        self.subnet = answer.point.name
         self.queue_seconds, self.infer_seconds = answer.queue_seconds, answer.compute_seconds
 
 

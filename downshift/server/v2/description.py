@@ -42,7 +42,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
 def model_config(model: Model, max_batch: int) -> dict[str, Any]:
     """What `GET /v2/models/{model}/config` answers: the fields of Triton's `ModelConfig` that apply here.
 
-    max_batch: examples in one request. The sub-nets are among the parameters, densest first.
+    max_batch: examples in one request. The parameters list the sub-nets in every precision, densest first.
     """
     manifest = model.backend.manifest
     return {
@@ -63,7 +63,7 @@ def _parameters(manifest: Manifest) -> dict[str, dict[str, str]]:
     values = {
         "network": manifest.network,
         "sha256": manifest.sha256,
-        "subnets": ",".join(manifest.names),
-        "sparsities": ",".join(f"{subnet.sparsity:.6g}" for subnet in manifest.subnets),
+        "subnets": ",".join(point.name for point in manifest.points),
+        "sparsities": ",".join(f"{point.sparsity:.6g}" for point in manifest.points),
     }
     return {name: {"string_value": value} for name, value in values.items()}

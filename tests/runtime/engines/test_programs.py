@@ -11,12 +11,14 @@ from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 from downshift.runtime.json_cache import JsonCache
 from tests.models.tiny_artifact import tiny_artifact
 from tests.runtime.doubles import FakeClock, FakeEngine, FakeProgram
+from tests.runtime.quantized import quantized_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ARTIFACT = tiny_artifact(2)  # sub-nets s0, s1
 PROGRAM = FakeProgram(FakeClock())
+QUANTIZED = quantized_artifact(2)
 
 
 def engine(name: str, s0: FakeProgram | UnsupportedModel, s1: FakeProgram | UnsupportedModel) -> FakeEngine:
@@ -107,3 +109,19 @@ def test_a_default_engine_that_cannot_work_here_is_skipped_but_one_asked_for_is_
 def test_an_unknown_engine_is_named_beside_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown engine 'onnx'.*onnxruntime"):
         load_engines(["onnx"], JsonCache(tmp_path))
+
+
+def test_every_engine_compiles_the_points_of_its_precision() -> None:
+    int8 = FakeEngine("i", {"s0-int8": PROGRAM, "s1-int8": UnsupportedModel("no table")}, precision="int8")
+    programs = compile_artifact(QUANTIZED, Engines((engine("f", PROGRAM, PROGRAM), int8)), threads=1)
+    assert pairs(programs) == {("s0", "f"), ("s0-int8", "i"), ("s1", "f")}
+    assert list(programs.by_subnet) == ["s0", "s0-int8", "s1"], "densest first"
+    assert programs.skipped == ("no table",), "a sub-net that cannot run in int8 stays in float32"
+
+
+def test_a_sub_net_may_be_served_in_int8_alone() -> None:
+    int8 = FakeEngine("i", {"s0-int8": PROGRAM, "s1-int8": PROGRAM}, precision="int8")
+    assert pairs(compile_artifact(QUANTIZED, Engines((int8,)), threads=1)) == {
+        ("s0-int8", "i"),
+        ("s1-int8", "i"),
+    }

@@ -13,9 +13,10 @@ from downshift.models.bundled import locate
 from downshift.models.errors import SpecError
 from downshift.models.pixels import normalise
 from downshift.models.spec import Int8Spec
+from downshift.runtime.engines.exported import qdq_model
 from downshift.runtime.errors import CalibrationError
 from downshift.runtime.profiling import calibration
-from downshift.runtime.profiling.calibration import Histogram, LabelledImages, calibrate, qdq_model
+from downshift.runtime.profiling.calibration import Histogram, LabelledImages, calibrate
 from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:

@@ -55,6 +55,19 @@ def test_a_sub_net_is_dominated_by_one_as_accurate_and_as_fast() -> None:
     assert measured.dominated == {"s90"}
 
 
+def test_who_is_faster_on_larger_batches_is_not_dominated() -> None:
+    rows = [measurement(name, 1, 0.001 * (name == "s90") + 0.001) for name in ("s50", "s90")]
+    rows += [measurement("s50", 4, 0.004), measurement("s90", 4, 0.003)]
+    assert Profile("", MACHINE, tuple(rows)).dominated == frozenset()
+
+
+def test_policies_choose_from_those_that_are_not_dominated() -> None:
+    measured = profile({"s50": 0.002, "s90": 0.004, "s98": 0.001})
+    assert measured.choices == ("s50", "s98")
+    assert measured.names == ("s50", "s90", "s98"), "a request may still name it"
+    assert measured.soonest_bound(measured.choices, 1) == measured["s98"].bound(1)
+
+
 def test_equal_sub_nets_do_not_dominate_each_other() -> None:
     assert profile({"s50": 0.002}).dominated == frozenset()
 

@@ -6,13 +6,13 @@ from downshift.models.errors import UnknownName
 from downshift.runtime.errors import AccuracyUnavailable
 from downshift.runtime.request import Request
 from downshift.runtime.scheduling.core import candidates
-from tests.runtime.doubles import inputs, manifest, profile
+from tests.runtime.doubles import inputs, profile
 
 GOOD = inputs(1.0, 2.0)
 
 
 def names(request: Request) -> tuple[str, ...]:
-    return candidates(request, manifest(), profile())
+    return candidates(request, profile())
 
 
 def test_without_demands_every_sub_net_may_answer_most_accurate_first() -> None:
@@ -21,6 +21,13 @@ def test_without_demands_every_sub_net_may_answer_most_accurate_first() -> None:
 
 def test_a_pin_leaves_one() -> None:
     assert names(Request(GOOD, subnet="s90")) == ("s90",)
+
+
+def test_a_dominated_sub_net_answers_only_those_who_name_it() -> None:
+    measured = profile({"s50": 0.002, "s90": 0.004, "s98": 0.001})
+    assert candidates(Request(GOOD), measured) == ("s50", "s98")
+    assert candidates(Request(GOOD, min_accuracy=0.8), measured) == ("s50",)
+    assert candidates(Request(GOOD, subnet="s90"), measured) == ("s90",)
 
 
 def test_a_floor_leaves_those_that_reach_it() -> None:
@@ -46,4 +53,4 @@ def test_a_pin_below_the_floor_is_refused() -> None:
 def test_an_unmeasured_sub_net_reaches_no_floor() -> None:
     unmeasured = profile({"s60": 0.01, "s70": 0.01})
     with pytest.raises(AccuracyUnavailable, match="no measured accuracy"):
-        candidates(Request(GOOD, min_accuracy=0.1), manifest({"s60": None, "s70": None}), unmeasured)
+        candidates(Request(GOOD, min_accuracy=0.1), unmeasured)

@@ -54,7 +54,7 @@ def test_every_request_gets_its_own_rows() -> None:
     assert program.batches == [[1.0, 2.0, 3.0]]
     assert [answer(ending).outputs.tolist() for ending in endings] == [[[1, -1]], [[2, -2], [3, -3]]]
     first = answer(endings[0])
-    assert (first.subnet.name, first.engine, first.batch_size, first.late) == ("s50", ENGINE, 3, False)
+    assert (first.point.name, first.engine, first.batch_size, first.late) == ("s50", ENGINE, 3, False)
     assert (first.queue_seconds, first.compute_seconds) == (1.0, 1.5)
     assert [(run.seconds, run.error) for run in runs] == [(1.5, None)]
     assert [ending.outcome for ending in endings] == [Outcome.OK, Outcome.OK]

@@ -85,7 +85,7 @@ def test_a_request_is_answered_and_every_event_is_told() -> None:
     with running(FakeProgram(FakeClock()), events) as scheduler:
         answer = scheduler.submit(request).result(PATIENCE)
     assert answer.outputs.tolist() == [[3.0, -3.0]]
-    assert answer.subnet.name == "s50"
+    assert answer.point.name == "s50"
     assert events.accepts == [request]
     assert events.refusals == []
     (batch,) = events.starts
@@ -390,7 +390,7 @@ def test_background_work_is_done_on_the_execution_thread_while_nothing_waits() -
 
     with running(FakeProgram(FakeClock()), background=work()) as scheduler:
         assert done.wait(PATIENCE)
-        assert scheduler.submit(Request(inputs(1.0))).result(PATIENCE).subnet.name == "s50"
+        assert scheduler.submit(Request(inputs(1.0))).result(PATIENCE).point.name == "s50"
     assert threads == {"downshift-executor"}
 
 

@@ -189,9 +189,9 @@ class Schedules(RuleBasedStateMachine):
             answer = future.result(0)
             assert answer.outputs[0].tolist() == [first, -first], "an answer went to another request"
             assert len(answer.outputs) == ticket.examples
-            assert answer.subnet.name in ticket.candidates
-            assert ticket.request.subnet in (None, answer.subnet.name)
-            assert (answer.subnet.accuracy or 0.0) >= (ticket.request.min_accuracy or 0.0)
+            assert answer.point.name in ticket.candidates
+            assert ticket.request.subnet in (None, answer.point.name)
+            assert (answer.point.accuracy or 0.0) >= (ticket.request.min_accuracy or 0.0)
             assert answer.late == (outcome is Outcome.LATE)
 
 

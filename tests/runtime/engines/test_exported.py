@@ -10,7 +10,7 @@ import onnx
 
 from downshift.models.materialize import materialize
 from downshift.models.pattern import Channel
-from downshift.runtime.engines.dense_model import dense_model
+from downshift.runtime.engines.exported import dense_model
 from tests.models.tiny_artifact import CHANNELS, SIDE, tiny_artifact
 from tests.runtime.small_onnx import answer, normal
 
