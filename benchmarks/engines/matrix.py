@@ -96,7 +96,8 @@ def plan() -> Iterator[Cell]:
                 yield Cell(network, masks, threads)
     for threads in THREADS:
         yield Cell(BUNDLED, TRAINED, threads, seconds=6.0, deepsparse=("s50", "s90"))
-        yield Cell("cifar-resnet18", "4x1", threads)
+        for masks in ("4x1", "1x4", "4x4"):
+            yield Cell("cifar-resnet18", masks, threads)
         yield Cell("cifar-resnet18", "channel", threads, deepsparse=())
     for masks in ("uniform", "erk"):
         for threads in THREADS:

@@ -12,7 +12,6 @@ from benchmarks.harness.experiment import CACHE
 from benchmarks.harness.networks import MASKS, artifact_file
 from downshift.models import artifact as artifacts
 from downshift.models.materialize import materialize
-from downshift.models.pattern import Channel
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
 from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.lowering.lower import lower
@@ -70,7 +69,7 @@ def tasks_of(artifact: Artifact, batch: int, threads: int) -> dict[str, Task]:
     tasks = {}
     for subnet in artifact.manifest.subnets:
         graph = lower(materialize(artifact, subnet.name))
-        if isinstance(subnet.pattern, Channel):
+        if subnet.pattern.removes_channels:
             graph = shrunk(graph)
         expected = reference(graph, images).astype(np.float32)
         tasks[subnet.name] = Task(
@@ -82,5 +81,5 @@ def tasks_of(artifact: Artifact, batch: int, threads: int) -> dict[str, Task]:
 def dense_tasks(artifact: Artifact, tasks: Mapping[str, Task]) -> list[Task]:
     """What dense engines are given: the densest sub-net, and those that removed channels make smaller."""
     names = artifact.manifest.names
-    smaller = [name for name in names[1:] if isinstance(artifact.manifest.subnet(name).pattern, Channel)]
+    smaller = [name for name in names[1:] if artifact.manifest.subnet(name).pattern.removes_channels]
     return [tasks[name] for name in (names[0], *smaller)]

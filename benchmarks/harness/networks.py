@@ -19,6 +19,8 @@ MASKS: Mapping[str, tuple[str, ...]] = {
     "uniform": (),
     "erk": ("--allocation", "erk"),
     "4x1": ("--pattern", "block 4x1"),
+    "1x4": ("--pattern", "block 1x4"),
+    "4x4": ("--pattern", "block 4x4"),
     "channel": ("--pattern", "channel"),
 }
 """Where zeros fall in a random artifact -> options of `benchmarks.harness.random_artifact`."""

@@ -2,8 +2,9 @@
 
     python -m benchmarks.harness.random_artifact resnet18 --out r18.onnx --sparsity 0.5 0.9
 
-Zeros fall anywhere, in blocks such as 4x1, or take whole channels: with density d a layer then keeps the root
-of d of its inputs and of its outputs, in multiples of 16, and layers of one width keep the same ones.
+Zeros fall anywhere, in blocks such as 4x1 or 1x4, or take whole channels: with density d a layer then
+keeps the root of d of its inputs and of its outputs, in multiples of 16, and layers of one width keep the
+same ones.
 
 Such an artifact is shaped like a trained one and runs at the speed of a trained one: sparsities per layer,
 BatchNorm of every sub-net, activations of ordinary size. It predicts nothing, and its manifest says so:
@@ -24,17 +25,16 @@ import torch
 from downshift.models.artifact import pack, unpack, write
 from downshift.models.errors import ModelsError
 from downshift.models.network import build, find, names
-from downshift.models.pattern import Block, Channel
+from downshift.models.pattern import Channel
 from downshift.models.spec import InputSpec
-from downshift.models.supernet import Supernet
+from downshift.models.supernet import LayerRule, Supernet
 from downshift.runtime.lowering.shrink import WIDTH
 from downshift.trainer.errors import TrainerError
 from downshift.trainer.evaluation import recalibrate
 from downshift.trainer.export import export
 from downshift.trainer.graph import INPUT
 from downshift.trainer.masks.allocation import erk_densities, uniform_densities
-from downshift.trainer.masks.blocks import block_sums, spread
-from downshift.trainer.masks.pruning import keep_nested
+from downshift.trainer.masks.rules import Goal, rule_of
 from downshift.trainer.recipe import DataChoice, MasksChoice, NetworkChoice, Recipe, RunChoice, SubnetsChoice
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from downshift.models.artifact import Artifact
+    from downshift.models.pattern import Pattern
 
 SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
 ALLOCATIONS = {"uniform": uniform_densities, "erk": erk_densities}
@@ -63,7 +64,8 @@ def random_artifact(
     size = size or find(recipe.network.name).size
     torch.manual_seed(recipe.run.seed)
     network = build(recipe.network.name, classes=classes, width=recipe.network.width, channels=CHANNELS)
-    supernet = Supernet(network, len(recipe.sparsities))
+    pattern = recipe.patterns[0]
+    supernet = Supernet(network, len(recipe.sparsities), rule=LayerRule(pattern=pattern))
     layers = list(supernet.masked_layers.values())
     shapes = [tuple(layer.weight.shape) for layer in layers]
     allocate = ALLOCATIONS[recipe.masks.allocation]
@@ -73,11 +75,8 @@ def random_artifact(
         own = [density[index] for density in densities]
         if channels:
             masks = channel_masks(shapes[index], own, orders)
-        elif isinstance(block := recipe.patterns[0], Block):
-            blocks = block_sums(layer.weight, block).numel()
-            masks = [spread(mask, block, shapes[index]) for mask in random_masks(blocks, own)]
         else:
-            masks = [mask.view(shapes[index]) for mask in random_masks(layer.weight.numel(), own)]
+            masks = random_masks(shapes[index], own, pattern)
         layer.stack.assign(masks)
     _calibrate(supernet, size)
     image = InputSpec(INPUT, CHANNELS, size, size, mean=(0.5,) * CHANNELS, std=(0.25,) * CHANNELS)
@@ -103,9 +102,10 @@ def with_accuracies(artifact: Artifact, ratios: Sequence[float]) -> Artifact:
     return unpack(pack(replace(artifact, manifest=manifest)))
 
 
-def random_masks(count: int, densities: Sequence[float]) -> list[Tensor]:
-    """Nested random masks of `count` weights, one for each of the descending densities."""
-    return [masks[0] for masks in keep_nested([torch.rand(count)], [round(d * count) for d in densities])]
+def random_masks(shape: tuple[int, ...], densities: Sequence[float], pattern: Pattern) -> list[Tensor]:
+    """Nested random masks of one layer's weights, one for each of the descending densities."""
+    goals = [Goal(1.0 - density, 1.0, (density,)) for density in densities]
+    return [masks[0] for masks in rule_of(pattern).kept([torch.rand(shape)], goals)]
 
 
 def channel_masks(
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--allocation", choices=ALLOCATIONS, default="uniform", help="how layers share it")
     parser.add_argument(
-        "--pattern", default="unstructured", help="where zeros fall: unstructured, channel, 'block 4x1', ..."
+        "--pattern", default="unstructured", help="where zeros fall: unstructured, channel, 'block 1x4', ..."
     )
     parser.add_argument("--width", type=float, default=1.0, help="multiplies the channels of our networks")
     parser.add_argument("--classes", type=int, default=10)

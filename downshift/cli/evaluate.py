@@ -51,9 +51,12 @@ def evaluate(
         return
     typer.echo(f"{model} on {len(labels):,} test images of {dataset} ({split})")
     print_table(
-        ("sub-net", "sparsity", "accuracy", "on validation"),
+        ("sub-net", "sparsity", "pattern", "accuracy", "on validation"),
         (
-            (point.name, f"{point.sparsity:.4f}", percent(accuracy), percent(point.accuracy))
+            (
+                *(point.name, f"{point.sparsity:.4f}", str(point.subnet.pattern)),
+                *(percent(accuracy), percent(point.accuracy)),
+            )
             for point, accuracy in zip(points, measured, strict=True)
         ),
     )

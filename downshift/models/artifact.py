@@ -134,6 +134,7 @@ def unpack(data: bytes) -> Artifact:
     _check_ends(manifest, model)
     artifact = Artifact(manifest, model, *_decode(manifest, tensors, stack))
     _check_counts(artifact)
+    _check_patterns(artifact)
     return artifact
 
 
@@ -248,3 +249,14 @@ def _check_counts(artifact: Artifact) -> None:
                 f"manifest.subnets[{index}].sparsity",
                 f"is {subnet.sparsity}, the masks remove {sparsity:.4f}",
             )
+
+
+def _check_patterns(artifact: Artifact) -> None:
+    """Raise unless the masks of every sub-net obey its pattern: kernels rely on it."""
+    for index, subnet in enumerate(artifact.manifest.subnets):
+        for name, weight in artifact.weights.items():
+            if not subnet.pattern.holds(weight.masks.mask(index)):
+                raise ArtifactError(
+                    f"manifest.subnets[{index}].pattern",
+                    f"is {str(subnet.pattern)!r}, which the mask of layer {name!a} breaks: {AGAIN}",
+                )

@@ -8,7 +8,7 @@ normalisation are not (AST, Yang et al., NeurIPS 2022; switchable BatchNorm: Yu 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from downshift.models.errors import SpecError, UnknownName
 from downshift.models.mask_stack import BitStack, LevelStack
 from downshift.models.networks.memory_format import lay_out
+from downshift.models.pattern import Pattern, Unstructured
 
 Encoding = Literal["levels", "bitmaps"]
 MOST_SUBNETS = 255  # what one byte a weight can tell apart
@@ -26,11 +27,15 @@ MOST_SUBNETS = 255  # what one byte a weight can tell apart
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Which layers are masked: all convolutions but the stem, and what the flags add or take away."""
+    """Which layers are masked: all convolutions but the stem, and what the flags add or take away.
+
+    pattern: where zeros will fall; a layer that it does not fit stays dense.
+    """
 
     classifier: bool = False
     depthwise: bool = False
     dense: tuple[str, ...] = ()
+    pattern: Pattern = field(default_factory=Unstructured)
 
 
 def masked_layer_names(network: nn.Module, rule: LayerRule) -> tuple[str, ...]:
@@ -52,6 +57,7 @@ def masked_layer_names(network: nn.Module, rule: LayerRule) -> tuple[str, ...]:
         excluded = name == stem or name in rule.dense
         excluded |= name == classifier and not rule.classifier
         excluded |= depthwise and not rule.depthwise
+        excluded |= not rule.pattern.fits(layer.weight.shape, getattr(layer, "groups", 1))
         if not excluded:
             chosen.append(name)
     if not chosen:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from downshift.models.errors import SpecError
-from downshift.models.pattern import Block, NByM, Pattern, Unstructured, parse_pattern
+from downshift.models.pattern import Pattern, Unstructured, parse_pattern
 from downshift.trainer.errors import RecipeError
 
 EXCLUDED = {"subnets.sparsities": ("patterns",), "subnets.patterns": ("sparsities", "block")}
@@ -43,7 +43,8 @@ class DataChoice:
 class SubnetsChoice:
     """The sub-nets, densest first: global `sparsities`, or N:M `patterns`; exactly one of the two.
 
-    block: what sparsities remove at once, such as "block 4x1"; by default single weights.
+    block: what sparsities remove at once, such as "block 4x1" (four output channels) or "block 1x4" (four
+    input channels, as the int8 kernels have it); by default single weights.
     """
 
     sparsities: tuple[float, ...] = ()
@@ -134,10 +135,12 @@ class Recipe:
         patterns = self.patterns
         if chosen.patterns and chosen.block != str(Unstructured()):
             raise RecipeError(f"subnets.block {chosen.block!r}: it goes with sparsities, not with patterns")
-        if chosen.sparsities and not isinstance(patterns[0], Unstructured | Block):
-            raise RecipeError(f"subnets.block {chosen.block!r}: write 'unstructured' or 'block 4x1'")
+        if chosen.sparsities and not (patterns[0].trainable and patterns[0].sparsity is None):
+            raise RecipeError(
+                f"subnets.block {chosen.block!r}: write 'unstructured' or a block such as 'block 4x1'"
+            )
         if chosen.patterns and not all(
-            isinstance(p, NByM) for p in patterns[patterns[0] == Unstructured() :]
+            p.sparsity is not None for p in patterns[patterns[0] == Unstructured() :]
         ):
             raise RecipeError(
                 f"subnets.patterns {list(chosen.patterns)}: write N:M, such as '2:4'; only the first may be "
@@ -186,25 +189,18 @@ class Recipe:
         """The target sparsity of every sub-net, densest first."""
         if self.subnets.sparsities:
             return self.subnets.sparsities
-        return tuple(p.sparsity if isinstance(p, NByM) else 0.0 for p in self.patterns)
+        return tuple(pattern.sparsity or 0.0 for pattern in self.patterns)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name of every sub-net: `s90` for sparsity 0.90, `n2m4` for the pattern 2:4."""
         return tuple(
-            f"n{pattern.n}m{pattern.m}" if isinstance(pattern, NByM) else sparsity_name(sparsity)
-            for pattern, sparsity in zip(self.patterns, self.sparsities, strict=True)
+            pattern.name(sparsity) for pattern, sparsity in zip(self.patterns, self.sparsities, strict=True)
         )
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe as JSON-able values."""
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
-
-
-def sparsity_name(sparsity: float) -> str:
-    """`s90` for 0.90, `s995` for 0.995: the decimals of the sparsity."""
-    digits = f"{sparsity:.4f}"[2:].rstrip("0")
-    return f"s{digits:0<2}"
 
 
 def bundled() -> tuple[str, ...]:

@@ -226,7 +226,7 @@ def _supernet(recipe: Recipe, data: TrainingData) -> Supernet:
     torch.manual_seed(recipe.run.seed)
     choice, masks = recipe.network, recipe.masks
     network = build(choice.name, classes=len(data.labels), width=choice.width, channels=data.image.channels)
-    rule = LayerRule(masks.classifier, masks.depthwise, masks.dense)
+    rule = LayerRule(masks.classifier, masks.depthwise, masks.dense, recipe.patterns[-1])
     encoding: Encoding = "levels" if masks.form == "nested" else "bitmaps"
     return Supernet(network, len(recipe.names), rule=rule, encoding=encoding)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from downshift.models.errors import SpecError, UnknownName
 from downshift.models.network import build
+from downshift.models.pattern import Block
 from downshift.models.supernet import LayerRule, Supernet, masked_layer_names
 
 
@@ -48,6 +49,7 @@ def halved(supernet: Supernet) -> Supernet:
     [
         (LayerRule(), ("pointwise",)),
         (LayerRule(depthwise=True), ("depthwise", "pointwise")),
+        (LayerRule(depthwise=True, pattern=Block(1, 4)), ("pointwise",)),
         (LayerRule(classifier=True), ("pointwise", "classifier")),
         (LayerRule(classifier=True, dense=("pointwise",)), ("classifier",)),
     ],

@@ -156,22 +156,35 @@ def test_n_of_m_sub_nets_keep_their_pattern_along_the_input_channels() -> None:
     assert_faithful(found, supernet, noise(5, CHANNELS, SIDE, SIDE))
 
 
-def test_blocks_survive_the_artifact(tmp_path: Path) -> None:
-    supernet, block = Supernet(small_network(), 2), Block(4, 1)
+def half_and_tenth(block: Block) -> Supernet:
+    """A supernet whose sub-nets keep half and a tenth of their blocks."""
+    supernet = Supernet(small_network(), 2)
     for layer in supernet.masked_layers.values():
         sums = block_sums(layer.weight.detach().abs(), block).reshape(-1)
         counts = [sums.numel() // 2, sums.numel() // 10]
         layer.stack.assign([spread(m, block, layer.weight.shape) for (m,) in keep_nested([sums], counts)])
-    supernet = calibrated(supernet, noise(32, CHANNELS, SIDE, SIDE, seed=1))
-    recipe = small_recipe(subnets={"sparsities": [0.5, 0.9], "block": "block 4x1"})
+    return calibrated(supernet, noise(32, CHANNELS, SIDE, SIDE, seed=1))
+
+
+@pytest.mark.parametrize("block", [Block(4, 1), Block(1, 4), Block(4, 4), Block(3, 5)])
+def test_blocks_survive_the_artifact(block: Block, tmp_path: Path) -> None:
+    supernet = half_and_tenth(block)
+    recipe = small_recipe(subnets={"sparsities": [0.5, 0.9], "block": str(block)})
     artifact.write(tmp_path / "model.onnx", exported(supernet, recipe))
     found = artifact.read(tmp_path / "model.onnx")
     assert [(s.name, s.pattern) for s in found.manifest.subnets] == [("s50", block), ("s90", block)]
     for spec in found.manifest.layers:
-        outputs, inputs, *_ = spec.shape
-        for mask in found.masks(spec.weight):
-            assert set(np.unique(mask.reshape(outputs // 4, 4, inputs, -1).sum(axis=1))) <= {0, 4}
+        layer = supernet.masked_layers[spec.weight.removesuffix(".weight")]
+        for index, mask in enumerate(found.masks(spec.weight)):
+            assert np.array_equal(mask, layer.stack.mask(index).numpy())
+            assert block.holds(mask)
     assert_faithful(found, supernet, noise(5, CHANNELS, SIDE, SIDE))
+
+
+def test_an_artifact_whose_masks_break_its_pattern_is_refused() -> None:
+    recipe = small_recipe(subnets={"sparsities": [0.5, 0.9], "block": "block 1x4"})
+    with pytest.raises(ArtifactError, match=r"subnets\[0\].pattern.*'block 1x4', which the mask of layer"):
+        exported(half_and_tenth(Block(4, 1)), recipe)
 
 
 def test_the_manifest_says_what_was_handed_over() -> None:

@@ -11,7 +11,7 @@ from downshift.models.pattern import Block, NByM, Unstructured
 from downshift.trainer import recipe_toml
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.masks.masking import MaskPlan
-from downshift.trainer.recipe import bundled, load, sparsity_name
+from downshift.trainer.recipe import bundled, load
 from tests.trainer.small import small_recipe
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_a_dense_sub_net_may_lead_those_of_a_pattern() -> None:
 
 
 def test_names_are_the_decimals_of_the_sparsity() -> None:
-    assert [sparsity_name(s) for s in (0.0, 0.5, 0.05, 0.9, 0.995, 0.9999)] == [
+    assert [Unstructured().name(s) for s in (0.0, 0.5, 0.05, 0.9, 0.995, 0.9999)] == [
         "s00", "s50", "s05", "s90", "s995", "s9999",
     ]  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_blocks_go_with_sparsities_and_not_with_patterns() -> None:
         ("subnets.patterns=['2:4', 'unstructured']", "only the first may be 'unstructured'"),
         ("subnets.patterns=['channel']", "write N:M"),
         ("subnets.patterns=['4:2']", "0 < N < M"),
-        ("subnets.block=channel", "subnets.block 'channel': write 'unstructured' or 'block 4x1'"),
+        ("subnets.block=channel", "subnets.block 'channel': write 'unstructured' or a block"),
         ("subnets.block=block 0x4", "subnets.block: pattern block 0x4: a block has 1 to 64"),
         ("subnets.block=block 1x1", "more than one weight"),
         ("subnets.block=4by1", "subnets.block: pattern '4by1'"),

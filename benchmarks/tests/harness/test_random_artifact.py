@@ -12,12 +12,16 @@ import torch
 from benchmarks.harness.random_artifact import main, random_masks
 from downshift.models.artifact import read
 from downshift.models.materialize import materialize
-from downshift.models.pattern import Block
+from downshift.models.pattern import Block, Unstructured
+from downshift.runtime import _kernels
 from downshift.runtime.engines.exported import dense_model
+from downshift.runtime.engines.integer_network import network
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
 from downshift.runtime.json_cache import JsonCache
+from downshift.runtime.lowering import integer, reference
 from downshift.runtime.lowering.graph import Conv
 from downshift.runtime.lowering.lower import lower
+from downshift.runtime.lowering.quantize import calibrated, without_residuals
 from downshift.runtime.lowering.shrink import shrunk
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def test_random_masks_are_nested_and_keep_exactly_their_share() -> None:
     torch.manual_seed(3)
-    first, second, third = random_masks(1000, [1.0, 0.25, 0.013])
+    first, second, third = random_masks((1000,), [1.0, 0.25, 0.013], Unstructured())
     assert [int(mask.sum()) for mask in (first, second, third)] == [1000, 250, 13]
     assert not bool((third & ~second).any())
 
@@ -86,28 +90,43 @@ def test_every_sub_net_runs_with_logits_of_ordinary_size_that_depend_on_the_imag
     assert np.abs(answers[0] - answers[1]).max() > 1e-2
 
 
-def test_blocks_are_whole_and_engines_agree_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [Block(4, 1), Block(1, 4), Block(4, 4)])
+@pytest.mark.parametrize("width", ["0.25", "0.4"])  # 4, 8, 16 channels, or 6, 13, 26: partial blocks
+def test_blocks_are_whole_and_every_engine_agrees_on_them(block: Block, width: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    assert main([*TINY, "--out", str(path), "--pattern", "block 4x1", "--sparsity", "0", "0.9"]) == 0
+    options = ["--out", str(path), "--pattern", str(block), "--sparsity", "0", "0.9"]
+    assert main([*TINY, "--width", width, *options]) == 0
     artifact = read(path)
-    assert [subnet.pattern for subnet in artifact.manifest.subnets] == [Block(4, 1)] * 2
+    assert [subnet.pattern for subnet in artifact.manifest.subnets] == [block] * 2
     assert artifact.manifest.subnets[1].sparsity == pytest.approx(0.9, abs=0.02)
     for layer in artifact.manifest.layers:
         outputs, inputs, *_ = layer.shape
-        kept = artifact.masks(layer.weight)[1].reshape(outputs // 4, 4, inputs, -1).sum(axis=1)
-        assert set(np.unique(kept)) == {0, 4}
+        kept = artifact.masks(layer.weight)[1]
+        for row in range(0, outputs, block.rows):
+            for column in range(0, inputs, block.columns):
+                one = kept[row : row + block.rows, column : column + block.columns]
+                assert (one == one[:1, :1]).all()
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
-    sparse = SparseEngine(JsonCache(tmp_path)).compile(artifact, ["s90"], threads=1)["s90"]
-    assert isinstance(sparse, SparseProgram)
     session = onnxruntime.InferenceSession(materialize(artifact, "s90").SerializeToString())
     expected = np.asarray(session.run(None, {"image": images})[0])
+    graph = lower(materialize(artifact, "s90"))
+    np.testing.assert_allclose(reference.run(graph, images), expected, rtol=1e-4, atol=1e-4)
+    sparse = SparseEngine(JsonCache(tmp_path)).compile(artifact, ["s90"], threads=1)["s90"]
+    assert isinstance(sparse, SparseProgram)
     np.testing.assert_allclose(sparse.run(images), expected, rtol=1e-4, atol=1e-4)
+    plain = without_residuals(graph)
+    values = reference.run_all(plain, images)
+    ranges = {plain.names[t]: (float(values[t].min()), float(values[t].max())) for t in calibrated(plain)}
+    integers = integer.integer(graph, ranges)
+    for isa in _kernels.int8_isas():
+        found = network(integers).compile(_kernels.Workers(1), isa).run(images)
+        np.testing.assert_allclose(found, integer.run(integers, images), rtol=1e-5, atol=1e-5)
 
 
 def test_a_channel_pattern_makes_what_engines_run_narrower_in_multiples_of_16(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    network = ["cifar-resnet18", "--width", "0.5", "--size", "8", "--classes", "4"]
-    assert main([*network, "--out", str(path), "--pattern", "channel", "--sparsity", "0", "0.75"]) == 0
+    wide = ["cifar-resnet18", "--width", "0.5", "--size", "8", "--classes", "4"]
+    assert main([*wide, "--out", str(path), "--pattern", "channel", "--sparsity", "0", "0.75"]) == 0
     artifact = read(path)
     whole, sparse = (shrunk(lower(materialize(artifact, name))) for name in ("s00", "s75"))
     assert sparse.weights < 0.3 * whole.weights

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from downshift.models.materialize import materialize
-from downshift.models.pattern import Channel
 from downshift.runtime.errors import CalibrationError, UnsupportedModel
 from downshift.runtime.lowering.emit import emit
 from downshift.runtime.lowering.emit_qdq import emit_qdq
@@ -48,7 +47,7 @@ def dense_model(artifact: Artifact, point: str) -> bytes:
     A network that lowering does not know stays as it is: right, only not smaller.
     """
     model, chosen = plain_model(artifact, point), artifact.manifest.point(point)
-    if chosen.precision == "fp32" and isinstance(chosen.subnet.pattern, Channel):
+    if chosen.precision == "fp32" and chosen.subnet.pattern.removes_channels:
         with suppress(UnsupportedModel):
             model = emit(shrunk(lower(model)))
     return bytes(model.SerializeToString())

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from downshift.models.pattern import Block
+    from downshift.models.pattern import Block, Unstructured
 
 
-def block_sums(weight: Tensor, block: Block) -> Tensor:
+def block_sums(weight: Tensor, block: Block | Unstructured) -> Tensor:
     """[blocks of outputs, blocks of inputs, ...kernel]: the sum over each block of a weight-shaped tensor."""
+    if block.rows == block.columns == 1:
+        return weight
     outputs, inputs, *kernel = weight.shape
     down, across = -(-outputs // block.rows), -(-inputs // block.columns)
     missing = across * block.columns - inputs, down * block.rows - outputs
@@ -23,8 +25,10 @@ def block_sums(weight: Tensor, block: Block) -> Tensor:
     return padded.reshape(down, block.rows, across, block.columns, *kernel).sum(dim=(1, 3))
 
 
-def spread(mask: Tensor, block: Block, shape: Sequence[int]) -> Tensor:
+def spread(mask: Tensor, block: Block | Unstructured, shape: Sequence[int]) -> Tensor:
     """A mask of blocks, flat, as a mask of weights in that shape: the inverse of `block_sums`."""
+    if block.rows == block.columns == 1:
+        return mask.view(*shape)
     outputs, inputs, *kernel = shape
     down, across = -(-outputs // block.rows), -(-inputs // block.columns)
     whole = mask.view(down, across, *kernel)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from downshift.models.pattern import Block, NByM, Pattern
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.masks.allocation import erk_densities, uniform_densities
-from downshift.trainer.masks.blocks import block_sums, spread
-from downshift.trainer.masks.pruning import Layers, drop_and_grow, keep_nested, n_by_m, trade_in_groups
+from downshift.trainer.masks.rules import Goal, rule_of
 from downshift.trainer.masks.schedule import Ramp, Updates, cosine_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from downshift.models.pattern import Pattern
     from downshift.models.supernet import MaskedLayer, Supernet
+    from downshift.trainer.masks.pruning import Layers
     from downshift.trainer.recipe import MasksChoice, Recipe
 
 
@@ -68,7 +69,7 @@ class Masking:
         self.count = supernet.count
         if plan.choice.initial_sparsity > 0:
             with torch.no_grad():
-                self._write([self._initial(ramp.initial) for ramp in plan.ramps], newcomers=False)
+                self._write([self._initial(index) for index in range(self.count)], newcomers=False)
 
     def due(self, step: int, index: int, period: int) -> bool:
         """Whether training sub-net `index` at `step` must end in an update (nested: only the densest)."""
@@ -109,61 +110,31 @@ class Masking:
         fraction = self.plan.regrow_fraction(step)
         if fraction <= 0:
             return kept
-        pattern = self.plan.patterns[index]
-        if isinstance(pattern, NByM):
-            return [
-                _from_rows(trade_in_groups(_rows(k), _rows(s), _rows(g), pattern.m, fraction), k)
-                for k, s, g in zip(kept, magnitudes, gradients, strict=True)
-            ]
-        pulls = [g.abs() for g in gradients]
-        active = [units > 0 for units in self._units([k.float() for k in kept])]
-        traded = drop_and_grow(active, self._units(magnitudes), self._units(pulls), fraction)
-        return self._weights(traded)
+        return rule_of(self.plan.patterns[index]).traded(kept, magnitudes, gradients, fraction)
 
     def _kept(self, indices: range, step: int, scores: Layers) -> list[Layers]:
-        """Masks of sub-nets `indices` by score alone; for one pattern they come from one ranking."""
-        plan = self.plan
-        ramps = [plan.ramps[i] for i in indices]
-        patterns = [plan.patterns[i] for i in indices]
+        """Masks of sub-nets `indices` by score alone; those of one pattern come from one ranking."""
         out: list[Layers] = []
-        if any(isinstance(pattern, NByM) for pattern in patterns):
-            for pattern, ramp in zip(patterns, ramps, strict=True):
-                if not isinstance(pattern, NByM):
-                    raise RecipeError(f"pattern {pattern}: N:M sub-nets stand alone")
-                share = ramp.progress(step)
-                out.append([_from_rows(n_by_m(_rows(s), pattern.n, pattern.m, share), s) for s in scores])
-            return out
-        sparsities = [ramp.sparsity(step) for ramp in ramps]
-        units = self._units(scores)
-        if plan.choice.allocation == "global":
-            total = sum(s.numel() for s in units)
-            ranked = keep_nested(units, [round(total * (1.0 - s)) for s in sparsities])
-        else:
-            ranked = _layerwise(units, [self._densities(s) for s in sparsities])
-        return [self._weights(layers) for layers in ranked]
+        for pattern, same in groupby(indices, key=self.plan.patterns.__getitem__):
+            out += rule_of(pattern).kept(scores, [self._goal(index, step) for index in same])
+        return out
 
-    def _densities(self, sparsity: float) -> list[float]:
+    def _goal(self, index: int, step: int) -> Goal:
+        ramp = self.plan.ramps[index]
+        sparsity = ramp.sparsity(step)
+        whole = self.plan.choice.allocation == "global"
+        return Goal(sparsity, ramp.progress(step), None if whole else self._densities(sparsity))
+
+    def _densities(self, sparsity: float) -> tuple[float, ...]:
         shapes = [tuple(layer.weight.shape) for layer in self.layers]
         allocate = uniform_densities if self.plan.choice.allocation == "uniform" else erk_densities
-        return allocate(shapes, sparsity)
+        return tuple(allocate(shapes, sparsity))
 
-    def _initial(self, sparsity: float) -> Layers:
+    def _initial(self, index: int) -> Layers:
         """Starting masks by magnitude, with ERK densities as in the paper unless uniform was chosen."""
-        units = self._units([layer.weight.detach().abs() for layer in self.layers])
-        return self._weights(_layerwise(units, [self._densities(sparsity)])[0])
-
-    def _units(self, scores: Layers) -> Layers:
-        """What is kept or removed at once, flat, one tensor a layer: single scores, or sums over blocks."""
-        block = self.plan.patterns[-1]
-        return [(block_sums(s, block) if isinstance(block, Block) else s).reshape(-1) for s in scores]
-
-    def _weights(self, units: Layers) -> Layers:
-        """The inverse, for masks, in the shapes of the weights."""
-        block, shapes = self.plan.patterns[-1], [layer.weight.shape for layer in self.layers]
-        return [
-            spread(unit, block, shape) if isinstance(block, Block) else unit.view(shape)
-            for unit, shape in zip(units, shapes, strict=True)
-        ]
+        magnitudes = [layer.weight.detach().abs() for layer in self.layers]
+        densities = self._densities(self.plan.ramps[index].initial)
+        return rule_of(self.plan.patterns[index]).initial(magnitudes, densities)
 
     def _write(self, masks: Sequence[Layers], *, newcomers: bool) -> None:
         for position, layer in enumerate(self.layers):
@@ -174,27 +145,5 @@ class Masking:
             layer.stack.assign(own)
 
 
-def _layerwise(flat: Layers, densities: Sequence[Sequence[float]]) -> list[Layers]:
-    per_layer = [
-        keep_nested([s], [round(density[i] * s.numel()) for density in densities]) for i, s in enumerate(flat)
-    ]
-    return [[layer[i][0] for layer in per_layer] for i in range(len(densities))]
-
-
 def _union(masks: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(masks)).any(0)
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """A weight-shaped tensor as [rows, input channels]."""
-    if tensor.dim() == 2:  # noqa: PLR2004 - a linear layer's weight
-        return tensor
-    return tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
-
-
-def _from_rows(rows: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_rows`, in the shape of `like`."""
-    if like.dim() == 2:  # noqa: PLR2004 - a linear layer's weight
-        return rows
-    out, inputs, height, width = like.shape
-    return rows.view(out, height, width, inputs).permute(0, 3, 1, 2)

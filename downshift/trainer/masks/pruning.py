@@ -17,14 +17,25 @@ if TYPE_CHECKING:
 Layers = list[Tensor]
 
 
-def keep_nested(scores: Sequence[Tensor], counts: Sequence[int]) -> list[Layers]:
-    """Masks of the counts[i] largest scores for every i, from one ranking: smaller counts are subsets."""
+def keep_nested(
+    scores: Sequence[Tensor], counts: Sequence[int], sizes: Sequence[Tensor] | None = None
+) -> list[Layers]:
+    """Masks of the counts[i] largest scores for every i, from one ranking: smaller counts are subsets.
+
+    sizes: how much each score counts, int64 >= 1, by default 1. The mask then keeps as many of the ranking as
+    come nearest to the count.
+    """
     flat = torch.cat(list(scores))
     ranking = flat.argsort(descending=True, stable=True)
+    middles: Tensor | None = None
+    if sizes is not None:
+        ranked = torch.cat(list(sizes))[ranking]
+        middles = 2 * ranked.cumsum(0) - ranked  # twice the middle of each score's share of the count
     out = []
     for count in counts:
         mask = torch.zeros_like(flat, dtype=torch.bool)
-        mask[ranking[: max(0, count)]] = True
+        kept = count if middles is None else int((middles <= 2 * count).sum())
+        mask[ranking[: max(0, kept)]] = True
         out.append(list(torch.split(mask, [s.numel() for s in scores])))
     return out
 

@@ -48,6 +48,12 @@ def test_counts_are_exact_and_smaller_ones_are_subsets(scores: list[list[float]]
         assert values[kept].min() >= values[~kept].max()
 
 
+def test_scores_that_count_more_than_one_come_nearest_to_the_count() -> None:
+    scores, sizes = [tensor([5.0, 1.0]), tensor([4.0])], [tensor([4, 4]), tensor([1])]
+    kept = [bits(torch.cat(masks)) for masks in keep_nested(scores, [9, 7, 6, 5, 2, 1], sizes)]
+    assert kept == [[1, 1, 1], [1, 1, 1], [1, 0, 1], [1, 0, 1], [1, 0, 0], [0, 0, 0]]
+
+
 def test_a_never_active_weight_with_the_largest_dense_gradient_is_regrown() -> None:
     mask = tensor([True, True, True, False, False])
     magnitude = tensor([3.0, 1.0, 2.0, 0.0, 0.0])
