@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from downshift.runtime.simulator.comparison import Result
+    from downshift.runtime.simulator.comparison import PolicyResult
 
 RIVAL, BOUND = "slackfit", "oracle"
 ATTAINED, WITHIN = 0.99, 0.01  # share of the bound's attainment, accuracy below the bound's
@@ -52,9 +52,9 @@ class Cell:
     load: float
     cv2: float | None
     budget: float
-    results: tuple[Result, ...]
+    results: tuple[PolicyResult, ...]
 
-    def __getitem__(self, policy: str) -> Result:
+    def __getitem__(self, policy: str) -> PolicyResult:
         return next(result for result in self.results if result.summary.policy == policy)
 
 

@@ -27,7 +27,7 @@ from benchmarks.scheduling.goals import Cell, page, summary
 from downshift.runtime.simulator import comparison, profile_file
 from downshift.runtime.simulator import report as pictures
 from downshift.runtime.simulator.arrivals import Arrivals
-from downshift.runtime.simulator.comparison import OURS, Result
+from downshift.runtime.simulator.comparison import OURS, PolicyResult
 from downshift.runtime.simulator.engine import Scenario, simulate
 from downshift.runtime.simulator.oracle import oracle
 from downshift.runtime.simulator.policies import table
@@ -75,10 +75,10 @@ def sweep(
     def measure(pattern: Trace, load: float, budget: float, cv2: float | None = None) -> Cell:
         slo = budget * profile.subnets[0].p50[1]
         scenario = Scenario(pattern.at_rate(load * comparison.capacity(profile)), profile, slo, seed=seed)
-        results = [Result(load, oracle(scenario), None)]
+        results = [PolicyResult(load, oracle(scenario), None)]
         for name in policies:
             outcome = simulate(scenario, built(name, slo=slo))
-            results.append(Result(load, outcome.summary(name), outcome if name == OURS else None))
+            results.append(PolicyResult(load, outcome.summary(name), outcome if name == OURS else None))
         return Cell(seed, pattern.name, load, cv2, budget, tuple(results))
 
     for cv2, budget, load in product(BURSTINESS, BUDGETS, LOADS):

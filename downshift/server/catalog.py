@@ -84,12 +84,12 @@ class Backend(Protocol):
         ...
 
 
-class Users:
+class ReferenceCount:
     """The requests that a version is answering now, each inside a `with`. The event loop owns it."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._left = asyncio.Event()
+        self._freed = asyncio.Event()
 
     def __enter__(self) -> None:
         self._count += 1
@@ -98,18 +98,18 @@ class Users:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._count -= 1
-        self._left.set()
+        self._freed.set()
 
     @property
-    def any(self) -> bool:
+    def held(self) -> bool:
         """Whether there are some."""
         return self._count > 0
 
-    async def gone(self) -> None:
+    async def released(self) -> None:
         """Return when there are none."""
         while self._count:
-            self._left.clear()
-            await self._left.wait()
+            self._freed.clear()
+            await self._freed.wait()
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Model:
     version: str
     backend: Backend
     statistics: Statistics = field(default_factory=Statistics)
-    users: Users = field(default_factory=Users)
+    references: ReferenceCount = field(default_factory=ReferenceCount)
     delivery: Delivery = field(default_factory=Delivery)
 
 
@@ -140,7 +140,7 @@ class Catalog:
         self._models: dict[str, Model | None] = dict.fromkeys(names)
         self._withdrawn: frozenset[str] = frozenset()
         self._versions: dict[str, int] = {}
-        self._users: WeakSet[Users] = WeakSet()
+        self._references: WeakSet[ReferenceCount] = WeakSet()
         self.delivery = Delivery()
         self._draining = False
 
@@ -170,7 +170,7 @@ class Catalog:
     @property
     def busy(self) -> bool:
         """Some version, retired ones included, is still answering a request that it admitted."""
-        return any(users.any for users in self._users)
+        return any(count.held for count in self._references)
 
     @property
     def served(self) -> tuple[Model, ...]:
@@ -186,7 +186,7 @@ class Catalog:
         self._versions[name] = version = self._versions.get(name, 0) + 1
         before = self._models.get(name)
         model = Model(name, str(version), backend, statistics or Statistics(), delivery=self.delivery)
-        self._users.add(model.users)
+        self._references.add(model.references)
         self._models[name] = model
         self._withdrawn -= {name}
         return before
@@ -214,7 +214,7 @@ class Catalog:
     def admit(self, name: str | None = None, version: str | None = None) -> Model:
         """As `get`, for a request to execute; raises `Draining` once the server is shutting down.
 
-        Whoever executes it does so inside `with model.users`, and without giving way in between.
+        Whoever executes it does so inside `with model.references`, and without giving way in between.
         """
         if self._draining:
             raise Draining

@@ -97,7 +97,7 @@ def admitted(
     except Exception as error:
         metrics.refused(row_of(error).outcome)
         raise
-    with model.users:
+    with model.references:
         yield model
 
 

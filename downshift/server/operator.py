@@ -56,7 +56,7 @@ class Unfailing:
             self._operator.improved(model, profile)
 
 
-class Silent:
+class NullOperator:
     """Tells nobody: for servers inside another program."""
 
     def loading(self) -> AbstractContextManager[Progress]:

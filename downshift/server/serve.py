@@ -28,7 +28,7 @@ from downshift.server.connection.probe import Probe
 from downshift.server.connection.protocol import ConnectionLimits, HttpProtocol
 from downshift.server.connection.tls import Certificate, TlsProtocol
 from downshift.server.errors import BadSetting
-from downshift.server.operator import Operator, Silent, Unfailing
+from downshift.server.operator import NullOperator, Operator, Unfailing
 from downshift.server.repository.loading import DeploymentLoad
 from downshift.server.repository.repository import Repository
 from downshift.server.repository.source import Folder, read_sources
@@ -173,7 +173,7 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     open_standard_streams()
     sys.setswitchinterval(SWITCH_SECONDS)
     values.ValueClass = values.MutexValue  # one process: PROMETHEUS_MULTIPROC_DIR is not for it
-    settings, operator = read_settings(**overrides), Unfailing(operator or Silent())
+    settings, operator = read_settings(**overrides), Unfailing(operator or NullOperator())
     folder = None if settings.repository is None else Folder(settings.repository)
     if folder is not None and not folder.path.is_dir():
         raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")

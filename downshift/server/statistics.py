@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from downshift.runtime.request import Outcome
-from downshift.runtime.scheduling.observer import Silent
+from downshift.runtime.scheduling.observer import NullObserver
 from downshift.server.errors import row_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from downshift.runtime.scheduling.lifecycle import Batch, Settled
 
 
-class Reason(StrEnum):
+class FailureReason(StrEnum):
     """Why a request failed, in Triton's words."""
 
     REJECTED = "REJECTED"  # shed by admission control, or expired
@@ -31,12 +31,12 @@ class Reason(StrEnum):
     OTHER = "OTHER"  # an invalid request
 
 
-REASONS: Mapping[Outcome, Reason] = {
-    Outcome.EXPIRED: Reason.REJECTED,
-    Outcome.SHED: Reason.REJECTED,
-    Outcome.CANCELLED: Reason.CANCELED,
-    Outcome.FAILED: Reason.BACKEND,
-    Outcome.INVALID: Reason.OTHER,
+REASONS: Mapping[Outcome, FailureReason] = {
+    Outcome.EXPIRED: FailureReason.REJECTED,
+    Outcome.SHED: FailureReason.REJECTED,
+    Outcome.CANCELLED: FailureReason.CANCELED,
+    Outcome.FAILED: FailureReason.BACKEND,
+    Outcome.INVALID: FailureReason.OTHER,
 }
 """Triton's reason for every outcome but an answer."""
 
@@ -64,7 +64,7 @@ class Snapshot:
     compute_input: Duration
     compute_infer: Duration
     compute_output: Duration
-    failures: Mapping[Reason, Duration]
+    failures: Mapping[FailureReason, Duration]
     executions: Mapping[int, Duration]
     inferences: int = 0
     last_inference: float = 0.0
@@ -87,7 +87,7 @@ class _Sum:
         return Duration(self.count, self.seconds)
 
 
-class Statistics(Silent):
+class Statistics(NullObserver):
     """Counts for one model: the scheduler's events as its observer, the rest by method. Thread-safe."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -96,7 +96,7 @@ class Statistics(Silent):
         self._lock = threading.Lock()
         self._success, self._queue = _Sum(), _Sum()
         self._input, self._infer, self._output = _Sum(), _Sum(), _Sum()
-        self._failures = {reason: _Sum() for reason in Reason}
+        self._failures = {reason: _Sum() for reason in FailureReason}
         self._executions: dict[int, _Sum] = {}
         self._inferences = 0
         self._last_inference = 0.0

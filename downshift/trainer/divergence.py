@@ -1,6 +1,6 @@
 """Divergence: the first step at which a loss, or a weight, is not finite.
 
-Losses are kept on the device and looked at every `LOOK_EVERY` steps, so that training does not wait for each.
+Losses stay on the device and are checked every `CHECK_EVERY` steps: one host synchronisation for all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-LOOK_EVERY = 16  # steps
+CHECK_EVERY = 16  # steps
 _OWN_NORM = re.compile(r"\.norms\.(\d+)\.")
 
 
@@ -23,13 +23,13 @@ class LossHistory:
     """Sums of every sub-net's losses after each step since the last look; NaN and infinity stay in a sum."""
 
     def __init__(self, subnets: int, device: torch.device) -> None:
-        self._sums = torch.zeros(LOOK_EVERY, subnets, device=device)
+        self._sums = torch.zeros(CHECK_EVERY, subnets, device=device)
         self._kept = 0
 
     @property
     def full(self) -> bool:
         """Whether a look is due before the next step."""
-        return self._kept == LOOK_EVERY
+        return self._kept == CHECK_EVERY
 
     def add(self, losses: Tensor) -> None:
         """Keep the sums [S] as they are after a step."""

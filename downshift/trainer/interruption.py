@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from downshift.trainer.progress import Reporter
-    from downshift.trainer.run import Run
+    from downshift.trainer.run import TrainingRun
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def saying_what_is_kept(run: Run, report: Reporter) -> Iterator[None]:
+def reporting_last_checkpoint(run: TrainingRun, report: Reporter) -> Iterator[None]:
     """Within, an end by a signal or by Ctrl-C says which checkpoint there is to go on from."""
     try:
         yield
@@ -34,7 +34,7 @@ def saying_what_is_kept(run: Run, report: Reporter) -> Iterator[None]:
 
 
 @contextmanager
-def storage_errors(out: Path, run: Run) -> Iterator[None]:
+def storage_errors(out: Path, run: TrainingRun) -> Iterator[None]:
     """Within, a full disk is a `StorageError` that says which checkpoint is kept."""
     try:
         yield
@@ -48,7 +48,7 @@ def storage_errors(out: Path, run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def ending_on_sigterm() -> Iterator[None]:
+def exiting_on_sigterm() -> Iterator[None]:
     """Within, SIGTERM raises `SystemExit` 143, so that loading processes end and half-written files go.
 
     A second SIGTERM ends the process at once. Outside the main thread Python allows no handler: nothing

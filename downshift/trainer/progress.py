@@ -24,7 +24,7 @@ class Reporter(Protocol):
         """A message of one line."""
 
 
-class Silence:
+class NullReporter:
     """Reports nothing: other workers, and tests."""
 
     def begin(self, done: int, total: int) -> None:

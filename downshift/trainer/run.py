@@ -39,7 +39,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """A finished run: the trained supernet and every sub-net's accuracy, ratios by name."""
 
     supernet: Supernet
@@ -47,7 +47,7 @@ class Outcome:
     test: dict[str, float]
 
 
-class Run:
+class TrainingRun:
     """A supernet in training. Construct, optionally `resume`, then `train`."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Run:
         self.history = LossHistory(self.supernet.count, device)
         self.saved: int | None = None
 
-    def train(self, folder: Path, journal: Journal | None, report: Reporter) -> Outcome:
+    def train(self, folder: Path, journal: Journal | None, report: Reporter) -> TrainingResult:
         """Train to the end, then recalibrate and evaluate; with a journal, checkpoints go into `folder`.
 
         Raises `DivergenceError` at the first loss or weight that is not finite; the last checkpoint is kept.
@@ -116,14 +116,14 @@ class Run:
                 self.saved = self.step
         return self.finish()
 
-    def finish(self) -> Outcome:
+    def finish(self) -> TrainingResult:
         """Measure BatchNorm statistics anew if the recipe says so, then evaluate on both held-out splits."""
         self.workers.same_buffers(self.supernet)
         if count := self.recipe.run.recalibrate:
             for index in range(self.supernet.count):
                 batches = self.data.calibration(self.recipe.run.epochs)
                 recalibrate(self.supernet, index, islice(batches, count))
-        return Outcome(self.supernet, self.evaluate("validation"), self.evaluate("test"))
+        return TrainingResult(self.supernet, self.evaluate("validation"), self.evaluate("test"))
 
     def evaluate(self, part: Part) -> dict[str, float]:
         """Top-1 accuracy of every sub-net on a held-out split, in float32."""

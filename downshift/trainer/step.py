@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from downshift.trainer.masks.masking import Masking
     from downshift.trainer.optimizer import MaskedSGD
 
-Correction = Literal["apply", "observe", "off"]
+CorrectionMode = Literal["apply", "observe", "off"]
 Average = Callable[[Sequence[Tensor]], None]
 
 
@@ -66,7 +66,7 @@ class StepContext:
     masking: Masking
     optimizer: MaskedSGD
     tally: Tally
-    correction: Correction
+    correction: CorrectionMode
     label_smoothing: float
     autocast: Callable[[], torch.autocast]
     average: Average

@@ -9,14 +9,14 @@ import torch
 
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.data import training_data
+from downshift.trainer.dry_run import dry_run_export
 from downshift.trainer.errors import CheckpointError, RecipeError
-from downshift.trainer.interruption import ending_on_sigterm, saying_what_is_kept, storage_errors
+from downshift.trainer.interruption import exiting_on_sigterm, reporting_last_checkpoint, storage_errors
 from downshift.trainer.parallel import Workers
-from downshift.trainer.progress import Reporter, Silence
-from downshift.trainer.rehearsal import rehearse_export
+from downshift.trainer.progress import NullReporter, Reporter
 from downshift.trainer.report.journal import Journal
 from downshift.trainer.report.results import ARTIFACT, write_results
-from downshift.trainer.run import CHECKPOINT, Outcome, Run
+from downshift.trainer.run import CHECKPOINT, TrainingResult, TrainingRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     resume: bool = False,
     device: str = "auto",
     report: Reporter | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Train `recipe` in the folder `out`, or go on with the run that lies there, and leave its results.
 
     Resuming a finished run measures it again and writes the results anew. Raises `TrainerError` for a recipe,
@@ -46,22 +46,26 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     _refuse_overwriting(out, resume=resume)
     checkpoint = checkpoints.load(saved) if resume else None
     data = training_data.load(recipe, data_dir, target, workers)
-    run = Run(recipe, data, target, workers)
-    rehearse_export(run.supernet, recipe, data)
+    run = TrainingRun(recipe, data, target, workers)
+    dry_run_export(run.supernet, recipe, data)
     changed = run.resume(checkpoint) if checkpoint else {}
     position = int(checkpoint.facts["journal"]) if checkpoint else 0
-    with storage_errors(out, run), ending_on_sigterm(), saying_what_is_kept(run, report or Silence()):
+    with (
+        storage_errors(out, run),
+        exiting_on_sigterm(),
+        reporting_last_checkpoint(run, report or NullReporter()),
+    ):
         if workers.leads:
             for half_written in out.glob(".*.part"):  # by a run that was killed
                 half_written.unlink()
             with Journal(out, position) as journal:
                 if changed:
                     journal.write(run.step, {"resumed": changed})
-                outcome = run.train(out, journal, report or Silence())
+                outcome = run.train(out, journal, report or NullReporter())
                 journal.write(run.step, {"final": outcome.validation, "test": outcome.test})
             write_results(out, recipe, data, outcome)
         else:
-            outcome = run.train(out, None, Silence())
+            outcome = run.train(out, None, NullReporter())
     workers.leave()
     return outcome
 

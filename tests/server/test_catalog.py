@@ -74,10 +74,10 @@ async def test_a_version_is_in_use_until_the_last_request_has_left() -> None:
     catalog = Catalog()
     catalog.publish("a", ScriptedBackend())
     model = catalog.admit("a")
-    await model.users.gone()
-    with model.users:
-        with model.users:
-            leaving = asyncio.create_task(model.users.gone())
+    await model.references.released()
+    with model.references:
+        with model.references:
+            leaving = asyncio.create_task(model.references.released())
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not leaving.done()
@@ -89,7 +89,7 @@ def test_it_is_busy_while_any_version_answers() -> None:
     catalog.publish("a", ScriptedBackend())
     model = catalog.admit("a")
     assert not catalog.busy
-    with model.users:
+    with model.references:
         catalog.publish("a", ScriptedBackend())
         assert catalog.busy
     assert not catalog.busy

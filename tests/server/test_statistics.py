@@ -16,7 +16,7 @@ from downshift.runtime.errors import (
 )
 from downshift.runtime.request import Outcome, Request
 from downshift.server.errors import BadInput, ClientGone, DecodersBusy, row_of
-from downshift.server.statistics import Duration, Reason, Statistics, model_stats
+from downshift.server.statistics import Duration, FailureReason, Statistics, model_stats
 from tests.runtime import doubles as runtime
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_at_first_everything_is_zero(statistics: Statistics) -> None:
     assert (
         now.success == now.queue == now.compute_input == now.compute_infer == now.compute_output == Duration()
     )
-    assert dict(now.failures) == dict.fromkeys(Reason, Duration())
+    assert dict(now.failures) == dict.fromkeys(FailureReason, Duration())
     assert (now.inferences, dict(now.executions), now.last_inference) == (0, {}, 0.0)
 
 
@@ -69,32 +69,32 @@ def test_reading_and_writing_belong_to_the_success(statistics: Statistics) -> No
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
-        (settled(Outcome.EXPIRED, DeadlineExpired(1.0)), Reason.REJECTED),
-        (settled(Outcome.FAILED, EngineFailed("scripted", "s90")), Reason.BACKEND),
-        (settled(Outcome.CANCELLED), Reason.CANCELED),
+        (settled(Outcome.EXPIRED, DeadlineExpired(1.0)), FailureReason.REJECTED),
+        (settled(Outcome.FAILED, EngineFailed("scripted", "s90")), FailureReason.BACKEND),
+        (settled(Outcome.CANCELLED), FailureReason.CANCELED),
     ],
     ids=["expired", "failed", "cancelled"],
 )
 def test_an_accepted_request_without_an_answer_is_one_failure(
-    statistics: Statistics, event: Settled, reason: Reason
+    statistics: Statistics, event: Settled, reason: FailureReason
 ) -> None:
     statistics.settled(event)
     now = statistics.snapshot
-    assert dict(now.failures) == dict.fromkeys(Reason, Duration()) | {reason: Duration(1, 0.75)}
+    assert dict(now.failures) == dict.fromkeys(FailureReason, Duration()) | {reason: Duration(1, 0.75)}
     assert now.success == now.queue == Duration()
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (QueueFull(8, 1.0), Reason.REJECTED),
-        (DeadlineImpossible(0.001, 0.002), Reason.REJECTED),
-        (InvalidRequest("shape"), Reason.OTHER),
+        (QueueFull(8, 1.0), FailureReason.REJECTED),
+        (DeadlineImpossible(0.001, 0.002), FailureReason.REJECTED),
+        (InvalidRequest("shape"), FailureReason.OTHER),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_refusal_at_the_door_is_one_failure(
-    statistics: Statistics, error: Exception, reason: Reason
+    statistics: Statistics, error: Exception, reason: FailureReason
 ) -> None:
     statistics.rejected(REQUEST, error)
     assert statistics.snapshot.failures[reason] == Duration(1, 0.0)
@@ -103,14 +103,14 @@ def test_a_refusal_at_the_door_is_one_failure(
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (BadInput("what"), Reason.OTHER),
-        (ClientGone("gone"), Reason.CANCELED),
-        (DecodersBusy(8), Reason.REJECTED),
-        (DeadlineExpired(0.1), Reason.REJECTED),
+        (BadInput("what"), FailureReason.OTHER),
+        (ClientGone("gone"), FailureReason.CANCELED),
+        (DecodersBusy(8), FailureReason.REJECTED),
+        (DeadlineExpired(0.1), FailureReason.REJECTED),
     ],
 )
 def test_a_request_that_ends_while_it_is_read_is_one_failure(
-    statistics: Statistics, error: Exception, reason: Reason
+    statistics: Statistics, error: Exception, reason: FailureReason
 ) -> None:
     statistics.refused(row_of(error).outcome)
     assert statistics.snapshot.failures[reason] == Duration(1, 0.0)
@@ -137,7 +137,7 @@ def test_no_count_is_lost_between_threads(statistics: Statistics) -> None:
     for thread in threads:
         thread.join()
     now = statistics.snapshot
-    assert now.success.count == now.compute_input.count == now.failures[Reason.REJECTED].count == 2000
+    assert now.success.count == now.compute_input.count == now.failures[FailureReason.REJECTED].count == 2000
 
 
 def test_the_extension_s_json_is_this(statistics: Statistics) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from downshift.trainer.divergence import LOOK_EVERY, LossHistory, first_not_finite, owner
+from downshift.trainer.divergence import CHECK_EVERY, LossHistory, first_not_finite, owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def test_a_look_forgets_what_it_saw() -> None:
 
 
 def test_a_look_is_due_when_no_further_step_fits() -> None:
-    losses = history(*[(1.0,)] * (LOOK_EVERY - 1))
+    losses = history(*[(1.0,)] * (CHECK_EVERY - 1))
     assert not losses.full
     losses.add(torch.tensor([1.0]))
     assert losses.full

@@ -17,7 +17,7 @@ from downshift.models import artifact
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer import recipe_toml
 from downshift.trainer.errors import CheckpointError, StorageError
-from downshift.trainer.interruption import ending_on_sigterm
+from downshift.trainer.interruption import exiting_on_sigterm
 from downshift.trainer.report import journal
 from downshift.trainer.run import CHECKPOINT
 from downshift.trainer.train import train
@@ -102,7 +102,7 @@ def test_sigterm_ends_a_run_with_its_exit_code_and_it_goes_on(tmp_path: Path) ->
 
 def test_outside_a_run_sigterm_does_what_it_did() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with ending_on_sigterm():
+    with exiting_on_sigterm():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
 

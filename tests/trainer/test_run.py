@@ -14,10 +14,10 @@ from downshift.trainer.data.training_data import InMemory
 from downshift.trainer.errors import CheckpointError, DivergenceError, RecipeError
 from downshift.trainer.masks.schedule import LearningRate
 from downshift.trainer.parallel import Workers
-from downshift.trainer.progress import Silence
+from downshift.trainer.progress import NullReporter
 from downshift.trainer.report import journal as journals
 from downshift.trainer.report.journal import Journal
-from downshift.trainer.run import CHECKPOINT, Run
+from downshift.trainer.run import CHECKPOINT, TrainingRun
 from tests.trainer.small import small_recipe
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def stripes(count: int, seed: int) -> Split:
 DATA = Dataset("stripes", tuple("abcd"), stripes(64, 0), stripes(40, 1), stripes(30, 2), (0.3,), (0.2,))
 
 
-def small_run(recipe: Recipe, data: Dataset = DATA) -> Run:
-    return Run(recipe, InMemory(recipe, data, CPU, Workers()), CPU)
+def small_run(recipe: Recipe, data: Dataset = DATA) -> TrainingRun:
+    return TrainingRun(recipe, InMemory(recipe, data, CPU, Workers()), CPU)
 
 
 def recipe(**sections: dict[str, Any]) -> Recipe:
@@ -51,7 +51,7 @@ def recipe(**sections: dict[str, Any]) -> Recipe:
     return small_recipe(run=run, subnets=THREE, **sections)
 
 
-def taken(run: Run, steps: int) -> Run:
+def taken(run: TrainingRun, steps: int) -> TrainingRun:
     """The run after `steps` further steps."""
     run.supernet.train()
     for _ in range(steps):
@@ -101,7 +101,7 @@ def test_a_run_goes_on_with_another_learning_rate_and_arithmetic(tmp_path: Path)
     assert other.rate.at(5) == pytest.approx(0.5 * small_run(recipe()).rate.at(5))
 
 
-def diverging(tmp_path: Path, **sections: dict[str, Any]) -> Run:
+def diverging(tmp_path: Path, **sections: dict[str, Any]) -> TrainingRun:
     """A run that has trained one epoch well, and whose learning rate then destroys the weights."""
     run = small_run(recipe(run={"epochs": 3, "batch_size": 16, "recalibrate": 0}, **sections))
     good = run.rate
@@ -120,7 +120,7 @@ def test_training_stops_at_the_first_loss_that_is_not_finite_and_keeps_the_check
 ) -> None:
     run = diverging(tmp_path, step={"kind": kind})
     with Journal(tmp_path) as journal, pytest.raises(DivergenceError) as caught:
-        run.train(tmp_path, journal, Silence())
+        run.train(tmp_path, journal, NullReporter())
     said = str(caught.value)
     assert re.search(r"diverged in epoch 2, step 8, at learning rate 1e\+30", said)
     assert re.search(r"the loss of sub-net s(50|80|90) is (nan|inf)", said)
@@ -139,7 +139,7 @@ def test_before_the_first_checkpoint_divergence_asks_for_a_new_start(tmp_path: P
         Journal(tmp_path) as journal,
         pytest.raises(DivergenceError, match=r"no checkpoint was written yet: start again and"),
     ):
-        run.train(tmp_path, journal, Silence())
+        run.train(tmp_path, journal, NullReporter())
     assert not (tmp_path / CHECKPOINT).exists()
 
 
@@ -164,14 +164,14 @@ def test_a_weight_that_is_not_finite_is_never_saved(tmp_path: Path, name: str, s
     run.steps = 4
     run.history.add = lambda losses: None  # type: ignore[method-assign]
     with Journal(tmp_path) as journal, pytest.raises(DivergenceError, match=said):
-        run.train(tmp_path, journal, Silence())
+        run.train(tmp_path, journal, NullReporter())
     assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_every_sub_net_learns_and_the_journal_tells_of_every_epoch(tmp_path: Path) -> None:
     chosen = small_recipe(run={"batch_size": 16, "epochs": 12, "recalibrate": 3}, subnets=THREE)
     with Journal(tmp_path) as journal:
-        outcome = small_run(chosen).train(tmp_path, journal, Silence())
+        outcome = small_run(chosen).train(tmp_path, journal, NullReporter())
     assert min(outcome.validation.values()) > 0.6
     assert min(outcome.test.values()) > 0.6
     records = journals.read(tmp_path / journals.NAME)
@@ -185,7 +185,7 @@ def test_every_sub_net_learns_and_the_journal_tells_of_every_epoch(tmp_path: Pat
 def test_the_test_split_changes_nothing_but_its_own_figure(tmp_path: Path) -> None:
     """No best checkpoint is chosen, least of all on the test split: same weights, whatever it holds."""
     other = Dataset(**{**vars(DATA), "test": stripes(50, 99)})
-    results = [small_run(recipe(), data).train(tmp_path, None, Silence()) for data in (DATA, other)]
+    results = [small_run(recipe(), data).train(tmp_path, None, NullReporter()) for data in (DATA, other)]
     one, two = (result.supernet.state_dict() for result in results)
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
     assert results[0].validation == results[1].validation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.scheduling import goals, policies
-from downshift.runtime.simulator.comparison import Result
+from downshift.runtime.simulator.comparison import PolicyResult
 from downshift.runtime.simulator.replay import Summary
 from tests.runtime.simulator.sample import two
 
@@ -20,7 +20,7 @@ def cell(ours: tuple[float, float], rival: tuple[float, float], bound: tuple[flo
     """Attainment and served accuracy of each."""
     named = zip(("downshift", "slackfit", "oracle"), (ours, rival, bound), strict=True)
     results = [
-        Result(
+        PolicyResult(
             1.0,
             Summary(
                 policy=name,

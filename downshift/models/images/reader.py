@@ -38,7 +38,7 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class Format:
+class ImageFormat:
     """An accepted format: Pillow's name of it, its magic bytes, and what runs before Pillow.
 
     check: given the file and the pixel limit, raises an `ImageError`.
@@ -52,12 +52,12 @@ class Format:
 
 
 FORMATS = (
-    Format("JPEG", re.compile(rb"\xff\xd8\xff"), check_jpeg),
-    Format("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), strip=without_metadata),
-    Format("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
-    Format("GIF", re.compile(rb"GIF8[79]a")),
-    Format("BMP", re.compile(rb"BM")),
-    Format("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), check_tiff),
+    ImageFormat("JPEG", re.compile(rb"\xff\xd8\xff"), check_jpeg),
+    ImageFormat("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), strip=without_metadata),
+    ImageFormat("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
+    ImageFormat("GIF", re.compile(rb"GIF8[79]a")),
+    ImageFormat("BMP", re.compile(rb"BM")),
+    ImageFormat("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), check_tiff),
 )
 MAGIC = 12  # bytes that tell them apart
 NAMES = ", ".join(each.name for each in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
@@ -106,7 +106,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None 
         raise BrokenImage(f"the {kind.name} image is truncated or corrupt", "send it whole") from error
 
 
-def format_of(data: bytes) -> Format:
+def format_of(data: bytes) -> ImageFormat:
     """The format of a file of which these are the first `MAGIC` bytes or more; raises `NotAnImage`."""
     if not data:
         raise NotAnImage("the file is empty", f"send a {NAMES} image")

@@ -17,7 +17,7 @@ from downshift.runtime.lowering.graph import (
     Scale,
 )
 from downshift.runtime.lowering.layout import flattened
-from downshift.runtime.lowering.scope import Tensor, finite
+from downshift.runtime.lowering.scope import Variable, finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,36 +35,36 @@ GATED: Mapping[Activation, Activation] = {
 """x * f(x), by f."""
 
 
-def activation(kind: Activation) -> Callable[[Scope, Call], Tensor]:
+def activation(kind: Activation) -> Callable[[Scope, Call], Variable]:
     """The handler of an operator that is `kind` and has no attributes."""
-    return lambda scope, call: _activated(scope, call.tensor(0), kind)
+    return lambda scope, call: _activated(scope, call.variable(0), kind)
 
 
-def clip(scope: Scope, call: Call) -> Tensor:
+def clip(scope: Scope, call: Call) -> Variable:
     """ReLU6 or ReLU, written as limits."""
     limits = call.number(1, "min", -np.inf), call.number(2, "max", np.inf)
     kinds = {(0.0, 6.0): Activation.RELU6, (0.0, np.inf): Activation.RELU}
     if (kind := kinds.get(limits)) is None:
         raise call.node.error(f"limits {limits} are not those of ReLU or ReLU6")
-    return _activated(scope, call.tensor(0), kind)
+    return _activated(scope, call.variable(0), kind)
 
 
-def hard_sigmoid(scope: Scope, call: Call) -> Tensor:
+def hard_sigmoid(scope: Scope, call: Call) -> Variable:
     """clip(x / 6 + 1/2, 0, 1), the slope networks use."""
     slope, offset = call.node.real("alpha", 0.2), call.node.real("beta", 0.5)
     if not np.allclose((slope, offset), (1 / 6, 0.5)):
         raise call.node.error(f"slope {slope} and offset {offset} are not 1/6 and 1/2")
-    return _activated(scope, call.tensor(0), Activation.HARD_SIGMOID)
+    return _activated(scope, call.variable(0), Activation.HARD_SIGMOID)
 
 
-def swish(scope: Scope, call: Call) -> Tensor:
+def swish(scope: Scope, call: Call) -> Variable:
     """x * sigmoid(x)."""
     if (slope := call.node.real("alpha", 1.0)) != 1:
         raise call.node.error(f"slope {slope} is not 1")
-    return _activated(scope, call.tensor(0), Activation.SILU)
+    return _activated(scope, call.variable(0), Activation.SILU)
 
 
-def batch_norm(scope: Scope, call: Call) -> Tensor:
+def batch_norm(scope: Scope, call: Call) -> Variable:
     """The affine map of an evaluating BatchNorm, computed in double precision."""
     node = call.node
     if node.integer("training_mode", 0):
@@ -76,30 +76,30 @@ def batch_norm(scope: Scope, call: Call) -> Tensor:
     if not (deviation > 0).all():
         raise node.error("a variance is not positive")
     factor = scale / np.sqrt(deviation)
-    return _affine(scope, call, call.tensor(0), factor, bias - mean * factor)
+    return _affine(scope, call, call.variable(0), factor, bias - mean * factor)
 
 
-def add(scope: Scope, call: Call) -> Tensor:
+def add(scope: Scope, call: Call) -> Variable:
     """Two tensors, or one and a constant per channel."""
     left, right = call.values[:2] if len(call.values) == 2 else (None, None)  # noqa: PLR2004 - two operands
-    if isinstance(left, Tensor) and isinstance(right, Tensor):
+    if isinstance(left, Variable) and isinstance(right, Variable):
         return scope.emit(lambda output: Add(output, left.id, right.id))
     tensor, shift = _with_constant(scope, call)
     return _affine(scope, call, tensor, np.ones_like(shift), shift)
 
 
-def subtract(scope: Scope, call: Call) -> Tensor:
+def subtract(scope: Scope, call: Call) -> Variable:
     """A constant per channel taken away, or a tensor taken from it."""
     tensor, shift = _with_constant(scope, call)
-    if isinstance(call.values[0], Tensor):
+    if isinstance(call.values[0], Variable):
         return _affine(scope, call, tensor, np.ones_like(shift), -shift)
     return _affine(scope, call, tensor, -np.ones_like(shift), shift)
 
 
-def multiply(scope: Scope, call: Call) -> Tensor:
+def multiply(scope: Scope, call: Call) -> Variable:
     """A gate x * f(x), a squeeze-and-excitation factor, or a constant per channel."""
     left, right = call.values[:2] if len(call.values) == 2 else (None, None)  # noqa: PLR2004 - two operands
-    if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+    if not (isinstance(left, Variable) and isinstance(right, Variable)):
         tensor, factor = _with_constant(scope, call)
         return _affine(scope, call, tensor, factor, np.zeros_like(factor))
     for value, gate in ((left, right), (right, left)):
@@ -114,9 +114,9 @@ def multiply(scope: Scope, call: Call) -> Tensor:
     raise call.node.error(f"{scope.shape(left)} times {scope.shape(right)} is not one factor per channel")
 
 
-def divide(scope: Scope, call: Call) -> Tensor:
+def divide(scope: Scope, call: Call) -> Variable:
     """A tensor divided by a constant per channel."""
-    if not isinstance(call.values[0], Tensor):
+    if not isinstance(call.values[0], Variable):
         raise call.node.error("divides a constant by a tensor")
     tensor, divisor = _with_constant(scope, call)
     if not divisor.all():
@@ -124,28 +124,28 @@ def divide(scope: Scope, call: Call) -> Tensor:
     return _affine(scope, call, tensor, 1 / divisor, np.zeros_like(divisor))
 
 
-def same(_: Scope, call: Call) -> Tensor:
+def same(_: Scope, call: Call) -> Variable:
     """Operators that do nothing to an image that is being inferred."""
-    return call.tensor(0)
+    return call.variable(0)
 
 
-def dropout(_: Scope, call: Call) -> Tensor:
+def dropout(_: Scope, call: Call) -> Variable:
     """Nothing, unless it asks for training."""
     if (training := call.constant(2)) is not None and np.any(training):
         raise call.node.error("it is in training mode")
-    return call.tensor(0)
+    return call.variable(0)
 
 
-def cast(_: Scope, call: Call) -> Tensor:
+def cast(_: Scope, call: Call) -> Variable:
     """Nothing, as everything is float32 already."""
     if (kind := call.node.integer("to", 0)) != onnx.TensorProto.FLOAT:
         raise call.node.error(f"casts to type {kind} and not to float32")
-    return call.tensor(0)
+    return call.variable(0)
 
 
-def reduce_mean(scope: Scope, call: Call) -> Tensor:
+def reduce_mean(scope: Scope, call: Call) -> Variable:
     """The mean over height and width."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     rank = len(scope.full_shape(tensor))
     axes = {axis % rank for axis in call.numbers(1, "axes") or ()}
     if rank != 4 or axes != {2, 3}:  # noqa: PLR2004 - [N, C, H, W]
@@ -154,9 +154,9 @@ def reduce_mean(scope: Scope, call: Call) -> Tensor:
     return mean if call.node.integer("keepdims", 1) else flattened(scope, mean)
 
 
-def gemm(scope: Scope, call: Call) -> Tensor:
+def gemm(scope: Scope, call: Call) -> Variable:
     """A fully connected layer."""
-    node, tensor, weight = call.node, call.tensor(0), call.weight(1)
+    node, tensor, weight = call.node, call.variable(0), call.weight(1)
     if node.integer("transA", 0):
         raise node.error("its input is transposed")
     if (alpha := node.real("alpha", 1.0)) != 1:
@@ -166,14 +166,14 @@ def gemm(scope: Scope, call: Call) -> Tensor:
     return _linear(scope, call, tensor, matrix, bias * node.real("beta", 1.0))
 
 
-def matmul(scope: Scope, call: Call) -> Tensor:
+def matmul(scope: Scope, call: Call) -> Variable:
     """A fully connected layer without bias."""
-    return _linear(scope, call, call.tensor(0), call.weight(1).T, np.zeros(1))
+    return _linear(scope, call, call.variable(0), call.weight(1).T, np.zeros(1))
 
 
 def _linear(
-    scope: Scope, call: Call, tensor: Tensor, matrix: FloatArray, bias: NDArray[np.float64]
-) -> Tensor:
+    scope: Scope, call: Call, tensor: Variable, matrix: FloatArray, bias: NDArray[np.float64]
+) -> Variable:
     if matrix.ndim != 2 or len(scope.shape(tensor)) != 1:  # noqa: PLR2004 - [O, I]
         raise call.node.error(f"weight {matrix.shape} on input {scope.shape(tensor)} is not a flat layer")
     weight = np.ascontiguousarray(matrix)
@@ -181,27 +181,27 @@ def _linear(
     return scope.emit(lambda output: Linear(output, tensor.id, weight, shift, name=call.node.name))
 
 
-def _activated(scope: Scope, tensor: Tensor, kind: Activation) -> Tensor:
+def _activated(scope: Scope, tensor: Variable, kind: Activation) -> Variable:
     return scope.emit(lambda output: Activate(output, tensor.id, kind))
 
 
 def _affine(
-    scope: Scope, call: Call, tensor: Tensor, scale: NDArray[np.float64], shift: NDArray[np.float64]
-) -> Tensor:
+    scope: Scope, call: Call, tensor: Variable, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> Variable:
     """scale * x + shift; relu6(x + 3) / 6, a hard sigmoid spelt out, is recognised."""
     if np.allclose(scale, 1 / 6) and not shift.any():
         clipped = scope.producer(tensor)
         if isinstance(clipped, Activate) and clipped.activation is Activation.RELU6:
-            moved = scope.producer(Tensor(clipped.input))
+            moved = scope.producer(Variable(clipped.input))
             if isinstance(moved, ChannelAffine) and (moved.scale == 1).all() and (moved.shift == 3).all():  # noqa: PLR2004
-                return _activated(scope, Tensor(moved.input), Activation.HARD_SIGMOID)
+                return _activated(scope, Variable(moved.input), Activation.HARD_SIGMOID)
     scale_, shift_ = finite(call.node, scale), finite(call.node, shift)
     return scope.emit(lambda output: ChannelAffine(output, tensor.id, scale_, shift_))
 
 
-def _with_constant(scope: Scope, call: Call) -> tuple[Tensor, NDArray[np.float64]]:
+def _with_constant(scope: Scope, call: Call) -> tuple[Variable, NDArray[np.float64]]:
     """The one operand that is a tensor, and the other as one number per channel."""
-    tensors = [value for value in call.values if isinstance(value, Tensor)]
+    tensors = [value for value in call.values if isinstance(value, Variable)]
     constants = [i for i, value in enumerate(call.values) if isinstance(value, np.ndarray)]
     if len(tensors) != 1 or len(constants) != 1 or len(call.values) != 2:  # noqa: PLR2004 - two operands
         raise call.node.error("its operands are not one tensor and one constant")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downshift.runtime.lowering.graph import Concat, Flatten, Pad, Slice
-from downshift.runtime.lowering.scope import Tensor
+from downshift.runtime.lowering.scope import Variable
 
 if TYPE_CHECKING:
     from downshift.runtime.lowering.read import Array
@@ -18,25 +18,25 @@ RANK = 4
 """Dimensions of [N, C, H, W]."""
 
 
-def flatten(scope: Scope, call: Call) -> Tensor:
+def flatten(scope: Scope, call: Call) -> Variable:
     """Everything but the batch in one row."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     axis = call.node.integer("axis", 1)
     if axis not in {1, 1 - len(scope.full_shape(tensor))}:
         raise call.node.error(f"axis {axis} does not keep the batch")
     return flattened(scope, tensor)
 
 
-def flattened(scope: Scope, tensor: Tensor) -> Tensor:
+def flattened(scope: Scope, tensor: Variable) -> Variable:
     """`tensor` as (C,)."""
     if len(scope.shape(tensor)) == 1:
         return tensor
     return scope.emit(lambda output: Flatten(output, tensor.id))
 
 
-def reshape(scope: Scope, call: Call) -> Tensor:
+def reshape(scope: Scope, call: Call) -> Variable:
     """A reshape that keeps the batch and the rest, flattens the rest, or takes a flattening back."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     source, target = scope.full_shape(tensor), list(call.numbers(1, "shape") or ())
     if not call.node.integer("allowzero", 0):
         target = [source[i] if size == 0 and i < len(source) else size for i, size in enumerate(target)]
@@ -46,9 +46,9 @@ def reshape(scope: Scope, call: Call) -> Tensor:
     return _reshaped(scope, call, tensor, tuple(target))
 
 
-def squeeze(scope: Scope, call: Call) -> Tensor:
+def squeeze(scope: Scope, call: Call) -> Variable:
     """Height and width of one pixel dropped."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     shape = scope.full_shape(tensor)
     axes = {axis % len(shape) for axis in call.numbers(1, "axes") or ()}
     if not axes or any(shape[axis] != 1 for axis in axes):
@@ -56,9 +56,9 @@ def squeeze(scope: Scope, call: Call) -> Tensor:
     return _reshaped(scope, call, tensor, tuple(size for i, size in enumerate(shape) if i not in axes))
 
 
-def unsqueeze(scope: Scope, call: Call) -> Tensor:
+def unsqueeze(scope: Scope, call: Call) -> Variable:
     """A flattening of one pixel per channel taken back."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     axes = call.numbers(1, "axes") or ()
     rank = len(scope.full_shape(tensor)) + len(axes)
     rest = iter(scope.full_shape(tensor))
@@ -68,21 +68,21 @@ def unsqueeze(scope: Scope, call: Call) -> Tensor:
     return _reshaped(scope, call, tensor, tuple(1 if i in named else next(rest) for i in range(rank)))
 
 
-def _reshaped(scope: Scope, call: Call, tensor: Tensor, target: tuple[int, ...]) -> Tensor:
+def _reshaped(scope: Scope, call: Call, tensor: Variable, target: tuple[int, ...]) -> Variable:
     source = scope.full_shape(tensor)
     if target == source:
         return tensor
     if target == (scope.batch, math.prod(source[1:])):
         return flattened(scope, tensor)
     producer = scope.producer(tensor)
-    if isinstance(producer, Flatten) and target == scope.full_shape(Tensor(producer.input)):
-        return Tensor(producer.input)
+    if isinstance(producer, Flatten) and target == scope.full_shape(Variable(producer.input)):
+        return Variable(producer.input)
     raise call.node.error(f"the shape {target[1:]} is not {source[1:]} flattened")
 
 
-def pad(scope: Scope, call: Call) -> Tensor:
+def pad(scope: Scope, call: Call) -> Variable:
     """Zeros around channels, height and width."""
-    node, tensor = call.node, call.tensor(0)
+    node, tensor = call.node, call.variable(0)
     if (mode := node.text("mode", "constant")) != "constant" or call.number(2, "value", 0.0):
         raise node.error(f"padding in mode {mode!r} with anything but zeros")
     amounts = call.numbers(1, "pads") or ()
@@ -99,16 +99,16 @@ def pad(scope: Scope, call: Call) -> Tensor:
 
 
 def _padded(
-    scope: Scope, tensor: Tensor, before: tuple[int, int, int], after: tuple[int, int, int]
-) -> Tensor:
+    scope: Scope, tensor: Variable, before: tuple[int, int, int], after: tuple[int, int, int]
+) -> Variable:
     if not any(before + after):
         return tensor
     return scope.emit(lambda output: Pad(output, tensor.id, before, after))
 
 
-def slice_(scope: Scope, call: Call) -> Tensor:
+def slice_(scope: Scope, call: Call) -> Variable:
     """A part of channels, height and width, in steps forward."""
-    node, tensor = call.node, call.tensor(0)
+    node, tensor = call.node, call.variable(0)
     shape = scope.full_shape(tensor)
     starts, ends = call.numbers(1, "starts") or (), call.numbers(2, "ends") or ()
     axes = call.numbers(3, "axes") or tuple(range(len(starts)))
@@ -136,12 +136,12 @@ def slice_(scope: Scope, call: Call) -> Tensor:
     )
 
 
-def concat(scope: Scope, call: Call) -> Tensor:
+def concat(scope: Scope, call: Call) -> Variable:
     """Maps joined along the channels; constant zeros beside one map are padding."""
     node = call.node
     if node.integer("axis", 1) not in {1, 1 - RANK}:
         raise node.error(f"axis {node.integer('axis', 1)} is not the channels")
-    tensors = [value for value in call.values if isinstance(value, Tensor)]
+    tensors = [value for value in call.values if isinstance(value, Variable)]
     if len(tensors) == len(call.values):
         if len(tensors) == 1:
             return tensors[0]
@@ -151,7 +151,7 @@ def concat(scope: Scope, call: Call) -> Tensor:
     shape = scope.full_shape(tensors[0])
     before, after = 0, 0
     for value in call.values:
-        if isinstance(value, Tensor):
+        if isinstance(value, Variable):
             before, after = after, 0
         else:
             after += _zero_channels(call, value, shape)

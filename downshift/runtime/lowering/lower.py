@@ -12,7 +12,7 @@ from downshift.runtime.lowering.constants import FOLDS, fold_constant
 from downshift.runtime.lowering.fuse import fused
 from downshift.runtime.lowering.graph import Activation, Graph
 from downshift.runtime.lowering.read import read_model
-from downshift.runtime.lowering.scope import Call, Scope, Tensor
+from downshift.runtime.lowering.scope import Call, Scope, Variable
 from downshift.runtime.lowering.shapes import ShapeError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from downshift.runtime.lowering.read import Array, Node
 
-OPERATORS: Mapping[str, Callable[[Scope, Call], Tensor]] = {
+OPERATORS: Mapping[str, Callable[[Scope, Call], Variable]] = {
     "Add": elementwise.add,
     "AveragePool": windows.average_pool,
     "BatchNormalization": elementwise.batch_norm,
@@ -66,7 +66,7 @@ def lower(model: onnx.ModelProto) -> Graph:
     """
     source = read_model(model)
     scope = Scope(source.batch, [source.shape])
-    values: dict[str, Tensor | Array | None] = {**source.constants, source.input: Tensor(0), "": None}
+    values: dict[str, Variable | Array | None] = {**source.constants, source.input: Variable(0), "": None}
     names = [source.input]
     for node in source.nodes:
         result = _lower_node(scope, node, values)
@@ -76,7 +76,7 @@ def lower(model: onnx.ModelProto) -> Graph:
         values[name] = result
         names += _names(name, len(scope.shapes) - len(names))
     output = values.get(source.output)
-    if not isinstance(output, Tensor):
+    if not isinstance(output, Variable):
         raise UnsupportedModel(f"output {source.output!r} is not computed from the input")
     return fused(Graph(tuple(scope.operations), tuple(scope.shapes), output.id, tuple(names)))
 
@@ -86,7 +86,7 @@ def _names(value: str, tensors: int) -> list[str]:
     return [f"{value}#{index}" for index in range(tensors - 1, 0, -1)] + [value] * (tensors > 0)
 
 
-def _lower_node(scope: Scope, node: Node, values: Mapping[str, Tensor | Array | None]) -> Tensor | Array:
+def _lower_node(scope: Scope, node: Node, values: Mapping[str, Variable | Array | None]) -> Variable | Array:
     missing = [name for name in node.inputs if name not in values]
     if missing:
         raise node.error(f"input {missing[0]!r} is computed nowhere before it")
@@ -95,12 +95,12 @@ def _lower_node(scope: Scope, node: Node, values: Mapping[str, Tensor | Array | 
         at = SEEN_FROM_OUTSIDE[node.operator]
         arguments = tuple(
             np.broadcast_to(np.float32(0), scope.full_shape(value))
-            if i == at and isinstance(value, Tensor)
+            if i == at and isinstance(value, Variable)
             else value
             for i, value in enumerate(arguments)
         )
-    if not any(isinstance(value, Tensor) for value in arguments) and node.operator in FOLDS:
-        present = tuple(value for value in arguments if not isinstance(value, Tensor | None))
+    if not any(isinstance(value, Variable) for value in arguments) and node.operator in FOLDS:
+        present = tuple(value for value in arguments if not isinstance(value, Variable | None))
         return fold_constant(node, present)
     handler = OPERATORS.get(node.operator)
     if handler is None:

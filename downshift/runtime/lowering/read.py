@@ -73,7 +73,7 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class ParsedModel:
     """What lowering needs of a file: one image input, one output, nodes in order, constants by name."""
 
     input: str
@@ -84,7 +84,7 @@ class Model:
     constants: Mapping[str, Array]
 
 
-def read_model(proto: onnx.ModelProto) -> Model:
+def read_model(proto: onnx.ModelProto) -> ParsedModel:
     """The plain form of `proto`; raises `UnsupportedModel` for what is malformed or not an image network."""
     opsets = [one.version for one in proto.opset_import if one.domain in {"", "ai.onnx"}]
     if len(opsets) != 1 or opsets[0] < OLDEST_OPSET:
@@ -100,7 +100,7 @@ def read_model(proto: onnx.ModelProto) -> Model:
         raise UnsupportedModel(f"{len(inputs)} inputs and {len(graph.output)} outputs instead of one each")
     batch, shape = _image(inputs[0])
     nodes = tuple(_node(node, index) for index, node in enumerate(graph.node))
-    return Model(inputs[0].name, shape, batch, graph.output[0].name, nodes, constants)
+    return ParsedModel(inputs[0].name, shape, batch, graph.output[0].name, nodes, constants)
 
 
 def read_tensor(proto: onnx.TensorProto) -> Array:

@@ -37,24 +37,24 @@ if TYPE_CHECKING:
         TensorId,
     )
 
-Batch = NDArray[np.float64]
+DoubleArray = NDArray[np.float64]
 """[N, *shape] of one tensor."""
 
 
-def run(graph: Graph, images: FloatArray) -> Batch:
+def run(graph: Graph, images: FloatArray) -> DoubleArray:
     """What the graph answers for `images` [N, C, H, W]: float64 [N, *output shape]."""
     return run_all(graph, images)[graph.output]
 
 
-def run_all(graph: Graph, images: FloatArray) -> dict[TensorId, Batch]:
+def run_all(graph: Graph, images: FloatArray) -> dict[TensorId, DoubleArray]:
     """The value of every tensor, by number."""
-    tensors: dict[TensorId, Batch] = {0: images.astype(np.float64)}
+    tensors: dict[TensorId, DoubleArray] = {0: images.astype(np.float64)}
     for operation in graph.operations:
         tensors[operation.output] = execute(operation, tensors, graph.shapes[operation.output])
     return tensors
 
 
-def execute(operation: Operation, tensors: Mapping[TensorId, Batch], shape: Shape) -> Batch:  # noqa: PLR0911, PLR0912 - one case each
+def execute(operation: Operation, tensors: Mapping[TensorId, DoubleArray], shape: Shape) -> DoubleArray:  # noqa: PLR0911, PLR0912 - one case each
     """What one operation writes, given every tensor it reads and the per-example shape it must have."""
     match operation:
         case Conv():
@@ -101,7 +101,7 @@ def execute(operation: Operation, tensors: Mapping[TensorId, Batch], shape: Shap
             assert_never(operation)
 
 
-def activate(values: Batch, kind: Activation) -> Batch:  # noqa: PLR0911 - one case each
+def activate(values: DoubleArray, kind: Activation) -> DoubleArray:  # noqa: PLR0911 - one case each
     """`values` after an activation."""
     match kind:
         case Activation.NONE:
@@ -122,11 +122,11 @@ def activate(values: Batch, kind: Activation) -> Batch:  # noqa: PLR0911 - one c
             assert_never(kind)
 
 
-def _sigmoid(values: Batch) -> Batch:
+def _sigmoid(values: DoubleArray) -> DoubleArray:
     return 0.5 * (1 + np.tanh(values / 2))
 
 
-def _convolution(conv: Conv, values: Batch, shape: Shape) -> Batch:
+def _convolution(conv: Conv, values: DoubleArray, shape: Shape) -> DoubleArray:
     """Sum over kernel positions of one matrix product each, group by group."""
     batch, groups = len(values), conv.groups
     outputs, inputs, *kernel = conv.weight.shape
@@ -138,7 +138,7 @@ def _convolution(conv: Conv, values: Batch, shape: Shape) -> Batch:
     return total.reshape(batch, *shape)
 
 
-def _average(pool: AveragePool, values: Batch, shape: Shape) -> Batch:
+def _average(pool: AveragePool, values: DoubleArray, shape: Shape) -> DoubleArray:
     total = sum(_taps(_padded(values, pool.padding, 0), pool.kernel, pool.stride, shape))
     inside = np.ones((1, 1, *values.shape[2:]))
     padded = _padded(inside, pool.padding, float(pool.count_padding))
@@ -146,12 +146,14 @@ def _average(pool: AveragePool, values: Batch, shape: Shape) -> Batch:
     return np.asarray(total / count)
 
 
-def _padded(values: Batch, padding: Padding, fill: float) -> Batch:
+def _padded(values: DoubleArray, padding: Padding, fill: float) -> DoubleArray:
     width = ((0, 0), (0, 0), (padding.top, padding.bottom), (padding.left, padding.right))
     return np.pad(values, width, constant_values=fill)
 
 
-def _taps(padded: Batch, kernel: tuple[int, int], stride: Stride, shape: Shape) -> Iterator[Batch]:
+def _taps(
+    padded: DoubleArray, kernel: tuple[int, int], stride: Stride, shape: Shape
+) -> Iterator[DoubleArray]:
     """For every kernel position, row by row, the pixels it meets: [N, C, *shape[1:]]."""
     _, height, width = shape
     for row in range(kernel[0]):

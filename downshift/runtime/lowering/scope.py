@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class Variable:
     """A value computed at run time, by its number in the graph."""
 
     id: TensorId
-
-
-Value = "Tensor | Array | None"
 
 
 @dataclass
@@ -37,44 +34,44 @@ class Scope:
     shapes: list[Shape]
     operations: list[Operation] = field(default_factory=list)
 
-    def emit(self, make: Callable[[TensorId], Operation]) -> Tensor:
+    def emit(self, make: Callable[[TensorId], Operation]) -> Variable:
         """Append the operation made for the next free tensor; raises `UnsupportedModel` if it cannot be."""
         operation = make(len(self.shapes))
         self.shapes.append(output_shape(operation, self.shapes))
         self.operations.append(operation)
-        return Tensor(operation.output)
+        return Variable(operation.output)
 
-    def shape(self, tensor: Tensor) -> Shape:
+    def shape(self, tensor: Variable) -> Shape:
         """Per-example shape of a tensor."""
         return self.shapes[tensor.id]
 
-    def full_shape(self, tensor: Tensor) -> tuple[int, ...]:
+    def full_shape(self, tensor: Variable) -> tuple[int, ...]:
         """Shape of a tensor as ONNX counts it, batch first."""
         return (self.batch, *self.shape(tensor))
 
-    def producer(self, tensor: Tensor) -> Operation | None:
+    def producer(self, tensor: Variable) -> Operation | None:
         """The operation that writes a tensor; None for the input."""
         return self.operations[tensor.id - 1] if tensor.id else None
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One node with its inputs looked up: a `Tensor`, a constant array, or None where absent."""
+    """One node with its inputs looked up: a `Variable`, a constant array, or None where absent."""
 
     node: Node
-    values: tuple[Tensor | Array | None, ...]
+    values: tuple[Variable | Array | None, ...]
 
-    def tensor(self, index: int) -> Tensor:
+    def variable(self, index: int) -> Variable:
         """Input `index`, which must be computed at run time."""
         value = self.values[index] if index < len(self.values) else None
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Variable):
             raise self.node.error(f"input {index} is not a tensor computed from the image")
         return value
 
     def constant(self, index: int) -> Array | None:
         """Input `index`, which must be constant; None when it is absent."""
         value = self.values[index] if index < len(self.values) else None
-        if isinstance(value, Tensor):
+        if isinstance(value, Variable):
             raise self.node.error(f"input {index} is computed at run time and must be constant")
         return value
 

@@ -9,15 +9,15 @@ import numpy as np
 from downshift.runtime.lowering.graph import AveragePool, Conv, GlobalAveragePool, MaxPool, Padding, Stride
 
 if TYPE_CHECKING:
-    from downshift.runtime.lowering.scope import Call, Scope, Tensor
+    from downshift.runtime.lowering.scope import Call, Scope, Variable
 
 LARGEST_KERNEL = 7
 LARGEST_STRIDE = 2
 
 
-def conv(scope: Scope, call: Call) -> Tensor:
+def conv(scope: Scope, call: Call) -> Variable:
     """A convolution of 1x1 to 7x7, stride 1 or 2, any padding and groups, no dilation."""
-    node, tensor, weight = call.node, call.tensor(0), call.weight(1)
+    node, tensor, weight = call.node, call.variable(0), call.weight(1)
     if weight.ndim != 4 or len(scope.shape(tensor)) != 3:  # noqa: PLR2004 - [O, I, kH, kW] on (C, H, W)
         raise node.error(f"weight {weight.shape} on input {scope.shape(tensor)} is not two-dimensional")
     kernel: tuple[int, int] = weight.shape[2:]
@@ -45,7 +45,7 @@ def conv(scope: Scope, call: Call) -> Tensor:
     )
 
 
-def max_pool(scope: Scope, call: Call) -> Tensor:
+def max_pool(scope: Scope, call: Call) -> Variable:
     """A maximum over windows; ceil_mode becomes padding at bottom and right, which never wins."""
     tensor, kernel = _pool_input(scope, call)
     stride, padding = _window(scope, call, kernel)
@@ -59,7 +59,7 @@ def max_pool(scope: Scope, call: Call) -> Tensor:
     return scope.emit(lambda output: MaxPool(output, tensor.id, kernel, stride, padding))
 
 
-def average_pool(scope: Scope, call: Call) -> Tensor:
+def average_pool(scope: Scope, call: Call) -> Variable:
     """A mean over windows; ceil_mode only where it changes nothing."""
     node = call.node
     tensor, kernel = _pool_input(scope, call)
@@ -78,15 +78,15 @@ def average_pool(scope: Scope, call: Call) -> Tensor:
     return scope.emit(lambda output: AveragePool(output, tensor.id, kernel, stride, padding, counted))
 
 
-def global_average_pool(scope: Scope, call: Call) -> Tensor:
+def global_average_pool(scope: Scope, call: Call) -> Variable:
     """The mean of every map, (C, 1, 1)."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     return scope.emit(lambda output: GlobalAveragePool(output, tensor.id))
 
 
-def global_max_pool(scope: Scope, call: Call) -> Tensor:
+def global_max_pool(scope: Scope, call: Call) -> Variable:
     """The maximum of every map, (C, 1, 1)."""
-    tensor = call.tensor(0)
+    tensor = call.variable(0)
     kernel = scope.shape(tensor)[1:]
     if len(kernel) != 2:  # noqa: PLR2004 - (H, W)
         raise call.node.error(f"input {scope.shape(tensor)} is not two-dimensional")
@@ -96,8 +96,8 @@ def global_max_pool(scope: Scope, call: Call) -> Tensor:
     return scope.emit(lambda output: MaxPool(output, tensor.id, window, Stride(1, 1), none))
 
 
-def _pool_input(scope: Scope, call: Call) -> tuple[Tensor, tuple[int, int]]:
-    tensor = call.tensor(0)
+def _pool_input(scope: Scope, call: Call) -> tuple[Variable, tuple[int, int]]:
+    tensor = call.variable(0)
     kernel = call.node.integers("kernel_shape")
     if kernel is None or len(kernel) != 2 or min(kernel) < 1 or len(scope.shape(tensor)) != 3:  # noqa: PLR2004
         raise call.node.error(f"kernel {kernel} on input {scope.shape(tensor)} is not two-dimensional")
@@ -116,7 +116,7 @@ def _window(scope: Scope, call: Call, kernel: tuple[int, int]) -> tuple[Stride, 
     stride = Stride(*strides)
     automatic = node.text("auto_pad", "NOTSET")
     if automatic in {"SAME_UPPER", "SAME_LOWER"}:
-        _, height, width = scope.shape(call.tensor(0))
+        _, height, width = scope.shape(call.variable(0))
         vertical = _same(height, kernel[0], stride.height, upper=automatic == "SAME_UPPER")
         horizontal = _same(width, kernel[1], stride.width, upper=automatic == "SAME_UPPER")
         return stride, Padding(vertical[0], horizontal[0], vertical[1], horizontal[1])

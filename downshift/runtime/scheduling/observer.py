@@ -44,7 +44,7 @@ class Observer(Protocol):
         ...
 
 
-class Silent:
+class NullObserver:
     """Base of observers that care about some events only: the others do nothing, and are not even called."""
 
     def accepted(self, request: Request) -> None:

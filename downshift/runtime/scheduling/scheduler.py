@@ -10,7 +10,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from downshift.runtime.scheduling.observer import Silent
+from downshift.runtime.scheduling.observer import NullObserver
 from downshift.runtime.scheduling.policy import LoadSnapshot
 
 if TYPE_CHECKING:
@@ -284,8 +284,8 @@ _Listeners = tuple["Callable[Event, None]", ...]
 
 
 def _listeners(observers: Iterable[Observer], event: str) -> tuple[Callable[..., None], ...]:
-    """The observers' methods for one event, without those that only inherit `Silent`'s."""
-    inherited: Any = getattr(Silent, event)
+    """The observers' methods for one event, without those that only inherit `NullObserver`'s."""
+    inherited: Any = getattr(NullObserver, event)
     return tuple(
         getattr(observer, event) for observer in observers if getattr(type(observer), event) is not inherited
     )

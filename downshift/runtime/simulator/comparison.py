@@ -27,7 +27,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class PolicyResult:
     """Figures of one policy at one load: the arrival rate over the densest sub-net's capacity.
 
     replay: None for the clairvoyant bound.
@@ -38,18 +38,20 @@ class Result:
     replay: Replay | None
 
 
-def compare(scenario: Scenario, policies: Sequence[str]) -> Iterator[Result]:
+def compare(scenario: Scenario, policies: Sequence[str]) -> Iterator[PolicyResult]:
     """One result per named policy, in that order; `oracle` is the clairvoyant bound. Raises `UnknownName`."""
     load = scenario.trace.rate / capacity(scenario.profile, scenario.executors)
     for name in policies:
         if name == ORACLE:
-            yield Result(load, oracle(scenario), None)
+            yield PolicyResult(load, oracle(scenario), None)
         else:
             replay = simulate(scenario, table.build(name, scenario.profile, scenario.slo))
-            yield Result(load, replay.summary(name), replay)
+            yield PolicyResult(load, replay.summary(name), replay)
 
 
-def sweep(scenario: Scenario, policies: Sequence[str], loads: Sequence[float] | None = None) -> list[Result]:
+def sweep(
+    scenario: Scenario, policies: Sequence[str], loads: Sequence[float] | None = None
+) -> list[PolicyResult]:
     """The comparison at each load, by scaling the trace's time axis; without loads, of the trace as it is."""
     unit = capacity(scenario.profile, scenario.executors)
     trace = scenario.trace

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from downshift.runtime.simulator.comparison import Result
+    from downshift.runtime.simulator.comparison import PolicyResult
     from downshift.runtime.simulator.replay import Replay
 
 BINS = 200  # along the time line
 
 
-def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+def rows(results: Sequence[PolicyResult]) -> list[dict[str, Any]]:
     """One flat record per result: policy, figures, load."""
     return [{**asdict(result.summary), "load": result.load} for result in results]
 
 
-def write(folder: Path, results: Sequence[Result]) -> list[Path]:
+def write(folder: Path, results: Sequence[PolicyResult]) -> list[Path]:
     """The files written: results.csv, load.png and, if our policy is among the results, timeline.png.
 
     Raises `ModuleNotFoundError` without matplotlib, after the table is written.
@@ -52,7 +52,7 @@ def timeline(replay: Replay, bins: int = BINS) -> np.ndarray[Any, np.dtype[np.fl
     return rates
 
 
-def draw_load(path: Path, results: Sequence[Result]) -> Path:
+def draw_load(path: Path, results: Sequence[PolicyResult]) -> Path:
     """Plot attainment and served accuracy over load, a line per policy; returns the path."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - an optional dependency
 

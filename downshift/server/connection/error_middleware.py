@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("downshift.server")
 
 
-class Json(Response):
+class JsonResponse(Response):
     """A JSON response; numpy arrays among its content are written as lists."""
 
     media_type = "application/json"
@@ -116,4 +116,4 @@ class ErrorMiddleware:
 
 
 def _error(status: int, text: str, headers: Mapping[str, str]) -> Response:
-    return Json({"error": text}, status_code=status, headers=dict(headers))
+    return JsonResponse({"error": text}, status_code=status, headers=dict(headers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from downshift.server.connection.authentication import HEALTH
-from downshift.server.connection.error_middleware import Json, error_response
+from downshift.server.connection.error_middleware import JsonResponse, error_response
 from downshift.server.errors import Dead, NotReady, ServerFault
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Probe:
             await self._metrics(scope, receive, send)
             return
         try:
-            response: Response = Json(asked(self._catalog))
+            response: Response = JsonResponse(asked(self._catalog))
         except ServerFault as error:
             response = error_response(error, "of a probe")
         await response(scope, receive, send)

@@ -18,7 +18,7 @@ from downshift.runtime.ranking import ranking
 from downshift.server.catalog import Catalog, Model
 from downshift.server.connection.arrival import arrival, unix_arrival
 from downshift.server.connection.body import read_body
-from downshift.server.connection.error_middleware import Json
+from downshift.server.connection.error_middleware import JsonResponse
 from downshift.server.demand import read_demand
 from downshift.server.errors import BadInput
 from downshift.server.images.decoders import Decoders
@@ -72,7 +72,7 @@ def predict_router(catalog: Catalog, metrics: Metrics, settings: Settings, decod
             "timing": report.timing,
             "latency_budget_remaining_ms": report.parameters.get("latency_budget_remaining_ms"),
         }
-        response = Json(answer, headers=report.headers)
+        response = JsonResponse(answer, headers=report.headers)
         statistics.coded(read - began, time.perf_counter() - answered)
         return response
 

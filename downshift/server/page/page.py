@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from downshift.server.catalog import Catalog, Model
-from downshift.server.connection.error_middleware import Json
+from downshift.server.connection.error_middleware import JsonResponse
 
 FOLDER = Path(__file__).parent / "static"
 _POLICY = {
@@ -50,7 +50,7 @@ def page_router(catalog: Catalog) -> APIRouter:
     @router.get("/subnets")
     async def subnets(request: Request) -> Response:
         """The model's labels, and what each of its sub-nets is worth and costs on this machine."""
-        return Json(describe(catalog.get(request.query_params.get("model"))))
+        return JsonResponse(describe(catalog.get(request.query_params.get("model"))))
 
     return router
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from downshift.server.connection.body import read_body
-from downshift.server.connection.error_middleware import Json
+from downshift.server.connection.error_middleware import JsonResponse
 from downshift.server.connection.keys import Keys, sent_keys
 from downshift.server.errors import BadInput, Forbidden, Unauthorized
 from downshift.server.repository.repository import Repository
@@ -40,7 +40,7 @@ def control_router(repository: Repository, admins: Keys) -> APIRouter:
         if not isinstance(ready, bool):
             raise BadInput("ready: give true for only those that are ready, or false")
         entries = [entry for entry in repository.index if not ready or entry.state == "READY"]
-        return Json(
+        return JsonResponse(
             [
                 {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
                 for entry in entries
@@ -56,7 +56,7 @@ def control_router(repository: Repository, admins: Keys) -> APIRouter:
         if path is not None and not isinstance(path, str):
             raise BadInput("parameters.path: give a text, relative to the server's model folder")
         model = await repository.load(name, path)
-        return Json({"name": model.name, "version": model.version})
+        return JsonResponse({"name": model.name, "version": model.version})
 
     @router.post("/models/{name}/unload", openapi_extra=_BODY)
     async def unload(request: Request, name: str) -> Response:
@@ -64,7 +64,7 @@ def control_router(repository: Repository, admins: Keys) -> APIRouter:
         authorise(request)
         _parameters(await _fields(request), "unload_dependents")
         await repository.unload(name)
-        return Json({})
+        return JsonResponse({})
 
     return router
 

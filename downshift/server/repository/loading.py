@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.deployment import Deployment
 from downshift.runtime.preparation import Setup, Tune, prepare
-from downshift.server.operator import Silent
+from downshift.server.operator import NullOperator
 from downshift.server.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class DeploymentLoad:
 
     metrics: Metrics
     settings: Settings
-    operator: Operator = field(default_factory=Silent)
+    operator: Operator = field(default_factory=NullOperator)
 
     def __call__(self, source: Source, report: Progress) -> Loaded:
         """Read, profile or find the profile, compile and check, then start.

@@ -225,7 +225,7 @@ class Repository:
     async def _close(self, model: Model) -> None:
         try:
             async with asyncio.timeout(self._drain_seconds):
-                await model.users.gone()
+                await model.references.released()
         except TimeoutError:
             log.warning("model %s: version %s is closed before its last request", model.name, model.version)
         await asyncio.to_thread(model.backend.close, self._drain_seconds)

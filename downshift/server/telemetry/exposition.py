@@ -29,18 +29,20 @@ PAUSE = 50e-6  # seconds; without it whoever wants the interpreter waits a whole
 
 
 @dataclass(frozen=True)
-class Format:
+class TextFormat:
     """A text format of metrics: its media type, and what writes it."""
 
     media_type: str
     write: Callable[[Collector], bytes]
 
 
-PLAIN = Format(CONTENT_TYPE_PLAIN_0_0_4, generate_latest)
-OPENMETRICS = Format(openmetrics.CONTENT_TYPE_LATEST, partial(openmetrics.generate_latest, version="1.0.0"))
+PLAIN = TextFormat(CONTENT_TYPE_PLAIN_0_0_4, generate_latest)
+OPENMETRICS = TextFormat(
+    openmetrics.CONTENT_TYPE_LATEST, partial(openmetrics.generate_latest, version="1.0.0")
+)
 
 
-def choose(accept: str) -> Format:
+def choose(accept: str) -> TextFormat:
     """OpenMetrics, which has exemplars, for those who accept it; else Prometheus' plain text."""
     return OPENMETRICS if "application/openmetrics-text" in accept else PLAIN
 
@@ -64,11 +66,11 @@ class Exposition:
         self._metrics = _YieldingCollector(registry)
         self._rest = rest
         self._lock = threading.Lock()
-        self._wanted: dict[Format, Future[bytes]] = {}
+        self._wanted: dict[TextFormat, Future[bytes]] = {}
         self._asked = threading.Event()
         self._started = False
 
-    def text(self, form: Format) -> Future[bytes]:
+    def text(self, form: TextFormat) -> Future[bytes]:
         """The metrics from now on in that format; whoever waits for it cannot cancel it for the others."""
         with self._lock:
             future = self._wanted.get(form)

@@ -1,4 +1,4 @@
-"""What a request is called: its own id, and the trace it is part of (W3C Trace Context, level 1)."""
+"""What a request is called: its own id, and the trace it is part of (W3C TraceContext Context, level 1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class TraceContext:
     """The trace that a client's `traceparent` names, as lower-case hexadecimal digits.
 
     parent_id: the client's span. span_id: this request's, which is ours to choose.
@@ -37,7 +37,7 @@ class Identity:
     """A request's id, the client's where that is fit to be repeated, and its trace if it has one."""
 
     request_id: str
-    trace: Trace | None = None
+    trace: TraceContext | None = None
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -54,17 +54,17 @@ def read_identity(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
     Nothing is refused for it: both are for people who look at logs. Of several values the first counts.
     """
     request_id: str | None = None
-    trace: Trace | None = None
+    trace: TraceContext | None = None
     for name, value in headers:
         if name == b"x-request-id":
             if request_id is None and _REQUEST_ID.fullmatch(value):
                 request_id = value.decode("ascii")
         elif name == b"traceparent" and trace is None:
-            trace = read_trace(value)
+            trace = read_traceparent(value)
     return Identity(request_id or f"{random.getrandbits(128):032x}", trace)
 
 
-def read_trace(value: bytes) -> Trace | None:
+def read_traceparent(value: bytes) -> TraceContext | None:
     """The trace of a `traceparent` value; None for one that its specification does not allow."""
     match = _TRACEPARENT.fullmatch(value)
     if match is None:
@@ -73,4 +73,4 @@ def read_trace(value: bytes) -> Trace | None:
     if version == b"ff" or not int(trace_id, 16) or not int(parent_id, 16) or (version == b"00" and more):
         return None
     span_id = random.getrandbits(64) or 1
-    return Trace(trace_id.decode(), parent_id.decode(), f"{span_id:016x}", bool(int(flags, 16) & 1))
+    return TraceContext(trace_id.decode(), parent_id.decode(), f"{span_id:016x}", bool(int(flags, 16) & 1))

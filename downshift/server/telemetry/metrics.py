@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from downshift.runtime.request import Outcome
-from downshift.runtime.scheduling.observer import Silent
+from downshift.runtime.scheduling.observer import NullObserver
 from downshift.runtime.scheduling.policy import Reason
 from downshift.runtime.supervisor import Supervisor
 from downshift.server.demand import LABELS, SOURCES
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from downshift.runtime.scheduling.lifecycle import Batch, Settled
     from downshift.server.catalog import Backend
     from downshift.server.demand import Budget
-    from downshift.server.telemetry.identity import Trace
+    from downshift.server.telemetry.identity import TraceContext
 
 NO_SUBNET = "none"
 _SECONDS = (
@@ -179,7 +179,7 @@ class Metrics:
         for label in budget.malformed:
             self.budget_malformed.labels(label).inc()
 
-    def answered(self, subnet: str, seconds: float, trace: Trace | None = None) -> None:
+    def answered(self, subnet: str, seconds: float, trace: TraceContext | None = None) -> None:
         """An answer is on its way, this long after its first byte; a sampled trace is its exemplar."""
         exemplar = {"trace_id": trace.trace_id} if trace is not None and trace.sampled else None
         self.duration.labels(subnet).observe(seconds, exemplar)
@@ -196,7 +196,7 @@ class Metrics:
         return self._backends[0].load.cpu_utilization if self._backends else 0.0
 
 
-class SchedulerEvents(Silent):
+class SchedulerEvents(NullObserver):
     """Counts what one model's scheduler reports; `accuracy` is that of each sub-net, where measured."""
 
     def __init__(self, metrics: Metrics, model: str, accuracy: Mapping[str, float | None]) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from downshift.server.catalog import Catalog, Model
-from downshift.server.connection.error_middleware import Json
+from downshift.server.connection.error_middleware import JsonResponse
 from downshift.server.connection.probe import live as live_now
 from downshift.server.connection.probe import ready as ready_now
 from downshift.server.settings import Settings
@@ -34,22 +34,22 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
     @router.get("", responses=schema.answers(schema.SERVER))
     async def metadata() -> Response:
         """Name, version and protocol extensions of this server."""
-        return Json(server_metadata(version))
+        return JsonResponse(server_metadata(version))
 
     @router.get("/health/live", responses=schema.answers(schema.LIVE))
     async def live() -> Response:
         """The process answers, and every model's execution thread is alive."""
-        return Json(live_now(catalog))
+        return JsonResponse(live_now(catalog))
 
     @router.get("/health/ready", responses=schema.answers(schema.READY))
     async def ready() -> Response:
         """Every model is loaded and profiled, and the server is not shutting down."""
-        return Json(ready_now(catalog))
+        return JsonResponse(ready_now(catalog))
 
     @router.get("/models", responses=schema.answers(schema.MODELS))
     async def models() -> Response:
         """The models served here."""
-        return Json({"models": [{"name": name} for name in catalog.names]})
+        return JsonResponse({"models": [{"name": name} for name in catalog.names]})
 
     @router.get("/models/stats", responses=schema.answers(schema.STATS))
     async def all_stats() -> Response:
@@ -60,13 +60,13 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
     @router.get("/models/{name}/versions/{version}", responses=schema.answers(schema.METADATA))
     async def of_model(name: str, version: str | None = None) -> Response:
         """Inputs and outputs of a model."""
-        return Json(model_metadata(catalog.get(name, version)))
+        return JsonResponse(model_metadata(catalog.get(name, version)))
 
     @router.get("/models/{name}/config", responses=schema.answers(schema.CONFIG))
     @router.get("/models/{name}/versions/{version}/config", responses=schema.answers(schema.CONFIG))
     async def config(name: str, version: str | None = None) -> Response:
         """A model's configuration, as Triton's model configuration extension has it."""
-        return Json(model_config(catalog.get(name, version), settings.max_batch))
+        return JsonResponse(model_config(catalog.get(name, version), settings.max_batch))
 
     @router.get("/models/{name}/stats", responses=schema.answers(schema.STATS))
     @router.get("/models/{name}/versions/{version}/stats", responses=schema.answers(schema.STATS))
@@ -79,13 +79,13 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
     async def model_ready(name: str, version: str | None = None) -> Response:
         """The model answers infer requests."""
         model = catalog.admit(name, version)
-        return Json({"name": model.name, "ready": True})
+        return JsonResponse({"name": model.name, "ready": True})
 
     return router
 
 
 def _stats(models: Iterable[Model]) -> Response:
-    return Json(
+    return JsonResponse(
         {
             "model_stats": [
                 model_stats(model.name, model.version, model.statistics.snapshot) for model in models

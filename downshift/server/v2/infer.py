@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from downshift.server.telemetry.metrics import Metrics
     from downshift.server.v2.infer_response import InferBody
 
-    Answer = Callable[[Request, str, str | None], Awaitable[Response]]
+    Handler = Callable[[Request, str, str | None], Awaitable[Response]]
 
 JSON_SIZE = "Inference-Header-Content-Length"
 LARGE = LONG
@@ -71,7 +71,7 @@ class Infer:
         if parsed.id is not None:
             answer["id"] = parsed.id
         answer["parameters"] = report.parameters
-        reply = write_infer(answer, report.answer.outputs, manifest, parsed.wish)
+        reply = write_infer(answer, report.answer.outputs, manifest, parsed.requested)
         response = await _respond(reply, report.headers, request.headers.get("accept-encoding"))
         statistics.coded(read - began, time.perf_counter() - answered)
         return response
@@ -83,12 +83,12 @@ class FastPathMiddleware:
     The router knows these routes as well: it describes them, and refuses other methods.
     """
 
-    def __init__(self, app: ASGIApp, infer: Answer) -> None:
+    def __init__(self, app: ASGIApp, infer: Handler) -> None:
         self._app = app
         self._infer = infer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request or pass it on."""
+        """Handler the request or pass it on."""
         found = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if found is None or scope["method"] != "POST":
             await self._app(scope, receive, send)

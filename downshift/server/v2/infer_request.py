@@ -35,7 +35,7 @@ _MAX_SHOWN = 60
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestedOutput:
     """How the answer's tensor is to be written: behind the JSON in binary; as its best classes, how many."""
 
     binary: bool = False
@@ -54,7 +54,7 @@ class InferRequest:
     id: str | None
     timeout: object
     priority: object
-    wish: Wish
+    requested: RequestedOutput
 
 
 def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch: int) -> InferRequest:
@@ -75,7 +75,7 @@ def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch
         id=request_id or None,
         timeout=parameters.get("timeout"),
         priority=parameters.get("priority"),
-        wish=_read_wish(request.get("outputs"), parameters, manifest),
+        requested=_read_requested(request.get("outputs"), parameters, manifest),
     )
 
 
@@ -181,10 +181,10 @@ def _from_bytes(
     return np.frombuffer(tail, dtype=datatype.wire).reshape(shape)
 
 
-def _read_wish(outputs: object, parameters: Mapping[str, Any], manifest: Manifest) -> Wish:
+def _read_requested(outputs: object, parameters: Mapping[str, Any], manifest: Manifest) -> RequestedOutput:
     name, default = manifest.output, parameters.get("binary_data_output") is True
     if outputs is None or outputs == []:
-        return Wish(default)
+        return RequestedOutput(default)
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise BadInput(f"outputs must be a list of objects, such as [{{'name': {name!r}}}]")
     if unknown := [output.get("name") for output in outputs if output.get("name") != name]:
@@ -197,7 +197,7 @@ def _read_wish(outputs: object, parameters: Mapping[str, Any], manifest: Manifes
         raise BadInput(
             f"outputs[0].parameters.classification {_show(classes)}: give a whole number from 1 to {known}"
         )
-    return Wish(asked.get("binary_data", default) is True, classes)
+    return RequestedOutput(asked.get("binary_data", default) is True, classes)
 
 
 def _show(value: object) -> str:

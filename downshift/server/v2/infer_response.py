@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from downshift.models.spec import Manifest
-    from downshift.server.v2.infer_request import Wish
+    from downshift.server.v2.infer_request import RequestedOutput
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class InferBody:
 
 
 def write_infer(
-    answer: Mapping[str, Any], outputs: NDArray[np.float32], manifest: Manifest, wish: Wish
+    answer: Mapping[str, Any], outputs: NDArray[np.float32], manifest: Manifest, requested: RequestedOutput
 ) -> InferBody:
     """The body that adds outputs float32 [N, classes] to `answer` (model name, version, id, parameters).
 
     Where classes are wished for, the tensor is BYTES [N, classes wished for], each `value:index:label`,
     the largest value first.
     """
-    if wish.classes is None:
+    if requested.classes is None:
         flat = np.ascontiguousarray(outputs, dtype=FP32.wire).ravel()
         tensor = {"name": manifest.output, "datatype": FP32.name, "shape": list(outputs.shape)}
-        return _binary(answer, tensor, flat.tobytes()) if wish.binary else _json(answer, tensor, flat)
-    texts = [text for row in outputs for text in _top(row, manifest.labels, wish.classes)]
-    tensor = {"name": manifest.output, "datatype": "BYTES", "shape": [len(outputs), wish.classes]}
-    return _binary(answer, tensor, bytes_tensor(texts)) if wish.binary else _json(answer, tensor, texts)
+        return _binary(answer, tensor, flat.tobytes()) if requested.binary else _json(answer, tensor, flat)
+    texts = [text for row in outputs for text in _top(row, manifest.labels, requested.classes)]
+    tensor = {"name": manifest.output, "datatype": "BYTES", "shape": [len(outputs), requested.classes]}
+    return _binary(answer, tensor, bytes_tensor(texts)) if requested.binary else _json(answer, tensor, texts)
 
 
 def bytes_tensor(texts: Iterable[str]) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import torch
 
-from downshift.trainer.data.dataset import Source, Split
+from downshift.trainer.data.dataset import RawDataset, Split
 from downshift.trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ CIFAR100 = Layout(
 _CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def read(layout: Layout, data_dir: Path, *, test: str) -> Source | None:
+def read(layout: Layout, data_dir: Path, *, test: str) -> RawDataset | None:
     """The data set under `data_dir` (the archive's folder or its parent), or None when it is not there.
 
     `test` is "official", or for CIFAR-10 "batch5": data_batch_5 tests and the other four are for training.
@@ -84,7 +84,7 @@ def read(layout: Layout, data_dir: Path, *, test: str) -> Source | None:
         folder = data_dir if data_dir.name == folder_name else data_dir / folder_name
         paths = {name: folder / (name + suffix) for name in (*train_files, *test_files)}
         if all(path.is_file() for path in paths.values()):
-            return Source(
+            return RawDataset(
                 read_labels(folder, layout),
                 _joined([read_file(paths[name], layout) for name in train_files]),
                 _joined([read_file(paths[name], layout) for name in test_files]),

@@ -33,7 +33,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class RawDataset:
     """A data set as its files hold it: class names, training images and test images."""
 
     labels: tuple[str, ...]
@@ -60,7 +60,7 @@ class Dataset:
         return channels, height, width
 
 
-def divide(name: str, source: Source, *, validation: int, seed: int) -> Dataset:
+def divide(name: str, source: RawDataset, *, validation: int, seed: int) -> Dataset:
     """The data set whose validation split is `validation` training images, drawn by `seed`.
 
     The same seed always draws the same images. Raises `DataError` when nothing would be left to train on.

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from downshift.trainer.data import cifar, digits, mnist
-from downshift.trainer.data.dataset import Dataset, Source, divide
+from downshift.trainer.data.dataset import Dataset, RawDataset, divide
 from downshift.trainer.data.download import Download, from_torchvision
 from downshift.trainer.errors import DataError
 
@@ -53,7 +53,7 @@ def unknown(name: str, names: Sequence[str]) -> DataError:
     return DataError(f"unknown data set {name!r}: {hint}choose one of {', '.join(names)}")
 
 
-def _read(name: str, data_dir: Path, test: str) -> Source | None:
+def _read(name: str, data_dir: Path, test: str) -> RawDataset | None:
     match name:
         case "digits":
             return digits.read(test=test)

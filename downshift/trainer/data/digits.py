@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from downshift.trainer.data.dataset import Source, Split
+from downshift.trainer.data.dataset import RawDataset, Split
 from downshift.trainer.errors import DataError
 
 _TEST_EVERY = 5
 
 
-def read(*, test: str) -> Source:
+def read(*, test: str) -> RawDataset:
     """The data set; it names no test part, so every fifth image is one (359 of 1,797).
 
     Grey levels 0 to 16 become bytes 0 to 255.
@@ -23,7 +23,7 @@ def read(*, test: str) -> Source:
     images = (torch.from_numpy(digits.images) * (255 / 16)).round().to(torch.uint8)[..., None]
     everything = Split(images, torch.from_numpy(digits.target).long())
     tests = torch.arange(len(everything)) % _TEST_EVERY == _TEST_EVERY - 1
-    return Source(
+    return RawDataset(
         labels=tuple(map(str, digits.target_names)),
         train=everything.take((~tests).nonzero().flatten()),
         test=everything.take(tests.nonzero().flatten()),

@@ -10,7 +10,7 @@ import torch
 
 from downshift.models.images.errors import ImageError
 from downshift.models.images.reader import MAGIC, format_of
-from downshift.trainer.data.image_folder import Served
+from downshift.trainer.data.image_folder import EvaluationTransform
 from downshift.trainer.data.image_loader import EVALUATION_BATCH, load_batches, unreadable
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def check_images(data: FolderDataset, *, loaders: int, rank: int = 0, world: int
     with ThreadPoolExecutor(THREADS, thread_name_prefix="downshift-check") as pool:
         for _ in pool.map(_check_headers, (paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK))):
             pass
-    cpu, view = torch.device("cpu"), Served(data.image)
+    cpu, transform = torch.device("cpu"), EvaluationTransform(data.image)
     for files in (data.validation, data.test):
         keys = [(index, 0) for index in range(len(files))][mine]
         batches = [keys[at : at + EVALUATION_BATCH] for at in range(0, len(keys), EVALUATION_BATCH)]
-        for _ in load_batches(files, view, batches, device=cpu, loaders=loaders):
+        for _ in load_batches(files, transform, batches, device=cpu, loaders=loaders):
             pass
 
 

@@ -120,9 +120,9 @@ class FolderBatches:
         batches = [
             list(zip(order[r][self.rows].tolist(), seeds[r][self.rows].tolist(), strict=True)) for r in rows
         ]
-        view = Augmented(self.data.size)
+        transform = TrainingTransform(self.data.size)
         for images, labels in load_batches(
-            self.data.train, view, batches, device=self.device, loaders=self.loaders
+            self.data.train, transform, batches, device=self.device, loaders=self.loaders
         ):
             yield self.data.normalisation(images), labels
 
@@ -134,24 +134,26 @@ def evaluation_batches(
     files = data.validation if part == "validation" else data.test
     keys = [(index, 0) for index in range(len(files))]
     batches = [keys[at : at + EVALUATION_BATCH] for at in range(0, len(keys), EVALUATION_BATCH)]
-    for images, labels in load_batches(files, Served(data.image), batches, device=device, loaders=loaders):
+    for images, labels in load_batches(
+        files, EvaluationTransform(data.image), batches, device=device, loaders=loaders
+    ):
         yield data.normalisation(images), labels
 
 
 @dataclass(frozen=True)
-class Served:
-    """A view of a file: the server's pixels, uint8 [H, W, C], resized and cropped by the manifest's rule."""
+class EvaluationTransform:
+    """Evaluation preprocessing, as in the server: uint8 [H, W, C], resized and cropped by the manifest."""
 
     image: InputSpec
 
     def __call__(self, data: bytes) -> Tensor:
-        """See `image_loader.View`."""
+        """See `image_loader.Transform`."""
         return torch.tensor(read_pixels(data, self.image))
 
 
 @dataclass(frozen=True)
-class Augmented:
-    """A view of a file: uint8 [size, size, 3] of a random resized crop, mirrored half of the time.
+class TrainingTransform:
+    """A transform of a file: uint8 [size, size, 3] of a random resized crop, mirrored half of the time.
 
     A large JPEG is scaled down while it is decoded, but not below `size` pixels in the smallest crop.
     """
@@ -159,7 +161,7 @@ class Augmented:
     size: int
 
     def __call__(self, data: bytes) -> Tensor:
-        """See `image_loader.View`."""
+        """See `image_loader.Transform`."""
         enough = math.ceil(self.size / math.sqrt(SMALLEST_CROP))
         image = read_image(data, enough=enough).convert("RGB")
         crop = v2.RandomResizedCrop(self.size, scale=(SMALLEST_CROP, 1.0))

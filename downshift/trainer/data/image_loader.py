@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from downshift.trainer.data.class_folders import Files
 
 
-class View(Protocol):
+class Transform(Protocol):
     """What is made of each file: `transform(data)` is uint8 [H, W, C], the same size for every file.
 
     A random one draws from torch's global generator, which is seeded before each call. Must be picklable.
@@ -43,7 +43,7 @@ _Item = tuple["Tensor", int] | DataError
 
 def load_batches(
     files: Files,
-    view: View,
+    transform: Transform,
     batches: list[list[Key]],
     *,
     device: torch.device,
@@ -54,7 +54,7 @@ def load_batches(
     Raises `DataError` naming a file that cannot be read, `WorkerError` when a loading process ends or
     shared memory is too small for the batches.
     """
-    images = _Images(files, view)
+    images = _Images(files, transform)
     if loaders and batches:
         check_shared_memory(_batch_bytes(images, batches), loaders)
     loader: DataLoader[Any] = DataLoader(
@@ -79,9 +79,9 @@ class _Images(TorchDataset[_Item]):
     """Decoded and transformed files. A file that cannot be decoded is an item too, so that it crosses
     from a loading process as itself instead of as the text of a traceback."""
 
-    def __init__(self, files: Files, view: View) -> None:
+    def __init__(self, files: Files, transform: Transform) -> None:
         self.files = files
-        self.view = view
+        self.transform = transform
 
     def __getitem__(self, key: Key) -> _Item:
         index, seed = key
@@ -91,7 +91,7 @@ class _Images(TorchDataset[_Item]):
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"PIL\.")  # of oddities that do not concern pixels
                 torch.manual_seed(seed)
-                return self.view(data), self.files.labels[index]
+                return self.transform(data), self.files.labels[index]
         except (ImageError, OSError) as error:
             return unreadable(path, error)
 

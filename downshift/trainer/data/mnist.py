@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from downshift.trainer.data.dataset import Source, Split
+from downshift.trainer.data.dataset import RawDataset, Split
 from downshift.trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LABELS = tuple(map(str, range(10)))
 _FOLDERS = ("", "mnist", "MNIST/raw")
 
 
-def read(data_dir: Path, *, test: str) -> Source | None:
+def read(data_dir: Path, *, test: str) -> RawDataset | None:
     """The data set under `data_dir` (there, in `mnist`, or where torchvision puts it), or None.
 
     Raises `DataError` naming the file that is damaged or is not what its name says.
@@ -30,7 +30,7 @@ def read(data_dir: Path, *, test: str) -> Source | None:
     for folder in (data_dir / name for name in _FOLDERS):
         train, official = _paths(folder, "train"), _paths(folder, "t10k")
         if train and official:
-            return Source(_LABELS, _split(*train), _split(*official))
+            return RawDataset(_LABELS, _split(*train), _split(*official))
     return None
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from downshift.trainer.data.training_data import TrainingData
     from downshift.trainer.recipe import Recipe
-    from downshift.trainer.run import Outcome
+    from downshift.trainer.run import TrainingResult
 
 ARTIFACT = "model.onnx"
 RECIPE = "recipe.toml"
 
 
-def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: Outcome) -> None:
+def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: TrainingResult) -> None:
     """Leave `model.onnx`, `report.html` with its pictures, and `recipe.toml`; each is whole or not there.
 
     `folder` holds the run's journal already.

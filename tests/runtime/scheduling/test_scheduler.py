@@ -20,7 +20,7 @@ from downshift.runtime.scheduling.core import Core, Limits
 from downshift.runtime.scheduling.execution import Executor
 from downshift.runtime.scheduling.fixed import FixedPolicy
 from downshift.runtime.scheduling.load import MachineLoad
-from downshift.runtime.scheduling.observer import Silent
+from downshift.runtime.scheduling.observer import NullObserver
 from downshift.runtime.scheduling.scheduler import INLINE_SECONDS, Scheduler
 from tests.runtime.doubles import ENGINE, SECONDS, FakeClock, FakeProgram, Recorder, inputs, manifest, profile
 
@@ -187,7 +187,7 @@ def test_an_engine_that_fails_fails_its_batch_and_nothing_else(caplog: pytest.Lo
 
 
 def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Silent):
+    class Broken(NullObserver):
         def accepted(self, request: Request) -> None:
             raise ValueError("broken")
 

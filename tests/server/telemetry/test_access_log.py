@@ -12,7 +12,7 @@ import pytest
 
 from downshift.server.errors import BadSetting
 from downshift.server.telemetry.access_log import LONGEST, AccessLog, line
-from downshift.server.telemetry.identity import Identity, Trace
+from downshift.server.telemetry.identity import Identity, TraceContext
 from downshift.server.telemetry.request_log import RequestLog, RequestRecord
 from tests.server.doubles import ScriptedBackend, serving, tensor
 
@@ -28,7 +28,7 @@ def record(path: str = "/predict") -> RequestRecord:
     made = RequestRecord(
         {"method": "POST", "path": path, "headers": [], "client": ("10.0.0.1", 5)}, began=100.0
     )
-    made.identity = Identity("id-1", Trace(TRACE, "a" * 16, "b" * 16, sampled=True))
+    made.identity = Identity("id-1", TraceContext(TRACE, "a" * 16, "b" * 16, sampled=True))
     made.status, made.received, made.sent = 200, 3072, 512
     made.model, made.subnet, made.budget = "pets", "s90", 0.025
     made.queue_seconds, made.infer_seconds = 0.0015, 0.004

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from downshift.server.telemetry.identity import Trace, read_identity, read_trace
+from downshift.server.telemetry.identity import TraceContext, read_identity, read_traceparent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -42,7 +42,7 @@ def test_a_trace_is_continued(flags: str, sampled: bool) -> None:
 
 
 def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
-    assert read_trace(f"01-{TRACE}-{SPAN}-01-more".encode()) is not None
+    assert read_traceparent(f"01-{TRACE}-{SPAN}-01-more".encode()) is not None
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
     ],
 )
 def test_a_traceparent_that_its_specification_does_not_allow_is_ignored(text: str) -> None:
-    assert read_trace(text.encode()) is None
+    assert read_traceparent(text.encode()) is None
 
 
 def test_the_client_is_told_its_trace_and_our_span() -> None:
-    assert Trace(TRACE, SPAN, "b" * 16, sampled=True).header == f"00-{TRACE}-{'b' * 16}-01"
-    assert Trace(TRACE, SPAN, "b" * 16, sampled=False).header.endswith("-00")
+    assert TraceContext(TRACE, SPAN, "b" * 16, sampled=True).header == f"00-{TRACE}-{'b' * 16}-01"
+    assert TraceContext(TRACE, SPAN, "b" * 16, sampled=False).header.endswith("-00")

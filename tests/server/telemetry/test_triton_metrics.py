@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from downshift.runtime.gpu import Gpu
 from downshift.runtime.request import Outcome, Request
 from downshift.server.catalog import Catalog
-from downshift.server.statistics import Reason, Statistics
+from downshift.server.statistics import FailureReason, Statistics
 from downshift.server.telemetry.triton_metrics import TritonMetrics
 from tests.runtime import doubles as runtime
 from tests.server.doubles import Load, Queue, ScriptedBackend
@@ -46,7 +46,7 @@ def scene() -> Fixture:
 def test_every_counter_starts_at_zero(scene: Fixture) -> None:
     for name in COUNTERS:
         assert scene.value(name) == 0
-    for reason in Reason:
+    for reason in FailureReason:
         assert scene.value("nv_inference_request_failure", reason=reason) == 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from downshift.server.errors import BadInput
-from downshift.server.v2.infer_request import InferRequest, Wish, read_infer
+from downshift.server.v2.infer_request import InferRequest, RequestedOutput, read_infer
 from tests.server.doubles import PIXELS, manifest, tensor
 
 MANIFEST = manifest()
@@ -36,7 +36,7 @@ def test_flat_nested_and_binary_data_are_the_same_request() -> None:
     for request in (flat, nested, behind):
         assert request.inputs.dtype == np.float32
         np.testing.assert_array_equal(request.inputs, VALUES)
-        assert (request.id, request.timeout, request.wish) == (None, None, Wish())
+        assert (request.id, request.timeout, request.requested) == (None, None, RequestedOutput())
 
 
 def test_whole_numbers_are_numbers() -> None:
@@ -45,22 +45,27 @@ def test_whole_numbers_are_numbers() -> None:
 
 def test_id_timeout_and_binary_wish_are_kept() -> None:
     request = read(tensor() | {"id": "x", "parameters": {"timeout": 5, "binary_data_output": True}})
-    assert (request.id, request.timeout, request.wish) == ("x", 5, Wish(binary=True))
+    assert (request.id, request.timeout, request.requested) == ("x", 5, RequestedOutput(binary=True))
 
 
 @pytest.mark.parametrize(
     ("outputs", "wanted"),
     [
-        (None, Wish()),
-        ([], Wish()),
-        ([{"name": "logits"}], Wish()),
-        ([{"name": "logits", "parameters": {"binary_data": True}}], Wish(binary=True)),
-        ([{"name": "logits", "parameters": {"classification": 3}}], Wish(classes=3)),
-        ([{"name": "logits", "parameters": {"classification": 1, "binary_data": True}}], Wish(True, 1)),
+        (None, RequestedOutput()),
+        ([], RequestedOutput()),
+        ([{"name": "logits"}], RequestedOutput()),
+        ([{"name": "logits", "parameters": {"binary_data": True}}], RequestedOutput(binary=True)),
+        ([{"name": "logits", "parameters": {"classification": 3}}], RequestedOutput(classes=3)),
+        (
+            [{"name": "logits", "parameters": {"classification": 1, "binary_data": True}}],
+            RequestedOutput(True, 1),
+        ),
     ],
 )
-def test_an_output_can_be_asked_for_in_binary_and_as_classes(outputs: object, wanted: Wish) -> None:
-    assert read(tensor() | {"outputs": outputs}).wish == wanted
+def test_an_output_can_be_asked_for_in_binary_and_as_classes(
+    outputs: object, wanted: RequestedOutput
+) -> None:
+    assert read(tensor() | {"outputs": outputs}).requested == wanted
 
 
 def test_an_output_s_own_wish_comes_before_the_request_s() -> None:
@@ -68,7 +73,7 @@ def test_an_output_s_own_wish_comes_before_the_request_s() -> None:
         "parameters": {"binary_data_output": True},
         "outputs": [{"name": "logits", "parameters": {"binary_data": False}}],
     }
-    assert read(request).wish == Wish()
+    assert read(request).requested == RequestedOutput()
 
 
 @pytest.mark.parametrize("classes", [0, -1, 4, 10**18, 1.0, True, "2", [1]])

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
-from downshift.server.v2.infer_request import Wish
+from downshift.server.v2.infer_request import RequestedOutput
 from downshift.server.v2.infer_response import InferBody, bytes_tensor, write_infer
 from tests.server.doubles import manifest
 
@@ -14,13 +14,13 @@ MANIFEST = manifest()
 LOGITS = np.array([[0.5, -2.0, 1.25]], np.float32)
 
 
-def write(wish: Wish, outputs: np.ndarray = LOGITS) -> InferBody:
-    return write_infer({}, outputs, MANIFEST, wish)
+def write(requested: RequestedOutput, outputs: np.ndarray = LOGITS) -> InferBody:
+    return write_infer({}, outputs, MANIFEST, requested)
 
 
 def test_the_response_is_this_json() -> None:
     answer = {"model_name": "pets", "model_version": "1", "id": "7", "parameters": {"subnet": "s90"}}
-    body = write_infer(answer, LOGITS, MANIFEST, Wish())
+    body = write_infer(answer, LOGITS, MANIFEST, RequestedOutput())
     assert body.json_size is None
     assert body.content == (
         b'{"model_name":"pets","model_version":"1","id":"7","parameters":{"subnet":"s90"},'
@@ -29,7 +29,7 @@ def test_the_response_is_this_json() -> None:
 
 
 def test_the_binary_response_is_json_and_then_little_endian_floats() -> None:
-    body = write(Wish(binary=True), np.array([[1.0, 2.0]], np.float32))
+    body = write(RequestedOutput(binary=True), np.array([[1.0, 2.0]], np.float32))
     head = (
         b'{"outputs":[{"name":"logits","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}}]}'
     )
@@ -39,14 +39,14 @@ def test_the_binary_response_is_json_and_then_little_endian_floats() -> None:
 
 def test_the_best_classes_come_as_value_index_and_label() -> None:
     outputs = np.array([[0.5, -2.0, 1.25], [10.0, 0.1, 10.0]], np.float32)
-    assert write(Wish(classes=2), outputs).content == (
+    assert write(RequestedOutput(classes=2), outputs).content == (
         b'{"outputs":[{"name":"logits","datatype":"BYTES","shape":[2,2],'
         b'"data":["1.25:2:bird","0.5:0:cat","10:0:cat","10:2:bird"]}]}'
     )
 
 
 def test_classes_in_binary_are_behind_their_lengths() -> None:
-    body = write(Wish(binary=True, classes=1))
+    body = write(RequestedOutput(binary=True, classes=1))
     assert body.json_size is not None
     head, tail = body.content[: body.json_size], body.content[body.json_size :]
     assert orjson.loads(head)["outputs"] == [
@@ -57,9 +57,9 @@ def test_classes_in_binary_are_behind_their_lengths() -> None:
 
 @pytest.mark.parametrize("value", [1e-7, -3.4028235e38, 0.1, 1 / 3])
 def test_a_class_s_value_reads_back_as_the_same_float(value: float) -> None:
-    [text] = orjson.loads(write(Wish(classes=1), np.array([[value]], np.float32)).content)["outputs"][0][
-        "data"
-    ]
+    [text] = orjson.loads(write(RequestedOutput(classes=1), np.array([[value]], np.float32)).content)[
+        "outputs"
+    ][0]["data"]
     assert np.float32(text.split(":")[0]) == np.float32(value)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from downshift.trainer.data import cifar
 from downshift.trainer.data.cifar import CIFAR10, CIFAR100, Layout
-from downshift.trainer.data.dataset import Source
+from downshift.trainer.data.dataset import RawDataset
 from downshift.trainer.errors import DataError
 
 PER_FILE = 3
@@ -47,7 +47,7 @@ def write_pickled(parent: Path, layout: Layout) -> Path:
     return folder
 
 
-def found(layout: Layout, data_dir: Path, test: str = "official") -> Source:
+def found(layout: Layout, data_dir: Path, test: str = "official") -> RawDataset:
     source = cifar.read(layout, data_dir, test=test)
     assert source is not None
     return source

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.trainer.data.dataset import Dataset, Source, Split, channel_statistics, divide
+from downshift.trainer.data.dataset import Dataset, RawDataset, Split, channel_statistics, divide
 from downshift.trainer.errors import DataError
 
 
@@ -17,7 +17,9 @@ def numbered(count: int) -> Split:
 
 
 def divided(count: int, validation: int, seed: int) -> Dataset:
-    return divide("numbers", Source(("a",), numbered(count), numbered(7)), validation=validation, seed=seed)
+    return divide(
+        "numbers", RawDataset(("a",), numbered(count), numbered(7)), validation=validation, seed=seed
+    )
 
 
 def test_statistics_of_a_split_by_hand() -> None:

@@ -15,10 +15,10 @@ from downshift.trainer.data import image_folder, training_data
 from downshift.trainer.data.training_data import InFolders
 from downshift.trainer.errors import DataError, RecipeError
 from downshift.trainer.parallel import Workers
-from downshift.trainer.progress import Silence
+from downshift.trainer.progress import NullReporter
 from downshift.trainer.report.journal import NAME
 from downshift.trainer.report.results import write_results
-from downshift.trainer.run import Run
+from downshift.trainer.run import TrainingRun
 from tests.trainer.small import small_recipe
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_data_in_folders_is_divided_once_not_twice(folder: Path) -> None:
 
 def test_a_run_trains_on_folders_and_hands_over_an_artifact(folder: Path, tmp_path: Path) -> None:
     data = small(folder, Workers())
-    outcome = Run(FOLDERS, data, CPU).train(tmp_path, None, Silence())
+    outcome = TrainingRun(FOLDERS, data, CPU).train(tmp_path, None, NullReporter())
     (tmp_path / NAME).write_text("")
     write_results(tmp_path, FOLDERS, data, outcome)
     manifest = artifact.read(tmp_path / "model.onnx").manifest

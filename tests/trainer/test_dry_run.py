@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from downshift.models.spec import InputSpec
 from downshift.models.supernet import Supernet
 from downshift.trainer import train as training
+from downshift.trainer.dry_run import dry_run_export
 from downshift.trainer.errors import ExportError
-from downshift.trainer.rehearsal import rehearse_export
-from downshift.trainer.run import Run
+from downshift.trainer.run import TrainingRun
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, small_network, small_recipe
 from tests.trainer.test_run import small_run
 
@@ -31,8 +31,8 @@ class Described:
         self.image = image
 
 
-def rehearse(data: Any, network: nn.Module | None = None) -> None:
-    rehearse_export(Supernet(network or small_network(), 2), small_recipe(), data)
+def dry_run(data: Any, network: nn.Module | None = None) -> None:
+    dry_run_export(Supernet(network or small_network(), 2), small_recipe(), data)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def rehearse(data: Any, network: nn.Module | None = None) -> None:
 )
 def test_a_class_name_that_no_artifact_can_hold_is_refused(label: str) -> None:
     with pytest.raises(ExportError, match="nothing was trained, as the result") as caught:
-        rehearse(Described("a", "b", label, "d"))
+        dry_run(Described("a", "b", label, "d"))
     assert "\n" not in str(caught.value)
 
 
 def test_as_many_labels_as_the_network_has_outputs_are_needed() -> None:
     with pytest.raises(ExportError, match=r"manifest.labels: are 3"):
-        rehearse(Described("a", "b", "c"))
+        dry_run(Described("a", "b", "c"))
 
 
 class Wayward(nn.Module):
@@ -64,14 +64,14 @@ class Wayward(nn.Module):
 
 def test_a_network_that_onnx_cannot_express_is_named() -> None:
     with pytest.raises(ExportError, match=r"network cifar-resnet20 cannot be written as ONNX \(") as caught:
-        rehearse(Described(*"abcd"), Wayward())
+        dry_run(Described(*"abcd"), Wayward())
     assert "\n" not in str(caught.value)
 
 
-def test_a_rehearsal_draws_no_random_number_and_changes_no_weight() -> None:
+def test_a_dry_run_draws_no_random_number_and_changes_no_weight() -> None:
     run = small_run(small_recipe(run={"batch_size": 16}))
     before, weights = torch.get_rng_state(), {n: t.clone() for n, t in run.supernet.state_dict().items()}
-    rehearse_export(run.supernet, run.recipe, run.data)
+    dry_run_export(run.supernet, run.recipe, run.data)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in run.supernet.state_dict().items())
     assert run.supernet.training
@@ -91,7 +91,7 @@ def test_a_run_that_could_not_be_exported_takes_no_step_and_leaves_nothing(
         return data
 
     monkeypatch.setattr(training.training_data, "load", load)
-    monkeypatch.setattr(Run, "train", never)
+    monkeypatch.setattr(TrainingRun, "train", never)
     with pytest.raises(ExportError, match=r"manifest.labels\[0\]"):
         training.train(small_recipe(), tmp_path / "run", data_dir=tmp_path, device="cpu")
     assert list(tmp_path.iterdir()) == []

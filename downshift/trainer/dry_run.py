@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from downshift.trainer.recipe import Recipe
 
 
-def rehearse_export(supernet: Supernet, recipe: Recipe, data: TrainingData) -> None:
+def dry_run_export(supernet: Supernet, recipe: Recipe, data: TrainingData) -> None:
     """Export the network as it is, and forget the result; torch's random numbers are left alone.
 
     Raises `ExportError` for a network that ONNX cannot express, and for a class name, sub-net name or input
