@@ -1,6 +1,6 @@
-"""Batches of an in-memory split: order and augmentation are a pure function of (seed, epoch).
+"""Batches of an in-memory split: shuffling and augmentation are a pure function of (seed, epoch).
 
-The random numbers of an epoch are drawn up front, so training can start again at any batch of it bit-exactly.
+All random numbers of an epoch are drawn at its start, so training resumes bit-exactly at any batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Batches:
             self._images = functional.pad(split.images, (0, 0, PAD, PAD, PAD, PAD))
 
     def __len__(self) -> int:
-        """Full batches in an epoch; the remainder is left out, a different one each epoch."""
+        """Full batches per epoch; the incomplete last batch is dropped, different images each epoch."""
         return len(self.split.labels) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,7 +72,7 @@ class Batches:
 
 
 def evaluation_batches(split: Split, normalisation: Normalisation) -> Iterator[tuple[Tensor, Tensor]]:
-    """A split in order, in batches that fit any machine."""
+    """A split in order, in batches of `EVALUATION_BATCH`."""
     for start in range(0, len(split), EVALUATION_BATCH):
         rows = slice(start, start + EVALUATION_BATCH)
         yield normalisation(split.images[rows]), split.labels[rows]

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 from their unpacked archives: the binary layout, or else Python's.
 
-Checksums are not asked for, so that a copy made elsewhere works. The binary files are preferred: they are
-plain bytes. The Python files are pickles, read by an unpickler that can build arrays and nothing else.
+No checksums, so repacked copies work. The binary files are preferred, as they are plain bytes; the Python
+files are pickles, read by a restricted unpickler that can build arrays and nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Layout:
-    """How one of the two data sets lies on disk; file names without the binary layout's `.bin`."""
+    """File layout of one of the two data sets; file names without the binary layout's `.bin`."""
 
     name: str
     binary: str
@@ -57,7 +57,7 @@ CIFAR100 = Layout(
     pickled="cifar-100-python",
     train=("train",),
     test=("test",),
-    label_bytes=2,  # coarse, then fine, which is the one we learn
+    label_bytes=2,  # coarse, then fine; the fine label is the class
     label_key="fine_labels",
     label_names=("fine_label_names.txt", "meta", "fine_label_names"),
     classes=100,
@@ -68,8 +68,8 @@ _CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 def read(layout: Layout, data_dir: Path, *, test: str) -> RawDataset | None:
     """The data set under `data_dir` (the archive's folder or its parent), or None when it is not there.
 
-    `test` is "official", or for CIFAR-10 "batch5": data_batch_5 tests and the other four are for training.
-    Raises `DataError` naming the file that is damaged or is not what its name says.
+    `test` is "official", or for CIFAR-10 "batch5": data_batch_5 is the test split, the other four train.
+    Raises `DataError` naming the file that is damaged or has other content than its name says.
     """
     train_files, test_files = layout.train, layout.test
     if test == "batch5" and layout is CIFAR10:
@@ -97,7 +97,7 @@ def _joined(parts: list[Split]) -> Split:
 
 
 def _split(path: Path, layout: Layout, planes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Split:
-    """From uint8 [N, 3072] in channel-row-column order and N classes; checks the classes."""
+    """A split from uint8 [N, 3072] in channel-row-column order and N labels; checks the labels' range."""
     if labels.size and not 0 <= labels.min() <= labels.max() < layout.classes:
         wrong = labels.max() if labels.max() >= layout.classes else labels.min()
         raise DataError(
@@ -153,7 +153,7 @@ def _pickled_labels(folder: Path, layout: Layout) -> tuple[str, ...]:
 
 
 def _labels(path: Path, layout: Layout, names: object) -> tuple[str, ...]:
-    """Class names read from `path`; without any, CIFAR-10's own, or else numbers."""
+    """Class names read from `path`; without any, CIFAR-10's published ones, or numbers."""
     if not names:
         return _CIFAR10_LABELS if layout is CIFAR10 else tuple(map(str, range(layout.classes)))
     if not isinstance(names, list) or len(names) != layout.classes:
@@ -164,7 +164,7 @@ def _labels(path: Path, layout: Layout, names: object) -> tuple[str, ...]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds lists, dictionaries, texts, numbers and numpy arrays; refuses every other name."""
+    """A restricted unpickler: lists, dictionaries, strings, numbers and numpy arrays, no other name."""
 
     _ALLOWED = frozenset(
         {
@@ -180,7 +180,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
-        """The named function or class when it is one that arrays are made of."""
+        """The function or class of that name if the allow-list has it; raises `UnpicklingError` else."""
         if (module, name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return super().find_class(module, name)

@@ -1,6 +1,6 @@
-"""Image files in one folder per class: which files there are, and that training can use their names.
+"""Lists image files in one folder per class and validates their names.
 
-Hidden files and folders, and those that operating systems leave behind, are no images and no classes.
+Hidden files and folders, and those that operating systems create, are ignored.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 )
-# Kinds of image that the reader does not know: to leave them out silently would train on part of the data.
+# Image formats the reader does not support: skipping them silently would train on part of the data.
 _UNREAD = frozenset((".avif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm"))
-# Left behind by macOS, Synology, Windows and Linux; what begins with a dot is hidden anyway.
+# Created by macOS, Synology, Windows and Linux; names that begin with a dot are hidden anyway.
 _SYSTEM = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 )
@@ -30,7 +30,7 @@ _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, bytes 
 
 @dataclass(frozen=True)
 class Files:
-    """Paths of image files and the class of each, as a number."""
+    """Paths of image files and their class indices."""
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
@@ -46,9 +46,8 @@ class Files:
 def list_class_folders(folder: Path) -> tuple[tuple[str, ...], Files]:
     """Class names in alphabetical order, and the image files at any depth below each class's folder.
 
-    Raises `DataError` for a folder that is missing, has no class folders or an empty one, and for a name
-    that is not UTF-8 or holds a control character, which neither a manifest nor a metric could carry; and for
-    an image in a format that the server could not read.
+    Raises `DataError` for a missing folder, no class folders or an empty one; for a name that is not UTF-8 or
+    has a control character, invalid in manifest and metrics; for an image format the server does not read.
     """
     names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
     if not names:
@@ -83,7 +82,7 @@ def printable(text: str) -> str:
 
 
 def _images(folder: str) -> Iterator[str]:
-    """Paths of image files below a folder, without hidden ones; links to folders are followed once."""
+    """Paths of image files below a folder, without hidden ones; follows links to folders, each once."""
     seen = set()
     pending = [folder]
     while pending:
@@ -106,7 +105,7 @@ def _images(folder: str) -> Iterator[str]:
 
 
 def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder that are neither hidden nor an operating system's."""
+    """The entries of a folder without hidden ones and those created by operating systems."""
     try:
         with os.scandir(folder) as entries:
             return [each for each in entries if not each.name.startswith(".") and each.name not in _SYSTEM]

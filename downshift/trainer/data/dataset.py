@@ -34,7 +34,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """A data set as its files hold it: class names, training images and test images."""
+    """A data set as read from its files, before the validation split is drawn."""
 
     labels: tuple[str, ...]
     train: Split
@@ -43,7 +43,7 @@ class RawDataset:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Class names and splits; `mean` and `std` of each channel, bytes read as [0, 1], come from `train`."""
+    """Class names and splits; `mean` and `std` per channel of `train`, pixels scaled to [0, 1]."""
 
     name: str
     labels: tuple[str, ...]
@@ -63,7 +63,7 @@ class Dataset:
 def divide(name: str, source: RawDataset, *, validation: int, seed: int) -> Dataset:
     """The data set whose validation split is `validation` training images, drawn by `seed`.
 
-    The same seed always draws the same images. Raises `DataError` when nothing would be left to train on.
+    The split is deterministic in `seed`. Raises `DataError` if no training images would remain.
     """
     count = len(source.train)
     if not 0 < validation < count:
@@ -78,9 +78,10 @@ def divide(name: str, source: RawDataset, *, validation: int, seed: int) -> Data
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 [N, H, W, C], in units where 255 is 1.
+    """Mean and standard deviation per channel of uint8 [N, H, W, C], scaled to [0, 1].
 
-    Taken from exact histograms, hence the same on every machine. Raises `DataError` for a constant channel.
+    Computed from integer histograms, so bit-identical on every machine. Raises `DataError` for a constant
+    channel.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []

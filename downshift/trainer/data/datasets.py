@@ -1,4 +1,4 @@
-"""The data sets that fit in memory, by name."""
+"""The in-memory data sets, by name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def load(  # noqa: PLR0913 - a recipe's choices, by keyword
     test: str = "official",
     download: Download | None = from_torchvision,
 ) -> Dataset:
-    """The named data set, found under `data_dir` or downloaded to it; `download=None` forbids that.
+    """The named data set from `data_dir`, downloaded to it if missing; `download=None` forbids that.
 
-    `validation` training images, drawn by `seed`, select epochs and settings; the test split selects nothing.
-    `test` says which files form it: "official", or "batch5" for CIFAR-10's data_batch_5.
-    Raises `DataError` with one sentence that names the path and the remedy.
+    `validation` training images, drawn by `seed`, are held out for model selection; the test split is for the
+    final evaluation only. `test`: "official", or "batch5" for CIFAR-10's data_batch_5. Raises `DataError` in
+    one sentence that names the path and the remedy.
     """
     if name not in NAMES:
         raise unknown(name, NAMES)
@@ -47,7 +47,7 @@ def load(  # noqa: PLR0913 - a recipe's choices, by keyword
 
 
 def unknown(name: str, names: Sequence[str]) -> DataError:
-    """What to say about a name that is not among `names`."""
+    """The error for a name that is not among `names`, with the closest match."""
     close = get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return DataError(f"unknown data set {name!r}: {hint}choose one of {', '.join(names)}")
@@ -73,7 +73,7 @@ _WANTED = {
 
 
 def _absent(name: str, data_dir: Path) -> str:
-    """What is missing, what lies there instead, and what to do."""
+    """Error text: what is missing, what the folder holds instead, and the remedy."""
     if not data_dir.is_dir():
         return f"data folder {data_dir} does not exist: give the one that holds {_WANTED[name]}"
     others = sorted(path.name for path in data_dir.iterdir())[:6]

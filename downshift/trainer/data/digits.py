@@ -11,13 +11,13 @@ _TEST_EVERY = 5
 
 
 def read(*, test: str) -> RawDataset:
-    """The data set; it names no test part, so every fifth image is one (359 of 1,797).
+    """The data set; it has no test split of its own, so every fifth image is one (359 of 1,797).
 
-    Grey levels 0 to 16 become bytes 0 to 255.
+    Grey levels 0 to 16 are scaled to bytes 0 to 255.
     """
     if test != "official":
         raise DataError(f"test {test!r}: the test split of digits is 'official'")
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - slow, and only this data set needs it
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - a slow import for this data set alone
 
     digits = load_digits()
     images = (torch.from_numpy(digits.images) * (255 / 16)).round().to(torch.uint8)[..., None]

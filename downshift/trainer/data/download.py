@@ -1,4 +1,4 @@
-"""Fetching a data set's archive with torchvision, which checks its checksum."""
+"""Downloads a data set with torchvision, which verifies the archive's checksum."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import torchvision.datasets
 
 Download = Callable[[str, Path], None]
-"""Puts the named data set's files under the folder; raises OSError or RuntimeError when it cannot."""
+"""Writes the named data set's files into the folder; raises OSError or RuntimeError on failure."""
 
 
 def from_torchvision(name: str, folder: Path) -> None:
-    """Download `cifar10`, `cifar100` or `mnist` from where torchvision knows it to be."""
+    """Download `cifar10`, `cifar100` or `mnist` from torchvision's mirrors."""
     kind = {
         "cifar10": torchvision.datasets.CIFAR10,
         "cifar100": torchvision.datasets.CIFAR100,

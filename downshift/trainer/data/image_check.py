@@ -1,4 +1,4 @@
-"""Damaged image files are named before the first step, as far as that is cheap."""
+"""Validates image files before the first training step, as far as that is cheap."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from downshift.trainer.data.image_folder import FolderDataset
 
-THREADS = 16  # files opened at once, for the sake of network file systems
-CHUNK = 500  # files a thread opens in turn
+THREADS = 16  # concurrent opens, to hide the latency of network file systems
+CHUNK = 500  # files per task
 
 
 def check_images(data: FolderDataset, *, loaders: int, rank: int = 0, world: int = 1) -> None:
-    """Raise `DataError` naming a file that cannot be read; of `world` processes each checks its own share.
+    """Raise `DataError` naming a file that cannot be read; each of `world` processes checks its own share.
 
-    Of training files only the first bytes are read: the first epoch decodes them soon enough. Held-out files
-    are decoded, because the test split is read when the last epoch is over.
+    Training files: the magic number only, as the first epoch decodes them anyway. Held-out files are decoded
+    in full: the test split would otherwise fail after the last epoch.
     """
     mine = slice(rank, None, world)
     paths = data.train.paths[mine]

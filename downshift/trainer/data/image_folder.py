@@ -1,10 +1,10 @@
-"""ImageNet-style data: one folder of image files per class, decoded while training.
+"""ImageNet-style data: one folder of image files per class, decoded during training.
 
-    DATA_DIR/train/<class>/*.jpg    training images, from which the validation split is drawn
-    DATA_DIR/val/<class>/*.jpg      the test split, which selects nothing
+    DATA_DIR/train/<class>/*.jpg    training images; the validation split is drawn from them
+    DATA_DIR/val/<class>/*.jpg      the test split, for the final evaluation only
 
-Every file is read as the server reads it: upright, 8 bits, transparency over white; augmentation comes after.
-Order, crops and flips are a pure function of (seed, epoch), whatever the number of loading workers.
+Files are decoded as the server does (EXIF orientation, 8 bits, alpha over white), then augmented. Order,
+crops and flips are a pure function of (seed, epoch), independent of the number of loading processes.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# The means and deviations everybody normalises ImageNet with (torchvision's published weights expect them).
+# The customary ImageNet statistics, which torchvision's published weights expect.
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-SMALLEST_CROP = 0.08  # of an image's area, as ImageNet networks are trained
+SMALLEST_CROP = 0.08  # of an image's area: the usual lower bound of random resized crops
 
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """Class names and splits of files; images are cut to `size` pixels square after resizing to `resize`."""
+    """Class names and splits of files; evaluation resizes to `resize`, then centre-crops `size` x `size`."""
 
     name: str
     labels: tuple[str, ...]
@@ -51,7 +51,7 @@ class FolderDataset:
 
     @property
     def image(self) -> InputSpec:
-        """How an image becomes the network's input, in evaluation and when it is served."""
+        """Preprocessing from image to network input, in evaluation and serving."""
         mean, std = self.normalisation.mean, self.normalisation.std
         return InputSpec(INPUT, len(mean), self.size, self.size, mean, std, self.resize)
 
@@ -59,7 +59,7 @@ class FolderDataset:
 def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderDataset:
     """The data set in `data_dir/<name>` or `data_dir` itself; `seed` draws `validation` files of `train`.
 
-    Raises `DataError` naming the folder that is missing, empty, or has other classes than its companion.
+    Raises `DataError` naming a folder that is missing or empty, or classes that differ between the splits.
     """
     folder = data_dir / name if (data_dir / name).is_dir() else data_dir
     shown = printable(str(folder))
@@ -81,9 +81,9 @@ def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderData
 
 
 class FolderBatches:
-    """Shuffled batches of a training split: random resized crops, half of them mirrored.
+    """Shuffled batches of a training split: random resized crops and horizontal flips.
 
-    Of every batch this process gets the rows `rank`, `rank + world`, …
+    Data-parallel sharding: this process gets the rows `rank`, `rank + world`, … of every batch.
     """
 
     def __init__(  # noqa: PLR0913 - the figures that define an epoch, all by keyword
@@ -105,7 +105,7 @@ class FolderBatches:
         self.rows = slice(rank, None, world)
 
     def __len__(self) -> int:
-        """Full batches in an epoch; the remainder is left out, a different one each epoch."""
+        """Full batches per epoch; the incomplete last batch is dropped, different images each epoch."""
         return len(self.data.train) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -130,7 +130,7 @@ class FolderBatches:
 def evaluation_batches(
     data: FolderDataset, part: Literal["validation", "test"], *, device: torch.device, loaders: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """A held-out split in order, its pixels exactly those that the server would see."""
+    """A held-out split in order, preprocessed exactly as in the server."""
     files = data.validation if part == "validation" else data.test
     keys = [(index, 0) for index in range(len(files))]
     batches = [keys[at : at + EVALUATION_BATCH] for at in range(0, len(keys), EVALUATION_BATCH)]
@@ -153,9 +153,10 @@ class EvaluationTransform:
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """A transform of a file: uint8 [size, size, 3] of a random resized crop, mirrored half of the time.
+    """Training augmentation: uint8 [size, size, 3], a random resized crop with a random horizontal flip.
 
-    A large JPEG is scaled down while it is decoded, but not below `size` pixels in the smallest crop.
+    JPEG draft mode: a large file is downscaled while decoding, to no less than `size` pixels in the smallest
+    crop.
     """
 
     size: int

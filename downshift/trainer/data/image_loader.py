@@ -1,4 +1,4 @@
-"""Batches of image files, decoded by `loaders` processes with the reader that also serves."""
+"""Batches of image files, decoded by `loaders` processes with the server's image reader."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Transform(Protocol):
-    """What is made of each file: `transform(data)` is uint8 [H, W, C], the same size for every file.
+    """Decodes and augments one file: `transform(data)` is uint8 [H, W, C], of equal size for every file.
 
-    A random one draws from torch's global generator, which is seeded before each call. Must be picklable.
+    Random transforms draw from torch's global generator, seeded before each call. Must be picklable.
     """
 
     def __call__(self, data: bytes) -> Tensor:
@@ -36,7 +36,7 @@ class Transform(Protocol):
 EVALUATION_BATCH = 250
 
 Key = tuple[int, int]
-"""Which file, and the seed its augmentation is drawn from."""
+"""(index of the file, seed of its augmentation)."""
 
 _Item = tuple["Tensor", int] | DataError
 
@@ -61,12 +61,12 @@ def load_batches(
         images,
         batch_sampler=batches,
         num_workers=loaders,
-        # Forking this process would copy its threads' locks in whatever state they are.
+        # Plain fork would copy locks that other threads of this process hold.
         multiprocessing_context="forkserver" if loaders else None,
         worker_init_fn=end_with_trainer,
         collate_fn=_collated,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # else the loader draws from the global one, and resuming would differ
+        generator=torch.Generator(),  # the global one would advance, and resuming would not be bit-exact
     )
     for batch in batches_of(loader):
         if isinstance(batch, TrainerError):
@@ -76,8 +76,8 @@ def load_batches(
 
 
 class _Images(TorchDataset[_Item]):
-    """Decoded and transformed files. A file that cannot be decoded is an item too, so that it crosses
-    from a loading process as itself instead of as the text of a traceback."""
+    """Decoded and transformed files. A decoding error is returned as an item, so that it arrives from a
+    loading process as a typed error instead of the text of a traceback."""
 
     def __init__(self, files: Files, transform: Transform) -> None:
         self.files = files
@@ -89,7 +89,7 @@ class _Images(TorchDataset[_Item]):
         try:
             data = Path(path).read_bytes()
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module=r"PIL\.")  # of oddities that do not concern pixels
+                warnings.filterwarnings("ignore", module=r"PIL\.")  # about metadata, not pixels
                 torch.manual_seed(seed)
                 return self.transform(data), self.files.labels[index]
         except (ImageError, OSError) as error:
@@ -97,7 +97,7 @@ class _Images(TorchDataset[_Item]):
 
 
 def unreadable(path: str, error: ImageError | OSError) -> DataError:
-    """What to say about a file that cannot be read."""
+    """The error for a file that cannot be decoded."""
     reason = error.problem if isinstance(error, ImageError) else error.strerror
     return DataError(f"{printable(path)} is no readable image ({reason}): replace or remove it")
 
@@ -116,7 +116,7 @@ def _collated(items: list[_Item]) -> tuple[Tensor, Tensor] | TrainerError:
 
 
 def _batch_bytes(images: _Images, batches: list[list[Key]]) -> int:
-    """The size of the largest batch that training or evaluation will ask for."""
+    """Bytes of the largest batch that training or evaluation loads."""
     first = images[batches[0][0]]
     if isinstance(first, DataError):
         raise first

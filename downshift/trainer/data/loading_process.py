@@ -1,4 +1,4 @@
-"""Loading processes: they end with the trainer, and what they lack is said before training waits for it."""
+"""Data-loading processes: they exit with the trainer, and shared memory is checked before they start."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch puts the tensors that processes share
-AHEAD = 2  # batches that each loading process prepares ahead, torch's default
+AHEAD = 2  # prefetched batches per loading process, torch's default
 MIB = 2**20
 
 
 def end_with_trainer(_: int) -> None:
-    """Make this loading process end as soon as the trainer has, however that ended.
+    """Exit this loading process as soon as the trainer has exited, even after SIGKILL.
 
-    torch's own watchdog asks for the parent process: that is the fork server, which lives as long as its
-    children do.
+    torch's own watchdog polls the parent process, which here is the fork server: that outlives the trainer
+    while it has children.
     """
     trainer = multiprocessing.parent_process()
     if trainer is None:
@@ -42,10 +42,10 @@ def end_with_trainer(_: int) -> None:
 
 
 def share(tensor: Tensor) -> Tensor:
-    """The tensor in shared memory if this is a loading process.
+    """The tensor, moved to shared memory in a loading process; raises `RuntimeError` if that is full.
 
-    Sharing here raises `RuntimeError` where the batch is made; left to the queue's thread, the batch would be
-    lost without a word and the trainer would wait for ever.
+    Left to the queue's feeder thread, the failure would drop the batch silently and the trainer would block
+    forever.
     """
     if get_worker_info() is not None:
         tensor.share_memory_()  # type: ignore[no-untyped-call]
@@ -53,9 +53,9 @@ def share(tensor: Tensor) -> Tensor:
 
 
 def check_shared_memory(batch_bytes: int, loaders: int, free: int | None = None) -> None:
-    """Raise `WorkerError` unless shared memory holds the batches that `loaders` processes prepare ahead.
+    """Raise `WorkerError` unless shared memory holds the batches that `loaders` processes prefetch.
 
-    free: bytes; by default what is free now, and unbounded where the system has no /dev/shm.
+    free: bytes; by default what is free now, and no limit on a system without /dev/shm.
     """
     if free is None:
         if not SHARED_MEMORY.is_dir():
@@ -72,7 +72,7 @@ def check_shared_memory(batch_bytes: int, loaders: int, free: int | None = None)
 
 
 def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
-    """What the loader gives; raises `WorkerError` when a loading process ends before its time."""
+    """The loader's batches; raises `WorkerError` when a loading process exits early."""
     batches = iter(loader)
     while True:
         try:

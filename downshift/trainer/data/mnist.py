@@ -23,7 +23,7 @@ _FOLDERS = ("", "mnist", "MNIST/raw")
 def read(data_dir: Path, *, test: str) -> RawDataset | None:
     """The data set under `data_dir` (there, in `mnist`, or where torchvision puts it), or None.
 
-    Raises `DataError` naming the file that is damaged or is not what its name says.
+    Raises `DataError` naming the file that is damaged or has other content than its name says.
     """
     if test != "official":
         raise DataError(f"test {test!r}: the test split of mnist is 'official'")
@@ -35,7 +35,7 @@ def read(data_dir: Path, *, test: str) -> RawDataset | None:
 
 
 def _paths(folder: Path, part: str) -> tuple[Path, Path] | None:
-    """Where the images and labels of one part lie, when both do."""
+    """Paths of the image and label files of one split; None if one is missing."""
     found = [
         path
         for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
@@ -63,9 +63,9 @@ def _split(images_path: Path, labels_path: Path) -> Split:
 
 
 def read_idx(path: Path, *, dimensions: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The bytes of an idx file as an array of that many dimensions; at least one entry.
+    """The uint8 array in an idx file, of that many dimensions and at least one element.
 
-    Form: two zero bytes, 0x08 for bytes, the number of dimensions, their sizes as big-endian uint32, data.
+    Format: two zero bytes, 0x08 for uint8, the number of dimensions, their sizes as big-endian uint32, data.
     Raises `DataError` for anything else.
     """
     try:

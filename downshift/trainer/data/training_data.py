@@ -1,4 +1,4 @@
-"""Training data of a run, in memory or in folders of files: batches, labels, and preprocessing."""
+"""Training data of a run, in memory or decoded from files: batches, labels, preprocessing."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class TrainingData(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names, by number."""
+        """Class names, by class index."""
 
     @property
     def image(self) -> InputSpec:
-        """How an image becomes the network's input, in evaluation and serving."""
+        """Preprocessing from image to network input, in evaluation and serving."""
 
     def __len__(self) -> int:
-        """Training batches in an epoch."""
+        """Training batches per epoch."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """This worker's rows of an epoch's training batches, from batch `start` on."""
+        """This worker's shard of an epoch's training batches, from batch `start` on."""
 
     def calibration(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole training batches, the same for every worker."""
+        """Unsharded training batches, the same on every worker, to recalibrate BatchNorm."""
 
     def held_out(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
-        """A held-out split, in order; only `validation` may select a model or a setting."""
+        """A held-out split, in order; model selection uses `validation` only."""
 
 
 def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers) -> TrainingData:
-    """The recipe's data set; raises `DataError` or `RecipeError` naming what is wrong with it."""
+    """The recipe's data set; raises `DataError` or `RecipeError` naming the fault."""
     choice = recipe.data
     if choice.name not in NAMES:
         raise datasets.unknown(choice.name, NAMES)
@@ -74,7 +74,7 @@ def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers)
 
 
 class InMemory:
-    """A data set that lies on the device as a whole, uint8."""
+    """A data set held on the device as uint8."""
 
     def __init__(self, recipe: Recipe, data: Dataset, device: torch.device, workers: Workers) -> None:
         self.labels = data.labels
@@ -109,7 +109,7 @@ class InMemory:
 
 
 class InFolders:
-    """A data set of image files, decoded by `data.workers` processes; each worker decodes its rows alone."""
+    """A data set of image files, decoded by `data.workers` processes; each worker decodes its shard only."""
 
     def __init__(self, recipe: Recipe, data: FolderDataset, device: torch.device, workers: Workers) -> None:
         self.labels = data.labels

@@ -1,1 +1,1 @@
-"""What a finished run leaves behind: artifact, report page, plots, journal."""
+"""Output of a finished run: artifact, report page, plots, journal."""

@@ -1,4 +1,4 @@
-"""The run's journal: `metrics.jsonl`, one JSON object a line, mirrored to TensorBoard."""
+"""The journal of a run: `metrics.jsonl`, one JSON object per line, mirrored to TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "metrics.jsonl"
 
 
 class Journal:
-    """Appends records; `position` lets a resumed run cut off what an interrupted one wrote too much."""
+    """An append-only log; a resumed run truncates it to `position`, the length at its checkpoint."""
 
     def __init__(self, folder: Path, position: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,11 +28,11 @@ class Journal:
 
     @property
     def position(self) -> int:
-        """Bytes written so far."""
+        """Length in bytes."""
         return self._file.tell()
 
     def write(self, step: int, record: dict[str, Any]) -> None:
-        """Append one record of `step`; numbers, also nested by sub-net, become TensorBoard scalars."""
+        """Append one record of `step`; numbers, nested by sub-net or not, become TensorBoard scalars."""
         self._file.write(json.dumps({"step": step, **record}).encode() + b"\n")
         self._file.flush()
         for name, value in record.items():

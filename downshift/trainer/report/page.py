@@ -1,4 +1,4 @@
-"""The report of a finished run: one HTML page that needs no other file, and its pictures beside it."""
+"""The report of a finished run: one self-contained HTML page, and its plots as files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--rule); border-rad
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report tells; `test` are accuracies by sub-net, `records` the journal's, `recipe` its TOML."""
+    """Content of a report: test accuracy by sub-net, the records of the journal, the recipe as TOML."""
 
     artifact: Artifact
     test: Mapping[str, float]
@@ -50,7 +50,7 @@ class Findings:
 
 
 def report_files(findings: Findings) -> dict[str, bytes]:
-    """The page and its pictures by file name; no date is in them, so equal findings give equal bytes."""
+    """The page and its plots by file name; reproducible: without dates, equal findings give equal bytes."""
     pictures = _pictures(findings)
     return {plot.file: plot.png for plot in pictures} | {PAGE: _page(findings, pictures).encode()}
 
@@ -71,7 +71,7 @@ def _pictures(findings: Findings) -> list[Plot]:
 
 
 def _layers(artifact: Artifact) -> tuple[list[str], dict[str, list[float]]]:
-    """Names of the masked layers, and the sparsity of each in every sub-net."""
+    """Names of the masked layers, and per sub-net the sparsity of each."""
     manifest = artifact.manifest
     removed = [
         1.0 - artifact.masks(layer.weight).reshape(len(manifest.subnets), -1).mean(axis=1)

@@ -1,4 +1,4 @@
-"""The pictures of a report: each a PNG with a title and a text that says what it shows."""
+"""The plots of a report: each a PNG with a title and an alternative text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_LAYER_NAMES = 40
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture: `file` is the name it is stored under, `alt` says in words what it shows."""
+    """One plot: `file` is its file name, `alt` the alternative text."""
 
     file: str
     title: str
@@ -37,7 +37,7 @@ class Plot:
 def accuracy(
     sparsities: Mapping[str, float], validation: Mapping[str, float], test: Mapping[str, float]
 ) -> Plot:
-    """Accuracy on both held-out splits against sparsity; ratios by sub-net."""
+    """Accuracy on both held-out splits over sparsity; ratios by sub-net."""
     figure = _figure()
     axes = _axes(figure.subplots(), "sparsity", "accuracy")
     x = list(sparsities.values())
@@ -62,7 +62,7 @@ def accuracy(
 
 
 def curves(records: Records, names: Sequence[str]) -> Plot:
-    """Training loss and validation accuracy of every sub-net over the epochs of a journal."""
+    """Training loss and validation accuracy of every sub-net over the epochs."""
     figure = _figure()
     loss, validation = figure.subplots(1, 2)
     _axes(loss, "epoch", "training loss")
@@ -114,7 +114,7 @@ def layer_sparsity(layers: Sequence[str], sparsities: Mapping[str, Sequence[floa
 
 
 def correction(records: Records) -> Plot:
-    """How often gradient correction found opposed gradients, and their mean cosine, over the epochs."""
+    """Gradient correction over the epochs: its firing rate and the mean cosine of the gradients."""
     figure = _figure()
     firing, cosine = figure.subplots(1, 2)
     _axes(firing, "epoch", "firing rate").yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -144,7 +144,7 @@ def _figure() -> Figure:
 
 
 def _axes(axes: Axes, x: str, y: str) -> Axes:
-    """The axes in the report's common style."""
+    """Apply the report's style to the axes."""
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.grid(color=RULE, linewidth=0.7)
@@ -157,18 +157,18 @@ def _axes(axes: Axes, x: str, y: str) -> Axes:
 
 
 def _colours(count: int) -> list[tuple[float, ...]]:
-    """Colours in an order that also reads in grey, the densest sub-net darkest."""
+    """Colours of monotonic lightness, readable in grey scale; the densest sub-net is darkest."""
     scale = colormaps["viridis"]
     return [scale(0.85 * index / max(1, count - 1)) for index in range(count)]
 
 
 def _marker(epochs: Sequence[int]) -> str:
-    """A dot where a line of one point would show nothing."""
+    """A marker for a series of one point, where a line would be invisible."""
     return "o" if len(epochs) == 1 else ""
 
 
 def _png(figure: Figure) -> bytes:
-    """The picture, without the metadata that would differ from one version of the library to the next."""
+    """The figure as PNG, without the metadata that depends on the library's version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Where an artifact comes from: the recipe, the versions and the commit that made it, and no path or date."""
+"""Provenance of an artifact: recipe, library versions and git commit; reproducible, so no path or date."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from downshift.models.spec import Provenance
 if TYPE_CHECKING:
     from downshift.trainer.recipe import Recipe
 
-GIT_SECONDS = 20  # a checkout on a network drive that hangs must not hold up a finished run
+GIT_SECONDS = 20  # time-out: a hung network drive must not block a finished run
 _DISTRIBUTIONS = ("downshift", "torch", "onnx", "onnxscript", "numpy")
 
 
 def provenance(recipe: Recipe) -> Provenance:
-    """The origin of a run of `recipe` by this installation."""
+    """The provenance of a run of `recipe` by this installation."""
     return Provenance(
         recipe=recipe.as_dict(),
         seed=recipe.run.seed,
@@ -29,20 +29,20 @@ def provenance(recipe: Recipe) -> Provenance:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the installed distributions that shape an artifact."""
+    """Versions of Python and of the installed distributions that determine an artifact."""
     found = {"python": platform.python_version()}
     for name in _DISTRIBUTIONS:
         try:
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # a source tree that was never installed
+        except metadata.PackageNotFoundError:  # a source tree without an installation
             continue
     return found
 
 
 def commit(folder: Path) -> str:
-    """The git commit that is checked out in `folder`, with `-dirty` when files differ from it.
+    """The git commit checked out in `folder`, with `-dirty` for uncommitted changes.
 
-    Empty when `folder` is not itself the root of a checkout, or git is not there or hangs.
+    Empty when `folder` is not the root of a checkout, git is not installed, or git times out.
     """
     if not (folder / ".git").exists():
         return ""

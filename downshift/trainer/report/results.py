@@ -1,4 +1,4 @@
-"""The files that a finished run leaves: the artifact, the report on it, and the recipe that made it."""
+"""Writes the output files of a finished run: artifact, report, resolved recipe."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ RECIPE = "recipe.toml"
 
 
 def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: TrainingResult) -> None:
-    """Leave `model.onnx`, `report.html` with its pictures, and `recipe.toml`; each is whole or not there.
+    """Write `model.onnx`, `report.html` with its plots, and `recipe.toml`, each atomically.
 
-    `folder` holds the run's journal already.
+    `folder` already holds the run's journal.
     """
     exported = export(outcome.supernet, recipe, data.image, data.labels, outcome.validation)
     records = journal.read(folder / journal.NAME)
@@ -39,7 +39,7 @@ def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: Tra
 
 
 def _changes(records: Sequence[Mapping[str, Any]]) -> str:
-    """TOML comments that say from which step on a value of the recipe holds, where resuming changed one."""
+    """TOML comments for recipe values that changed on resuming: the step, the key and the new value."""
     return "".join(
         f"# resumed at step {record['step']} with {key} = {json.dumps(value)}\n"
         for record in records
