@@ -73,9 +73,7 @@ class SteadyEngine:
     ) -> Mapping[str, Program | UnsupportedModel]:
         """See `Engine`."""
         if self.profile.artifact != artifact.manifest.sha256:
-            raise EngineUnavailable(
-                f"engine {NAME}: $STEADY_PROFILE is of another artifact; measure this one"
-            )
+            raise EngineUnavailable(NAME, "$STEADY_PROFILE is of another artifact", "measure this one")
         return {
             name: program if isinstance(program, UnsupportedModel) else self._steady(name, program)
             for name, program in self.inner.compile(artifact, subnets, threads=threads).items()
@@ -92,7 +90,8 @@ def engine(_cache: JsonCache) -> SteadyEngine:
         path, factor = Path(os.environ["STEADY_PROFILE"]), float(os.environ["STEADY_FACTOR"])
         profile = profile_json.loads(path.read_bytes())
     except (KeyError, ValueError, OSError) as error:
-        raise EngineUnavailable(f"engine {NAME}: set STEADY_PROFILE and STEADY_FACTOR ({error})") from None
+        remedy = "set STEADY_PROFILE and STEADY_FACTOR"
+        raise EngineUnavailable(NAME, f"no profile ({error})", remedy) from None
     return SteadyEngine(cpu(JsonCache(path.parent)), profile, factor)
 
 

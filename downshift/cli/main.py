@@ -11,7 +11,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from downshift.cli import evaluate, export, inspect, predict, profile, quantize, serve, simulate, train
+from downshift.cli import (
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    predict,
+    profile,
+    quantize,
+    serve,
+    simulate,
+    train,
+)
 from downshift.cli.options import option
 from downshift.errors import DownshiftError
 
@@ -88,6 +99,7 @@ for command, example in (
     (predict.predict, predict.EXAMPLE),
     (simulate.simulate, simulate.EXAMPLE),
     (serve.serve, serve.EXAMPLE),
+    (doctor.doctor, doctor.EXAMPLE),
 ):
     app.command(epilog=f"Example: {example}")(command)
 

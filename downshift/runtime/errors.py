@@ -15,7 +15,9 @@
     ├── ExecutionFailed         accepted and executed, without an answer
     │   ├── EngineFailed        the engine raised
     │   └── NonFiniteOutput     the network answered NaN or infinity for this request
-    ├── EngineUnavailable       a library or device the engine needs is not on this machine
+    ├── Missing                 something that this machine lacks
+    │   ├── DeviceUnavailable   a GPU, its driver or a library of CUDA
+    │   └── EngineUnavailable   a library or device that an engine needs
     ├── UnsupportedModel        the engine cannot run this sub-net; names the operator
     ├── CalibrationError        a sub-net that cannot be quantised on the images given
     ├── SelfCheckFailed         a prepared artifact does not answer what it should
@@ -144,8 +146,23 @@ class NonFiniteOutput(ExecutionFailed):
         )
 
 
-class EngineUnavailable(RuntimeFault):
+class Missing(RuntimeFault):
+    """Something that this machine lacks. missing: the one thing. remedy: what to do about it."""
+
+    def __init__(self, missing: str, remedy: str, whose: str = "") -> None:
+        self.missing, self.remedy = missing, remedy
+        super().__init__(f"{whose}{missing}; {remedy}")
+
+
+class DeviceUnavailable(Missing):
+    """A GPU, its driver or a library of CUDA is not on this machine."""
+
+
+class EngineUnavailable(Missing):
     """A library or device that the engine needs is not on this machine."""
+
+    def __init__(self, engine: str, missing: str, remedy: str) -> None:
+        super().__init__(missing, remedy, f"engine {engine}: ")
 
 
 class UnsupportedModel(RuntimeFault):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from downshift.runtime.cgroup import own_cgroups
-from downshift.runtime.gpu import GpuMonitor
+from downshift.runtime.gpu.monitor import GpuMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,6 +24,7 @@ from downshift.cli import main, options
 from downshift.models import artifact as artifacts
 from downshift.models import manifest_json
 from downshift.models.materialize import materialize
+from downshift.runtime.engines import table
 from downshift.runtime.machine import MOST_THREADS
 from tests.models.tiny_artifact import tiny_artifact
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-COMMANDS = ("train", "evaluate", "inspect", "export", "quantize", "profile", "predict", "simulate", "serve")
+COMMANDS = (
+    *("train", "evaluate", "inspect", "export", "quantize"),
+    *("profile", "predict", "simulate", "serve", "doctor"),
+)
 HEAVY = {
     "torch",
     "onnx",
@@ -400,3 +404,19 @@ class TestInterrupt:
         result = run(*line.split())
         assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
         assert not Path("interrupted.onnx").exists()
+
+
+class TestDoctor:
+    def test_every_engine_of_the_table_is_told_of(self) -> None:
+        told = run_json("doctor", "--json")
+        assert [each["engine"] for each in told] == list(table.ENGINES)
+        works = {each["engine"]: each["works"] for each in told}
+        assert works["onnxruntime"]
+        for each in told:
+            assert each["works"] == (each["missing"] is None) == (each["remedy"] is None)
+
+    def test_text_says_in_one_line_what_is_missing(self) -> None:
+        told, text = run_json("doctor", "--json"), run("doctor").stdout
+        for each in told:
+            line = f"{each['engine']}: {each['missing']}; {each['remedy']}"
+            assert (line in text) == (not each["works"])

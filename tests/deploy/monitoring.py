@@ -18,7 +18,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from downshift.runtime.gpu import Gpu
+from downshift.runtime.gpu.monitor import Gpu
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.serve import listen

@@ -25,7 +25,7 @@ from downshift.server.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from downshift.runtime.gpu import Gpu
+    from downshift.runtime.gpu.monitor import Gpu
     from downshift.server.telemetry.request_log import RequestLog
 
 MODEL = "pets"

@@ -10,8 +10,9 @@ import numpy as np
 import onnxruntime as ort
 
 from downshift.runtime.engines.exported import dense_model
-from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
-from downshift.runtime.gpu import GpuMonitor
+from downshift.runtime.errors import DeviceUnavailable, EngineUnavailable, UnsupportedModel
+from downshift.runtime.gpu.driver import find_devices
+from downshift.runtime.gpu.libraries import preload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,8 +104,10 @@ def tensorrt(_cache: JsonCache) -> OnnxEngine:
 def _on_gpu(name: str, provider: str) -> OnnxEngine:
     ort.disable_telemetry_events()
     if provider not in ort.get_available_providers():
-        raise EngineUnavailable(f"engine {name}: this onnxruntime has no {provider}; install onnxruntime-gpu")
-    if missing := GpuMonitor().missing:
-        raise EngineUnavailable(f"engine {name}: no NVIDIA GPU ({missing}); use engine onnxruntime")
-    ort.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, where they are installed
+        raise EngineUnavailable(name, f"this onnxruntime has no {provider}", "pip install onnxruntime-gpu")
+    try:
+        find_devices()
+        preload(provider)
+    except DeviceUnavailable as error:
+        raise EngineUnavailable(name, error.missing, error.remedy) from error
     return OnnxEngine(name, provider)

@@ -91,8 +91,8 @@ def int8(_cache: JsonCache) -> OpenVinoEngine:
 def _on_cpu(name: str, hint: str) -> OpenVinoEngine:
     core = ov.Core()
     if DEVICE not in core.available_devices:
-        raise EngineUnavailable(f"engine {name}: OpenVINO has no device {DEVICE} here; choose another engine")
+        raise EngineUnavailable(name, f"OpenVINO has no device {DEVICE} here", "choose another engine")
     able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     if hint == "bf16" and "BF16" not in able:
-        raise EngineUnavailable(f"engine {name}: this processor does not compute in bfloat16; use openvino")
+        raise EngineUnavailable(name, "this processor does not compute in bfloat16", "use openvino")
     return OpenVinoEngine(name, hint)

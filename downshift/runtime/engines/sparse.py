@@ -167,7 +167,7 @@ def cpu(cache: JsonCache) -> SparseEngine:
     try:
         _kernels.isa()
     except ValueError as error:
-        raise EngineUnavailable(f"engine {NAME}: {error}") from error
+        raise EngineUnavailable(NAME, str(error), "unset DOWNSHIFT_FORCE_ISA") from error
     return SparseEngine(cache)
 
 

@@ -94,7 +94,7 @@ def cpu(_cache: JsonCache) -> SparseInt8Engine:
     try:
         _kernels.int8_isas()
     except ValueError as error:
-        raise EngineUnavailable(f"engine {NAME}: {error}") from error
+        raise EngineUnavailable(NAME, str(error), "unset DOWNSHIFT_FORCE_ISA") from error
     return SparseInt8Engine()
 
 

@@ -28,6 +28,9 @@ ENGINES: Mapping[str, str] = {
     "onnxruntime-tensorrt": "downshift.runtime.engines.onnxruntime:tensorrt",
 }
 
+# module that an engine imports -> the extra of ours that installs it
+EXTRAS: Mapping[str, str] = {"openvino": "openvino"}
+
 # loaded when no engine is named; those that cannot work here are skipped
 DEFAULT_ENGINES: Sequence[str] = ("sparse", "onnxruntime", "sparse-int8", "onnxruntime-int8")
 
@@ -43,5 +46,7 @@ def load_engine(name: str, cache: JsonCache) -> Engine:
     try:
         engine = getattr(import_module(module), factory)(cache)
     except ImportError as error:
-        raise EngineUnavailable(f"engine {name}: {error}; install what it needs or choose another") from error
+        extra = EXTRAS.get(error.name or "")
+        remedy = f"pip install 'downshift[{extra}]'" if extra else "install what it needs or choose another"
+        raise EngineUnavailable(name, str(error), remedy) from error
     return cast("Engine", engine)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.cpu import CpuMeter
-from downshift.runtime.gpu import Gpu, GpuMonitor
+from downshift.runtime.gpu.monitor import Gpu, GpuMonitor
 from downshift.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class MachineLoad:
             self._gpu = self._make_gpu()
         before = {gpu.uuid: gpu.utilization for gpu in self.gpus}
         self.gpus = tuple(
-            replace(gpu, utilization=(gpu.utilization + before.get(gpu.uuid, gpu.utilization)) / 2.0)
+            replace(gpu, utilization=_average(before.get(gpu.uuid), gpu.utilization))
             for gpu in self._gpu.read()
         )
+
+
+def _average(before: float | None, now: float | None) -> float | None:
+    """The EWMA after one more sample; None where there is none."""
+    return now if before is None or now is None else (before + now) / 2.0

@@ -239,7 +239,7 @@ class Scheduler:
                 cpu_utilization=self._load.cpu_utilization,
                 arrival_rate=core.arrival_rate,
                 burstiness=core.burstiness,
-                gpu_utilization=max([gpu.utilization for gpu in gpus]) if gpus else 0.0,
+                gpu_utilization=max([gpu.pressure for gpu in gpus]) if gpus else 0.0,
             )
         )
 

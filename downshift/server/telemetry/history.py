@@ -13,7 +13,7 @@ from downshift.runtime.request import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from downshift.runtime.gpu import Gpu
+    from downshift.runtime.gpu.monitor import Gpu
     from downshift.runtime.scheduling.lifecycle import Settled
 
 SECONDS = 300
@@ -140,7 +140,7 @@ class History:
         if sample is not None:
             described["cpu"] = round(sample.cpu, 3)
             described["gpus"] = [
-                {"utilization": round(gpu.utilization, 3), "memory": gpu.memory} for gpu in sample.gpus
+                {"utilization": round(gpu.pressure, 3), "memory": gpu.memory} for gpu in sample.gpus
             ]
             for name, (queued, in_flight) in sample.work.items():
                 models.setdefault(name, {}).update(queued=queued, in_flight=in_flight)

@@ -42,7 +42,8 @@ class MachineMetrics(Collector):
         memory = GaugeMetricFamily("downshift_gpu_memory_bytes", "GPU memory in use", labels=["gpu"])
         gpus = {gpu.uuid: gpu for model in self._catalog.served for gpu in model.backend.load.gpus}
         for gpu in gpus.values():
-            busy.add_metric([gpu.uuid], gpu.utilization)
+            if gpu.utilization is not None:
+                busy.add_metric([gpu.uuid], gpu.utilization)
             memory.add_metric([gpu.uuid], gpu.memory)
         yield busy
         yield memory

@@ -65,7 +65,8 @@ class TritonMetrics(Collector):
         utilization = Metric("nv_gpu_utilization", "Share of the time the GPU was busy", "gauge")
         memory = Metric("nv_gpu_memory_used_bytes", "GPU memory in use", "gauge")
         for gpu in {gpu.uuid: gpu for model in models for gpu in model.backend.load.gpus}.values():
-            _sample(utilization, ("gpu_uuid",), (gpu.uuid,), gpu.utilization)
+            if gpu.utilization is not None:
+                _sample(utilization, ("gpu_uuid",), (gpu.uuid,), gpu.utilization)
             _sample(memory, ("gpu_uuid",), (gpu.uuid,), gpu.memory)
         yield utilization
         yield memory

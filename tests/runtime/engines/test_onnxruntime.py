@@ -83,7 +83,7 @@ def has_gpu() -> bool:
 @pytest.mark.parametrize("factory", [onnx_engine.cuda, onnx_engine.tensorrt])
 def test_without_a_gpu_its_engines_say_so(factory: object) -> None:
     assert callable(factory)
-    with pytest.raises(EngineUnavailable, match=r"engine onnxruntime-.*use engine onnxruntime"):
+    with pytest.raises(EngineUnavailable, match=r"engine onnxruntime-.*; install the NVIDIA driver"):
         factory(NOWHERE)
 
 

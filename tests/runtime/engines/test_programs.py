@@ -125,3 +125,16 @@ def test_a_sub_net_may_be_served_in_int8_alone() -> None:
         ("s0-int8", "i"),
         ("s1-int8", "i"),
     }
+
+
+def test_an_engine_whose_package_is_not_installed_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engines, "ENGINES", {"x": "no_such_package:Engine"})
+    monkeypatch.setattr(engines, "EXTRAS", {"no_such_package": "some"})
+    with pytest.raises(EngineUnavailable) as caught:
+        load_engines(["x"], JsonCache(tmp_path))
+    assert (caught.value.missing, caught.value.remedy) == (
+        "No module named 'no_such_package'",
+        "pip install 'downshift[some]'",
+    )

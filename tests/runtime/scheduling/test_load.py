@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from downshift.runtime.cpu import CpuMeter
-from downshift.runtime.gpu import Gpu, GpuMonitor
+from downshift.runtime.gpu.monitor import Gpu, GpuMonitor
 from downshift.runtime.scheduling.load import MachineLoad
 from downshift.runtime.supervisor import Supervisor
 

@@ -17,7 +17,7 @@ from downshift.runtime.errors import (
     InvalidRequest,
     QueueFull,
 )
-from downshift.runtime.gpu import Gpu
+from downshift.runtime.gpu.monitor import Gpu
 from downshift.runtime.request import Outcome, Request
 from downshift.server.telemetry.history import NO_MODEL, History, Sample
 from downshift.server.telemetry.metrics import Metrics, SchedulerEvents

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from downshift.runtime.gpu import Gpu
+from downshift.runtime.gpu.monitor import Gpu
 from downshift.server.catalog import Catalog
 from downshift.server.telemetry.machine_metrics import MachineMetrics
 from tests.server.doubles import Load, ScriptedBackend

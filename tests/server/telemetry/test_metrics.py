@@ -18,7 +18,7 @@ from downshift.runtime.errors import (
     Draining,
     QueueFull,
 )
-from downshift.runtime.gpu import Gpu
+from downshift.runtime.gpu.monitor import Gpu
 from downshift.runtime.request import Outcome, Request
 from downshift.server.demand import Budget
 from downshift.server.telemetry.metrics import NO_SUBNET, Metrics

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from downshift.runtime.gpu import Gpu
+from downshift.runtime.gpu.monitor import Gpu
 from downshift.runtime.request import Outcome, Request
 from downshift.server.catalog import Catalog
 from downshift.server.statistics import FailureReason, Statistics

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pynvml
 
-from downshift.runtime.gpu import Gpu, GpuMonitor
+from downshift.runtime.gpu.monitor import Gpu, GpuMonitor
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +41,7 @@ class Driver:
         return type("Rates", (), {"gpu": 25})()
 
     def memory(self, handle: int) -> object:
-        return type("Memory", (), {"used": 4096})()
+        return type("Memory", (), {"used": 4096, "total": 8192})()
 
 
 def test_every_gpu_that_answers_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_every_gpu_that_answers_is_read(monkeypatch: pytest.MonkeyPatch) -> None
     monitor = GpuMonitor()
     assert monitor.missing is None
     assert monitor.models == ("A GPU",)
-    assert monitor.read() == (Gpu("GPU-0", 0.25, 4096),)
+    assert monitor.read() == (Gpu("GPU-0", 0.25, 4096, 8192),)
 
 
 def test_without_a_driver_there_is_nothing_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
