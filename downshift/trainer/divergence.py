@@ -1,4 +1,4 @@
-"""Divergence: the first step at which a loss, or a weight, is not finite.
+"""Divergence detection: the first step at which a loss or a weight is NaN or infinite.
 
 Losses stay on the device and are checked every `CHECK_EVERY` steps: one host synchronisation for all of them.
 """
@@ -20,7 +20,7 @@ _OWN_NORM = re.compile(r"\.norms\.(\d+)\.")
 
 
 class LossHistory:
-    """Sums of every sub-net's losses after each step since the last look; NaN and infinity stay in a sum."""
+    """Cumulative losses per sub-net at each step since the last check; NaN and infinity persist in sums."""
 
     def __init__(self, subnets: int, device: torch.device) -> None:
         self._sums = torch.zeros(CHECK_EVERY, subnets, device=device)
@@ -28,18 +28,18 @@ class LossHistory:
 
     @property
     def full(self) -> bool:
-        """Whether a look is due before the next step."""
+        """Whether a check is due before the next step."""
         return self._kept == CHECK_EVERY
 
     def add(self, losses: Tensor) -> None:
-        """Keep the sums [S] as they are after a step."""
+        """Record the cumulative losses [S] after a step."""
         self._sums[self._kept] = losses
         self._kept += 1
 
     def first_not_finite(self, average: Callable[[Sequence[Tensor]], None]) -> tuple[int, int, float] | None:
-        """(steps before the last one, sub-net, value) of the first loss that is not finite; then forgets all.
+        """(steps before the last, sub-net, value) of the first non-finite loss, if any; clears the history.
 
-        `average` makes the sums the mean over data-parallel workers, so that all of them see the same.
+        `average`: all-reduce (mean) over data-parallel workers, so that all of them decide alike.
         """
         sums = self._sums[: self._kept]
         average([sums])
@@ -53,7 +53,7 @@ class LossHistory:
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first floating-point tensor that holds NaN or infinity, if any (synchronises once)."""
+    """The name of the first floating-point tensor with NaN or infinity, if any; one host synchronisation."""
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floats:
         return None
@@ -62,6 +62,6 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def owner(tensor: str) -> int | None:
-    """The sub-net whose own BatchNorm the tensor of that name belongs to; None for what all share."""
+    """The sub-net whose BatchNorm holds the tensor of that name; None for a shared tensor."""
     found = _OWN_NORM.search(tensor)
     return int(found.group(1)) if found else None

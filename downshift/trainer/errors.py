@@ -1,13 +1,13 @@
 """Errors of the `trainer` package.
 
 TrainerError
-├── DataError         a data set that is missing, not the one it should be, or damaged
-├── RecipeError       a recipe that cannot be followed
+├── DataError         a data set that is missing, damaged, or another one
+├── RecipeError       an invalid recipe
 ├── CheckpointError   a checkpoint that is missing, damaged, or of another run
-├── ExportError       a network or a name that no artifact can hold
-├── DivergenceError   a loss or a weight that is not finite
-├── StorageError      a disk that is full
-└── WorkerError       a loading process, or another training process, that ended or hangs
+├── ExportError       a network or name that cannot be exported
+├── DivergenceError   a loss or weight that is NaN or infinite
+├── StorageError      a full disk
+└── WorkerError       a loading or training process that exited or hangs
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ class DataError(TrainerError):
 
 
 class RecipeError(TrainerError, ValueError):
-    """A recipe, or one value in it, that no run can follow."""
+    """An invalid recipe or value of a recipe; the text names the key."""
 
 
 class CheckpointError(TrainerError):
-    """A checkpoint that cannot be resumed from; the text names the path."""
+    """A checkpoint that cannot be resumed; the text names the path."""
 
 
 class ExportError(TrainerError):
-    """A run whose result no artifact could hold; found before its first step."""
+    """A run whose result could not be exported; raised before the first step."""
 
 
 class DivergenceError(TrainerError):
-    """Training that went to NaN or infinity; the text names the step, the learning rate and the sub-net."""
+    """Training that diverged to NaN or infinity; the text names step, learning rate and sub-net."""
 
 
 class StorageError(TrainerError):
-    """A run's folder that takes no more; the text says which checkpoint is kept."""
+    """A full disk under the run's folder; the text names the last checkpoint."""
 
 
 class WorkerError(TrainerError):
-    """A process that this one needs and that ended or hangs; the text names the likely reason."""
+    """A loading or training process that exited or hangs; the text names the likely reason."""

@@ -1,4 +1,4 @@
-"""Accuracy of sub-nets, and BatchNorm statistics measured anew once training has ended."""
+"""Top-1 accuracy of sub-nets, and BatchNorm recalibration after training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Top-1 accuracy in [0, 1] of a network in evaluation mode; its mode is restored."""
+    """Top-1 accuracy in [0, 1], in evaluation mode; the network's mode is restored."""
     training = network.training
     network.eval()
     right = seen = 0
@@ -28,7 +28,10 @@ def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> fl
 
 @torch.no_grad()
 def recalibrate(supernet: Supernet, index: int, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-    """Replace the running statistics of sub-net `index` by their plain mean over the given batches."""
+    """BatchNorm recalibration: set the running statistics of sub-net `index` to their mean over the batches.
+
+    A cumulative average, not the exponential one of training, which still remembers earlier weights.
+    """
     supernet.select(index)
     supernet.eval()
     norms = [norm.norms[index] for norm in supernet.switchable_norms.values()]

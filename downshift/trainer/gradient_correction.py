@@ -1,4 +1,4 @@
-"""Gradient correction: what one sub-net's step must not undo of the previous sub-net's.
+"""Gradient correction: projects a sub-net's gradient so that its step does not undo the previous sub-net's.
 
 AST (Yang et al., NeurIPS 2022): inside an inner group, with p the previous sub-net's gradient,
 g <- g - min(0, <g, p>) / (||p||^2 + eps) * p, confined to the active mask.
@@ -18,7 +18,7 @@ EPSILON = 1e-12
 
 
 def inner_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Sum of elementwise products over all tensors, as a scalar tensor on their device."""
+    """The inner product over all tensors, a scalar tensor on their device."""
     products = torch._foreach_mul(list(a), list(b))
     return torch.stack([p.sum() for p in products]).sum()
 
@@ -26,12 +26,11 @@ def inner_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 def corrected(
     gradient: Sequence[Tensor], previous: Sequence[Tensor], masks: Sequence[Tensor]
 ) -> tuple[list[Tensor], Tensor]:
-    """The gradient without the part that opposes `previous`, and the cosine between the two before.
+    """The gradient without its component against `previous`, and the cosine between the two before.
 
-    `gradient` is confined to `masks` already. The projection uses `previous` inside `masks` only: with the
-    whole of it, as the paper writes, re-masking would leave <g, p> < 0 whenever p reaches outside (the
-    sparser sub-net follows the denser). Afterwards <g, p> >= 0 up to rounding. Nothing synchronises with the
-    host.
+    `gradient` is zero outside `masks`. Deviation from the paper: the projection uses `previous` inside
+    `masks` only. With all of it, masking the result would leave <g, p> < 0 whenever p has support outside,
+    as a sparser sub-net follows a denser one. Afterwards <g, p> >= 0 up to rounding. No host synchronisation.
     """
     inside = [torch.where(mask, p, 0.0) for p, mask in zip(previous, masks, strict=True)]
     dot = inner_product(gradient, inside)

@@ -1,4 +1,4 @@
-"""What ends a run before its time: SIGTERM, Ctrl-C, a full disk; each ends in one sentence."""
+"""Early termination of a run: SIGTERM, Ctrl-C and a full disk each end in one sentence."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def reporting_last_checkpoint(run: TrainingRun, report: Reporter) -> Iterator[None]:
-    """Within, an end by a signal or by Ctrl-C says which checkpoint there is to go on from."""
+    """Context: on SIGTERM and Ctrl-C, report the last checkpoint, then propagate."""
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as end:
         how = "Ctrl-C" if isinstance(end, KeyboardInterrupt) else "SIGTERM"
-        remedy = "start again" if run.saved is None else "go on with --resume"
+        remedy = "start again" if run.saved is None else "continue with --resume"
         report.say(f"ended by {how} at step {run.step} of {run.steps}; {run.kept}: {remedy}")
         raise
 
 
 @contextmanager
 def storage_errors(out: Path, run: TrainingRun) -> Iterator[None]:
-    """Within, a full disk is a `StorageError` that says which checkpoint is kept."""
+    """Context: a full disk becomes a `StorageError` that names the last checkpoint."""
     try:
         yield
     except OSError as error:
@@ -43,16 +43,16 @@ def storage_errors(out: Path, run: TrainingRun) -> Iterator[None]:
             raise
         raise StorageError(
             f"{out}: {error.strerror} at step {run.step} of {run.steps}; {run.kept}: free some space, then "
-            + ("start again" if run.saved is None else "go on with --resume")
+            + ("start again" if run.saved is None else "continue with --resume")
         ) from error
 
 
 @contextmanager
 def exiting_on_sigterm() -> Iterator[None]:
-    """Within, SIGTERM raises `SystemExit` 143, so that loading processes end and half-written files go.
+    """Context: SIGTERM raises `SystemExit` 143, so that loading processes exit and partial files are removed.
 
-    A second SIGTERM ends the process at once. Outside the main thread Python allows no handler: nothing
-    changes there.
+    A second SIGTERM kills the process at once. A no-op outside the main thread, where Python allows no signal
+    handler.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Data-parallel training under `torchrun`: workers share each batch and average their gradients."""
+"""Data-parallel training under `torchrun`: workers shard each batch and all-reduce gradients."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes of one run; a run started without torchrun is a world of one."""
+    """The process group of one run; without torchrun, a world of one."""
 
     rank: int = 0
     world: int = 1
 
     @classmethod
     def join(cls, device: torch.device) -> Workers:
-        """Join the process group torchrun announces in the environment, NCCL on GPUs and Gloo elsewhere."""
+        """Join the process group in torchrun's environment variables: NCCL on GPUs, Gloo elsewhere."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if not dist.is_initialized():
@@ -32,15 +32,15 @@ class Workers:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker writes files and shows progress."""
+        """Whether this is rank 0, which writes files and reports progress."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
-        """This worker's rows of a global batch."""
+        """This worker's shard of a global batch: rows `rank`, `rank + world`, …"""
         return batch[self.rank :: self.world]
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace the tensors, in place, by their mean over all workers."""
+        """All-reduce (mean) the tensors in place, as one flat buffer."""
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([t.reshape(-1) for t in tensors])
@@ -50,14 +50,14 @@ class Workers:
             tensor.copy_(mean.view(tensor.shape))
 
     def same_buffers(self, module: nn.Module) -> None:
-        """Give every worker the first one's buffers (BatchNorm statistics differ by share of the batch)."""
+        """Broadcast rank 0's buffers: BatchNorm statistics differ by shard."""
         if self.world == 1:
             return
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
 
     def leave(self) -> None:
-        """Wait for the others and leave the group."""
+        """Wait for the other workers (barrier) and leave the group."""
         if self.world > 1:
             dist.barrier()
             dist.destroy_process_group()

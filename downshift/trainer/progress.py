@@ -1,4 +1,4 @@
-"""Progress of a training run, for whoever started it; the command line draws a bar from it."""
+"""The progress observer of a training run; the command line shows it as a bar."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Reporter(Protocol):
     """Receives the progress of a run."""
 
     def begin(self, done: int, total: int) -> None:
-        """The run starts, or is resumed, with `done` of `total` steps taken."""
+        """The run starts or resumes with `done` of `total` steps completed."""
 
     def step(self) -> None:
-        """One more step is done."""
+        """One more step is completed."""
 
     def evaluated(self, accuracies: Mapping[str, float]) -> None:
         """Validation accuracy of every sub-net, ratios."""
@@ -25,7 +25,7 @@ class Reporter(Protocol):
 
 
 class NullReporter:
-    """Reports nothing: other workers, and tests."""
+    """Ignores all events: for ranks other than 0, and tests."""
 
     def begin(self, done: int, total: int) -> None:
         """Ignored."""

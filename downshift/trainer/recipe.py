@@ -17,7 +17,7 @@ from downshift.models.pattern import Pattern, Unstructured, parse_pattern
 from downshift.trainer.errors import RecipeError
 
 EXCLUDED = {"subnets.sparsities": ("patterns",), "subnets.patterns": ("sparsities", "block")}
-"""Keys of a section that make way when an override gives the one that excludes them."""
+"""Mutually exclusive keys: an override of the key removes those from its section."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class NetworkChoice:
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Which data set; `validation` images of the training part choose, the test part never does."""
+    """Which data set; `validation` training images are held out for model selection."""
 
     name: str
     validation: int = 2000
@@ -54,10 +54,9 @@ class SubnetsChoice:
 
 @dataclass(frozen=True)
 class MasksChoice:
-    """How masks arise. Points in time are fractions of the run; `interval` and `offset` are steps.
+    """The schedule of mask updates. Times are fractions of the run; `interval` and `offset` are steps.
 
-    The nested form has one global ranking, updated for all sub-nets at once; only the densest drops and
-    regrows.
+    Form `nested`: one global ranking, updated for all sub-nets at once; only the densest prunes and regrows.
     """
 
     form: Literal["nested", "independent"] = "nested"
@@ -76,9 +75,9 @@ class MasksChoice:
 
 @dataclass(frozen=True)
 class StepChoice:
-    """One sub-net a step (`alternating`, the paper's), or a part of every batch for each (`batch-split`).
+    """One sub-net per step (`alternating`, as in the paper), or all sub-nets on parts of each batch.
 
-    Gradient correction is applied, only observed (its firing rate is logged), or off.
+    correction: gradient correction is applied, observed (only its firing rate is logged), or off.
     """
 
     kind: Literal["alternating", "batch-split"] = "alternating"
@@ -87,7 +86,7 @@ class StepChoice:
 
 @dataclass(frozen=True)
 class OptimizerChoice:
-    """SGD with momentum; `warmup` and `milestones` are fractions of the run, no milestones means cosine."""
+    """SGD with momentum; `warmup` and `milestones` are fractions of the run; no milestones: cosine decay."""
 
     lr: float = 0.1
     momentum: float = 0.9
@@ -100,7 +99,7 @@ class OptimizerChoice:
 
 @dataclass(frozen=True)
 class RunChoice:
-    """Length, batches, seed, arithmetic; evaluation and checkpoints every so many epochs."""
+    """Epochs, batch size, seed, precision; intervals of evaluation and checkpoints in epochs."""
 
     epochs: int
     batch_size: int = 128
@@ -113,7 +112,7 @@ class RunChoice:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice of one run; a value that cannot be raises `RecipeError` naming its key."""
+    """All hyper-parameters of one run; an invalid value raises `RecipeError` naming its key."""
 
     network: NetworkChoice
     data: DataChoice
@@ -204,7 +203,7 @@ class Recipe:
 
 
 def bundled() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
+    """Names of the bundled recipes."""
     folder = resources.files("downshift.trainer") / "recipes"
     return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
 
@@ -237,7 +236,7 @@ def load(name_or_path: str, overrides: typing.Sequence[str] = ()) -> Recipe:
 
 
 def _read(path: Path) -> str:
-    """The text of a recipe file, without the byte-order mark that some editors put before it."""
+    """The text of a recipe file, without a byte-order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""A resolved recipe as TOML text that `downshift.trainer.recipe` reads back to the same recipe."""
+"""Writes a resolved recipe as TOML; `downshift.trainer.recipe` reads it back to an equal recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def dumps(recipe: Recipe) -> str:
-    """Every value of the recipe, defaults included, one table a section."""
+    """All values of the recipe, defaults included, one table per section."""
     tables = (
         f"[{section}]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in values.items())
         for section, values in recipe.as_dict().items()
@@ -19,10 +19,10 @@ def dumps(recipe: Recipe) -> str:
 
 
 def _value(value: Any) -> str:
-    """A text, number, boolean or list of them in TOML's syntax."""
+    """A string, number, boolean or list of them in TOML syntax."""
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, str):
-        # JSON escapes as TOML does, but leaves one control character alone.
+        # JSON and TOML escape alike, except that JSON leaves DEL unescaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value).lower()

@@ -1,4 +1,4 @@
-"""What may differ between the recipe of a checkpoint and the one that resumes it."""
+"""Compatibility of a checkpoint's recipe with the recipe that resumes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAY_CHANGE = (
     "run.checkpoint_every",
     "data.workers",
 )
-"""Keys that leave the saved state its meaning: not its shapes, its schedules, nor the order of the images."""
+"""Keys that may change on resuming: none affects tensor shapes, schedules or the order of the images."""
 
 
 def changes(saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

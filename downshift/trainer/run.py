@@ -193,7 +193,7 @@ class TrainingRun:
 
     def _diverged(self, step: int, what: str) -> NoReturn:
         lr = self.recipe.optimizer.lr
-        remedy = "start again" if self.saved is None else "go on with --resume"
+        remedy = "start again" if self.saved is None else "continue with --resume"
         raise DivergenceError(
             f"training diverged in epoch {step // len(self.data) + 1}, step {step + 1}, at learning rate "
             f"{self.rate.at(step):.3g}: {what}; {self.kept}: {remedy} and --set optimizer.lr={lr / 10:.3g}"

@@ -1,9 +1,9 @@
 """One optimizer step of alternating sparse training, in its two forms.
 
-* `AlternatingStep`: step t trains sub-net t mod S on the whole batch (the paper); S steps are a group.
-* `BatchSplitStep`: each sub-net gets its part of every batch; all gradients belong to the same weights.
+* `AlternatingStep`: step t trains sub-net t mod S on the whole batch, as in the paper; S steps form a group.
+* `BatchSplitStep`: every step trains all sub-nets, each on its part of the batch, from the same weights.
 
-Neither synchronises with the host except where a mask update is due.
+No host synchronisation, except in steps with a mask update.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Average = Callable[[Sequence[Tensor]], None]
 
 @dataclass
 class Tally:
-    """Sums since the last reading, kept on the device: loss and steps a sub-net, and how correction fared.
+    """Accumulators on the device, reset every epoch: losses and steps per sub-net, and gradient correction.
 
-    losses, steps: [S]; correction: [eligible, fired, sum of cosines].
+    losses, steps: [S]; correction: [eligible steps, steps it fired in, sum of cosines].
     """
 
     losses: Tensor
@@ -60,7 +60,7 @@ class Tally:
 
 @dataclass
 class StepContext:
-    """What both forms of the step act on; `average` makes gradients the mean over data-parallel workers."""
+    """State shared by both forms of the step; `average` all-reduces (mean) over data-parallel workers."""
 
     supernet: Supernet
     masking: Masking
@@ -77,7 +77,7 @@ class StepContext:
         return [gradient_of(layer.weight) for layer in self.masking.layers]
 
     def backward(self, index: int, images: Tensor, labels: Tensor, *, dense: bool) -> list[Tensor]:
-        """Forward and backward of sub-net `index`; returns the dense gradients when asked for."""
+        """Forward and backward pass of sub-net `index`; returns the dense gradients if `dense`, else []."""
         self.supernet.select(index)
         self.supernet.selection.dense_gradient = dense
         with self.autocast():
@@ -95,9 +95,9 @@ class StepContext:
         return gradients
 
     def correct(self, index: int, gradients: list[Tensor], previous: list[Tensor] | None) -> list[Tensor]:
-        """`gradients` after correction against `previous`, or as they are when there is nothing to correct.
+        """`gradients` after correction against `previous`; unchanged without a previous sub-net.
 
-        With correction on they are averaged over workers first, so that all workers correct alike.
+        With correction on they are all-reduced first, so that all workers apply the same projection.
         """
         if self.correction == "off":
             return gradients
@@ -112,7 +112,7 @@ class StepContext:
 
 @dataclass
 class AlternatingStep:
-    """Trains sub-net t mod S; `previous` is the gradient it must not oppose, None at a group's start."""
+    """Trains sub-net t mod S; `previous` is the previous sub-net's gradient, None at the start of a group."""
 
     context: StepContext
     previous: list[Tensor] | None = field(default=None)
@@ -140,12 +140,12 @@ class AlternatingStep:
 
 @dataclass
 class BatchSplitStep:
-    """Trains every sub-net on its part of the batch; the parts rotate so that none is always the larger."""
+    """Trains every sub-net on its part of the batch; parts rotate, as rounding makes some larger."""
 
     context: StepContext
 
     def __call__(self, step: int, lr: float, images: Tensor, labels: Tensor) -> None:
-        """One optimizer step with the mean of the sub-nets' gradients, and the mask updates due."""
+        """One optimizer step on the mean of the sub-nets' gradients, and the mask updates that are due."""
         context = self.context
         count = context.supernet.count
         layers = context.masking.layers

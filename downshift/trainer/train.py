@@ -1,4 +1,4 @@
-"""From a recipe to a finished run's folder: data, training or resuming, and what is handed over."""
+"""Runs a recipe: loads the data, trains or resumes, and writes the results into the run's folder."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     device: str = "auto",
     report: Reporter | None = None,
 ) -> TrainingResult:
-    """Train `recipe` in the folder `out`, or go on with the run that lies there, and leave its results.
+    """Train `recipe` in the folder `out`, or resume the run in it, and write its results.
 
-    Resuming a finished run measures it again and writes the results anew. Raises `TrainerError` for a recipe,
-    data set, network or folder that cannot be used, before anything is written; later for training that
-    diverges, a full disk and a process that dies: the last checkpoint is kept. SIGTERM ends the run likewise,
-    as `SystemExit` 143.
+    Resuming a finished run evaluates it again and rewrites the results. Raises `TrainerError` for an unusable
+    recipe, data set, network or folder before anything is written; later for divergence, a full disk and a
+    process that dies, where the last checkpoint is kept. SIGTERM raises `SystemExit` 143 and keeps it, too.
     """
     target = choose_device(device)
     workers = Workers.join(target)
@@ -56,7 +55,7 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
         reporting_last_checkpoint(run, report or NullReporter()),
     ):
         if workers.leads:
-            for half_written in out.glob(".*.part"):  # by a run that was killed
+            for half_written in out.glob(".*.part"):  # left by a killed run
                 half_written.unlink()
             with Journal(out, position) as journal:
                 if changed:
@@ -71,16 +70,16 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
 
 
 def _refuse_overwriting(out: Path, *, resume: bool) -> None:
-    """Raise `CheckpointError` when a new run would overwrite what another left in `out`."""
+    """Raise `CheckpointError` if a new run would overwrite another run's files in `out`."""
     for name in (CHECKPOINT, ARTIFACT):
         if (out / name).exists() and not resume:
             raise CheckpointError(
-                f"{out} already holds a run ({name}); go on with --resume, or choose another --out"
+                f"{out} already holds a run ({name}); continue with --resume, or choose another --out"
             )
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is this worker's GPU if there is one. Raises `RecipeError`."""
+    """The torch device of that name; `auto`: this worker's GPU, else the CPU. Raises `RecipeError`."""
     if name == "auto":
         gpu = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", gpu) if torch.cuda.is_available() else torch.device("cpu")

@@ -95,7 +95,7 @@ def test_sigterm_ends_a_run_with_its_exit_code_and_it_goes_on(tmp_path: Path) ->
     assert victim.returncode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
     assert "ended by SIGTERM" in said
-    assert "is kept: go on with --resume" in " ".join(said.split())
+    assert "is kept: continue with --resume" in " ".join(said.split())
     assert list((tmp_path / "run").glob(".*.part")) == []
     assert checkpoints.load(tmp_path / "run" / CHECKPOINT).step > 0
 

@@ -124,7 +124,7 @@ def test_training_stops_at_the_first_loss_that_is_not_finite_and_keeps_the_check
     said = str(caught.value)
     assert re.search(r"diverged in epoch 2, step 8, at learning rate 1e\+30", said)
     assert re.search(r"the loss of sub-net s(50|80|90) is (nan|inf)", said)
-    assert "the checkpoint of epoch 1 is kept: go on with --resume and --set optimizer.lr=0.01" in said
+    assert "the checkpoint of epoch 1 is kept: continue with --resume and --set optimizer.lr=0.01" in said
     assert run.step == 8, "two epochs of four steps, of which the second ends in the first bad loss"
     saved = checkpoints.load(tmp_path / CHECKPOINT)
     assert saved.step == 4

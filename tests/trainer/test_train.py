@@ -89,7 +89,9 @@ def test_a_run_that_was_killed_and_resumed_leaves_the_same_files(
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"precious")
-    with pytest.raises(CheckpointError, match=r"already holds a run \(checkpoint.*\); go on with --resume"):
+    with pytest.raises(
+        CheckpointError, match=r"already holds a run \(checkpoint.*\); continue with --resume"
+    ):
         train(RECIPE, tmp_path, data_dir=tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == b"precious"
 

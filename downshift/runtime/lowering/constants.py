@@ -1,4 +1,4 @@
-"""Constant arithmetic: the shape bookkeeping that exporters leave in a graph, evaluated with numpy."""
+"""Constant folding: evaluates with numpy the shape arithmetic that exporters leave in a graph."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from onnx import helper
 from downshift.runtime.lowering.read import BROKEN, Array, Node
 
 LARGEST_CONSTANT = 1 << 27
-"""Most elements a computed constant may hold; broadcast views are free and not counted."""
+"""Maximum number of elements of a folded constant; broadcast views need no memory and are not counted."""
 
 Fold = Callable[[Node, Sequence[Array]], Array]
 
 
 def fold_constant(node: Node, values: Sequence[Array]) -> Array:
-    """What `node` computes from constants; raises `UnsupportedModel` naming it when that is not known."""
+    """The value of `node` on constant inputs; raises `UnsupportedModel` naming an unsupported operator."""
     fold = FOLDS.get(node.operator)
     if fold is None:
         raise node.error("the operator is not known for constants")
@@ -28,7 +28,7 @@ def fold_constant(node: Node, values: Sequence[Array]) -> Array:
 
 
 def numbers(node: Node, values: Sequence[Array], index: int, attribute: str) -> tuple[int, ...] | None:
-    """A list of integers that older opsets keep in an attribute and newer ones in constant input `index`."""
+    """A list of integers: an attribute in older opsets, constant input `index` in newer ones."""
     if index < len(values) and values[index].size:
         if values[index].dtype.kind not in "iu":
             raise node.error(f"input {index} is not a list of integers")
@@ -151,4 +151,4 @@ FOLDS: Mapping[str, Fold] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
-"""Operators evaluated when all of their inputs are constant."""
+"""Operators that are folded when all inputs are constant."""

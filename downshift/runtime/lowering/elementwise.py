@@ -1,4 +1,4 @@
-"""Operators that treat every element, or every channel, alike; and the fully connected ones."""
+"""Lowers elementwise, per-channel and fully connected operators."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ GATED: Mapping[Activation, Activation] = {
     Activation.SIGMOID: Activation.SILU,
     Activation.HARD_SIGMOID: Activation.HARD_SWISH,
 }
-"""x * f(x), by f."""
+"""Gated activations x * f(x), by f."""
 
 
 def activation(kind: Activation) -> Callable[[Scope, Call], Variable]:
-    """The handler of an operator that is `kind` and has no attributes."""
+    """The handler of an activation operator without attributes."""
     return lambda scope, call: _activated(scope, call.variable(0), kind)
 
 
 def clip(scope: Scope, call: Call) -> Variable:
-    """ReLU6 or ReLU, written as limits."""
+    """Clip as ReLU or ReLU6."""
     limits = call.number(1, "min", -np.inf), call.number(2, "max", np.inf)
     kinds = {(0.0, 6.0): Activation.RELU6, (0.0, np.inf): Activation.RELU}
     if (kind := kinds.get(limits)) is None:
@@ -50,7 +50,7 @@ def clip(scope: Scope, call: Call) -> Variable:
 
 
 def hard_sigmoid(scope: Scope, call: Call) -> Variable:
-    """clip(x / 6 + 1/2, 0, 1), the slope networks use."""
+    """HardSigmoid as clip(x / 6 + 1/2, 0, 1); other slopes are not supported."""
     slope, offset = call.node.real("alpha", 0.2), call.node.real("beta", 0.5)
     if not np.allclose((slope, offset), (1 / 6, 0.5)):
         raise call.node.error(f"slope {slope} and offset {offset} are not 1/6 and 1/2")
@@ -65,7 +65,7 @@ def swish(scope: Scope, call: Call) -> Variable:
 
 
 def batch_norm(scope: Scope, call: Call) -> Variable:
-    """The affine map of an evaluating BatchNorm, computed in double precision."""
+    """BatchNorm in inference mode as an affine map per channel, computed in double precision."""
     node = call.node
     if node.integer("training_mode", 0):
         raise node.error("it is in training mode")
@@ -80,7 +80,7 @@ def batch_norm(scope: Scope, call: Call) -> Variable:
 
 
 def add(scope: Scope, call: Call) -> Variable:
-    """Two tensors, or one and a constant per channel."""
+    """Addition of two tensors, or of a constant per channel."""
     left, right = call.values[:2] if len(call.values) == 2 else (None, None)  # noqa: PLR2004 - two operands
     if isinstance(left, Variable) and isinstance(right, Variable):
         return scope.emit(lambda output: Add(output, left.id, right.id))
@@ -89,7 +89,7 @@ def add(scope: Scope, call: Call) -> Variable:
 
 
 def subtract(scope: Scope, call: Call) -> Variable:
-    """A constant per channel taken away, or a tensor taken from it."""
+    """Subtraction of a constant per channel, or of a tensor from one."""
     tensor, shift = _with_constant(scope, call)
     if isinstance(call.values[0], Variable):
         return _affine(scope, call, tensor, np.ones_like(shift), -shift)
@@ -97,7 +97,7 @@ def subtract(scope: Scope, call: Call) -> Variable:
 
 
 def multiply(scope: Scope, call: Call) -> Variable:
-    """A gate x * f(x), a squeeze-and-excitation factor, or a constant per channel."""
+    """Multiplication: a gated activation, a squeeze-and-excitation factor, or a constant per channel."""
     left, right = call.values[:2] if len(call.values) == 2 else (None, None)  # noqa: PLR2004 - two operands
     if not (isinstance(left, Variable) and isinstance(right, Variable)):
         tensor, factor = _with_constant(scope, call)
@@ -115,7 +115,7 @@ def multiply(scope: Scope, call: Call) -> Variable:
 
 
 def divide(scope: Scope, call: Call) -> Variable:
-    """A tensor divided by a constant per channel."""
+    """Division by a constant per channel."""
     if not isinstance(call.values[0], Variable):
         raise call.node.error("divides a constant by a tensor")
     tensor, divisor = _with_constant(scope, call)
@@ -125,26 +125,26 @@ def divide(scope: Scope, call: Call) -> Variable:
 
 
 def same(_: Scope, call: Call) -> Variable:
-    """Operators that do nothing to an image that is being inferred."""
+    """Operators that are the identity in inference."""
     return call.variable(0)
 
 
 def dropout(_: Scope, call: Call) -> Variable:
-    """Nothing, unless it asks for training."""
+    """Dropout in inference mode: the identity."""
     if (training := call.constant(2)) is not None and np.any(training):
         raise call.node.error("it is in training mode")
     return call.variable(0)
 
 
 def cast(_: Scope, call: Call) -> Variable:
-    """Nothing, as everything is float32 already."""
+    """Cast to float32: the identity."""
     if (kind := call.node.integer("to", 0)) != onnx.TensorProto.FLOAT:
         raise call.node.error(f"casts to type {kind} and not to float32")
     return call.variable(0)
 
 
 def reduce_mean(scope: Scope, call: Call) -> Variable:
-    """The mean over height and width."""
+    """ReduceMean over height and width: global average pooling."""
     tensor = call.variable(0)
     rank = len(scope.full_shape(tensor))
     axes = {axis % rank for axis in call.numbers(1, "axes") or ()}
@@ -188,7 +188,7 @@ def _activated(scope: Scope, tensor: Variable, kind: Activation) -> Variable:
 def _affine(
     scope: Scope, call: Call, tensor: Variable, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> Variable:
-    """scale * x + shift; relu6(x + 3) / 6, a hard sigmoid spelt out, is recognised."""
+    """scale * x + shift; the pattern relu6(x + 3) / 6 becomes a hard sigmoid."""
     if np.allclose(scale, 1 / 6) and not shift.any():
         clipped = scope.producer(tensor)
         if isinstance(clipped, Activate) and clipped.activation is Activation.RELU6:
@@ -200,7 +200,7 @@ def _affine(
 
 
 def _with_constant(scope: Scope, call: Call) -> tuple[Variable, NDArray[np.float64]]:
-    """The one operand that is a tensor, and the other as one number per channel."""
+    """The variable operand, and the constant one as one number per channel."""
     tensors = [value for value in call.values if isinstance(value, Variable)]
     constants = [i for i, value in enumerate(call.values) if isinstance(value, np.ndarray)]
     if len(tensors) != 1 or len(constants) != 1 or len(call.values) != 2:  # noqa: PLR2004 - two operands

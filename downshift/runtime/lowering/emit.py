@@ -1,4 +1,4 @@
-"""The graph written back as ONNX, so that other engines run it with every fold and removal done."""
+"""Writes a graph as ONNX, so that other engines run it with all folding, fusion and dead-code elimination."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from downshift.runtime.lowering.graph import Graph, Operation, Shape, TensorId
 
 OPSET, IR_VERSION = 14, 8
-"""Old enough for engines that are no longer developed; 14 is the first with HardSwish."""
+"""The lowest opset with HardSwish; low, for engines that are no longer developed."""
 
 _Step = tuple[str, list[str], dict[str, Any]]
 """Operator, inputs, attributes."""
@@ -58,7 +58,7 @@ def _batch_of(shape: Shape) -> list[str | int | None]:
 
 
 class Writer:
-    """Grows the nodes and constants of one model, operation by operation."""
+    """Builds the nodes and initializers of one model, operation by operation."""
 
     def __init__(self, graph: Graph) -> None:
         self.output, self.shapes = graph.output, graph.shapes
@@ -66,7 +66,7 @@ class Writer:
         self.constants: list[onnx.TensorProto] = []
 
     def model(self, outputs: Sequence[TensorId] = ()) -> onnx.ModelProto:
-        """What was written, with one more output for each of `outputs`."""
+        """The model written so far, with each of `outputs` as an additional output."""
         image, answer = [_batch_of(self.shapes[tensor]) for tensor in (0, self.output)]
         made = helper.make_graph(
             self.nodes,
@@ -86,15 +86,15 @@ class Writer:
         return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
     def name(self, tensor: TensorId) -> str:
-        """The ONNX value that the operation writing `tensor` writes."""
+        """Name of the ONNX value that the producer of `tensor` writes."""
         return "input" if tensor == 0 else "output" if tensor == self.output else f"t{tensor}"
 
     def value(self, tensor: TensorId) -> str:
-        """The ONNX value that operations reading `tensor` read."""
+        """Name of the ONNX value that consumers of `tensor` read."""
         return self.name(tensor)
 
     def weights(self, operation: Conv | Linear) -> list[str]:
-        """The values of its weight and bias."""
+        """Names of the values of its weight and bias."""
         return [self.constant(operation.weight), self.constant(operation.bias)]
 
     def constant(self, values: Any) -> str:
@@ -108,7 +108,7 @@ class Writer:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
     def between(self) -> str:
-        """A name for a value that stays inside one operation."""
+        """A name for an intermediate value within one operation."""
         return f"n{len(self.nodes)}"
 
     def activate(self, source: str, kind: Activation, output: str) -> None:
@@ -131,7 +131,7 @@ class Writer:
     def chain(
         self, steps: list[tuple[str, list[str], dict[str, Any]]], kind: Activation, output: str
     ) -> None:
-        """Nodes that each read the one before as their first input, then the activation."""
+        """A chain of nodes, each with the previous one as first input, then the activation."""
         source = ""
         for index, (operator, inputs, attributes) in enumerate(steps):
             last = index == len(steps) - 1 and kind is Activation.NONE

@@ -1,4 +1,4 @@
-"""A quantised graph as standard ONNX: QuantizeLinear and DequantizeLinear around float operators."""
+"""Writes a quantised graph as QDQ ONNX: QuantizeLinear and DequantizeLinear around float operators."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Writer(Writer):
         return f"d{tensor}" if tensor in self._quantization.affine else self.name(tensor)
 
     def quantize(self, tensor: TensorId) -> None:
-        """Append the pair of nodes that rounds a tensor to its 256 values; nothing for a float tensor."""
+        """Append the QDQ pair that rounds a tensor to 8 bits; nothing for a float tensor."""
         affine = self._quantization.affine.get(tensor)
         if affine is None:
             return

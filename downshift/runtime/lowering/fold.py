@@ -1,4 +1,4 @@
-"""BatchNorm folded away: an affine map per channel taken in by the layer before it."""
+"""BatchNorm folding: an affine map per channel is multiplied into the weights of the layer before it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def fold_affine(operation: Operation, affine: ChannelAffine) -> Conv | Linear | ChannelAffine | None:
-    """`operation` with `affine` applied to what it writes, or None where that is not one operation.
+    """`operation` with `affine` folded into it; None if that is not one operation.
 
-    Computed in double precision and rounded once; zeros stay zeros.
+    Computed in double precision and rounded once; zero weights stay zero, so sparsity is preserved.
     """
     match operation:
         case Conv(activation=Activation.NONE, residual=None) | Linear(activation=Activation.NONE):

@@ -1,8 +1,8 @@
-"""Operations merged where one kernel can do the work of several, and dead ones dropped.
+"""Operator fusion and dead-code elimination.
 
-One walk in running order: an operation is taken in by the one it reads when nobody else reads that result
-and the order convolution, affine map, residual, activation is kept. The merged operation stands where its
-last part stood, so everything it reads is there.
+One pass in topological order: an operation is fused into its producer if it is the only consumer and the
+order convolution, affine map, residual, activation is kept. The fused operation takes the place of its last
+part, so all its inputs are computed before it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def fused(graph: Graph) -> Graph:
-    """A graph of the same function with fewer operations, its tensors numbered anew without gaps."""
+    """An equivalent graph after fusion, its tensors renumbered without gaps."""
     graph = compact(graph)
     uses = Counter(tensor for operation in graph.operations for tensor in inputs_of(operation))
     uses[graph.output] += 1
@@ -53,7 +53,7 @@ def fused(graph: Graph) -> Graph:
 
 
 def compact(graph: Graph) -> Graph:
-    """The operations that the output depends on, tensors numbered 0, 1, 2 ... in running order."""
+    """Dead-code elimination: the operations the output depends on, tensors renumbered without gaps."""
     alive = {graph.output}
     kept: list[Operation] = []
     for operation in reversed(graph.operations):
@@ -71,7 +71,7 @@ def compact(graph: Graph) -> Graph:
 
 
 def _merged(source: Operation, operation: Operation) -> Operation | None:
-    """`source` and then `operation`, its only reader, as one operation; None if they must stay two."""
+    """`source` fused with `operation`, its only consumer; None if they cannot be fused."""
     match source, operation:
         case _, ChannelAffine():
             return fold_affine(source, operation)
@@ -96,7 +96,7 @@ def _sliced_twice(first: Slice, second: Slice) -> Slice:
 
 
 def _without_pad(operation: Operation, done: Mapping[TensorId, Operation]) -> Operation:
-    """`operation` reading past a `Pad` of height and width that its own padding can do."""
+    """`operation` with a preceding `Pad` of height and width absorbed into its own padding."""
     if not isinstance(operation, Conv | AveragePool):
         return operation
     pad = done.get(operation.input)

@@ -1,8 +1,8 @@
-"""The typed graph the sparse kernels execute: a closed union of operations on numbered tensors.
+"""The intermediate representation the sparse kernels execute: a closed union of operations, in SSA form.
 
-Shapes are per example, (C, H, W) or (C,): the batch dimension is implied everywhere. Tensor 0 is the
-input; every operation writes one new tensor; operations stand in an order in which they can run.
-BatchNorm, residual additions and activations are already folded into the convolutions that allow it.
+Shapes are per example, (C, H, W) or (C,); the batch dimension is implicit. Tensor 0 is the input; every
+operation writes one new tensor; operations are in topological order. BatchNorm, residual additions and
+activations are fused into convolutions where possible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TensorId = int
 
 
 class Activation(Enum):
-    """What happens to a value before it is written."""
+    """Activation functions that kernels fuse into their epilogue."""
 
     NONE = "none"
     RELU = "relu"
@@ -34,7 +34,7 @@ class Activation(Enum):
 
 
 class Stride(NamedTuple):
-    """Steps of a window, in pixels."""
+    """Stride of a window, in pixels."""
 
     height: int
     width: int
@@ -82,7 +82,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Window maximum; padding never wins, and every window holds at least one pixel of the map."""
+    """Max pooling; padding is minus infinity, and every window holds at least one pixel of the map."""
 
     output: TensorId
     input: TensorId
@@ -93,7 +93,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AveragePool:
-    """Window mean; `count_padding` divides by the whole window, otherwise by the pixels inside the map."""
+    """Average pooling; `count_padding` divides by the window size, otherwise by the pixels inside the map."""
 
     output: TensorId
     input: TensorId
@@ -105,7 +105,7 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class GlobalAveragePool:
-    """Mean over height and width: (C, H, W) to (C, 1, 1)."""
+    """Global average pooling: (C, H, W) to (C, 1, 1)."""
 
     output: TensorId
     input: TensorId
@@ -132,7 +132,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Activate:
-    """An activation that no producer could take in."""
+    """An activation that could not be fused into its producer."""
 
     output: TensorId
     input: TensorId
@@ -141,7 +141,7 @@ class Activate:
 
 @dataclass(frozen=True, eq=False)
 class ChannelAffine:
-    """activation(input * scale + shift) per channel: a BatchNorm that no convolution could take in."""
+    """activation(input * scale + shift) per channel: a BatchNorm that could not be folded."""
 
     output: TensorId
     input: TensorId
@@ -152,7 +152,7 @@ class ChannelAffine:
 
 @dataclass(frozen=True)
 class Pad:
-    """Zeros around (C, H, W): `before` and `after` along each of the three."""
+    """Zero padding of (C, H, W): `before` and `after` along each axis."""
 
     output: TensorId
     input: TensorId
@@ -162,7 +162,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class Slice:
-    """`size` elements from `start` in steps of `step` (above 0), along each of (C, H, W)."""
+    """`size` elements from `start` with stride `step` >= 1, along each axis of (C, H, W)."""
 
     output: TensorId
     input: TensorId
@@ -173,7 +173,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Concat:
-    """(C, H, W) tensors one after another along the channels."""
+    """Concatenation of (C, H, W) tensors along the channels."""
 
     output: TensorId
     inputs: tuple[TensorId, ...]
@@ -205,7 +205,7 @@ Operation = (
 
 
 def inputs_of(operation: Operation) -> tuple[TensorId, ...]:
-    """The tensors an operation reads; a residual comes last."""
+    """The operands of an operation; a residual comes last."""
     match operation:
         case Conv(residual=int() as residual):
             return operation.input, residual
@@ -221,10 +221,10 @@ def inputs_of(operation: Operation) -> tuple[TensorId, ...]:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operations in running order, and the per-example shape of every tensor by its number.
+    """Operations in topological order, and the per-example shape of every tensor by its number.
 
-    Tensor 0 is the input (C, H, W); tensor `output` is the answer, (classes,). `names` are the values'
-    names in the model that was lowered, in the order of `shapes`; empty for a graph that was built by hand.
+    Tensor 0 is the input (C, H, W); tensor `output` holds the logits, (classes,). names: names of the tensors
+    in the ONNX model, in the order of `shapes`; empty for a graph built by hand.
     """
 
     operations: tuple[Operation, ...]

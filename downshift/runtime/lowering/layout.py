@@ -1,4 +1,4 @@
-"""Operators that move values without computing: flattening, padding, slicing, joining."""
+"""Lowers operators that move values without arithmetic: reshape, pad, slice, concatenate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANK = 4
 
 
 def flatten(scope: Scope, call: Call) -> Variable:
-    """Everything but the batch in one row."""
+    """Flatten to [N, C]."""
     tensor = call.variable(0)
     axis = call.node.integer("axis", 1)
     if axis not in {1, 1 - len(scope.full_shape(tensor))}:
@@ -35,7 +35,7 @@ def flattened(scope: Scope, tensor: Variable) -> Variable:
 
 
 def reshape(scope: Scope, call: Call) -> Variable:
-    """A reshape that keeps the batch and the rest, flattens the rest, or takes a flattening back."""
+    """A reshape that is the identity, a flattening, or the inverse of one."""
     tensor = call.variable(0)
     source, target = scope.full_shape(tensor), list(call.numbers(1, "shape") or ())
     if not call.node.integer("allowzero", 0):
@@ -47,7 +47,7 @@ def reshape(scope: Scope, call: Call) -> Variable:
 
 
 def squeeze(scope: Scope, call: Call) -> Variable:
-    """Height and width of one pixel dropped."""
+    """Squeeze of height and width of size 1: a flattening."""
     tensor = call.variable(0)
     shape = scope.full_shape(tensor)
     axes = {axis % len(shape) for axis in call.numbers(1, "axes") or ()}
@@ -57,7 +57,7 @@ def squeeze(scope: Scope, call: Call) -> Variable:
 
 
 def unsqueeze(scope: Scope, call: Call) -> Variable:
-    """A flattening of one pixel per channel taken back."""
+    """Unsqueeze of a flattened map of 1x1 pixels: the inverse of that flattening."""
     tensor = call.variable(0)
     axes = call.numbers(1, "axes") or ()
     rank = len(scope.full_shape(tensor)) + len(axes)
@@ -81,7 +81,7 @@ def _reshaped(scope: Scope, call: Call, tensor: Variable, target: tuple[int, ...
 
 
 def pad(scope: Scope, call: Call) -> Variable:
-    """Zeros around channels, height and width."""
+    """Zero padding of channels, height and width."""
     node, tensor = call.node, call.variable(0)
     if (mode := node.text("mode", "constant")) != "constant" or call.number(2, "value", 0.0):
         raise node.error(f"padding in mode {mode!r} with anything but zeros")
@@ -107,7 +107,7 @@ def _padded(
 
 
 def slice_(scope: Scope, call: Call) -> Variable:
-    """A part of channels, height and width, in steps forward."""
+    """Slicing of channels, height and width with positive steps."""
     node, tensor = call.node, call.variable(0)
     shape = scope.full_shape(tensor)
     starts, ends = call.numbers(1, "starts") or (), call.numbers(2, "ends") or ()
@@ -137,7 +137,7 @@ def slice_(scope: Scope, call: Call) -> Variable:
 
 
 def concat(scope: Scope, call: Call) -> Variable:
-    """Maps joined along the channels; constant zeros beside one map are padding."""
+    """Concatenation along the channels; one map and constant zeros is zero padding."""
     node = call.node
     if node.integer("axis", 1) not in {1, 1 - RANK}:
         raise node.error(f"axis {node.integer('axis', 1)} is not the channels")
@@ -159,7 +159,7 @@ def concat(scope: Scope, call: Call) -> Variable:
 
 
 def _zero_channels(call: Call, value: Array | None, shape: tuple[int, ...]) -> int:
-    """How many channels of zeros `value` adds; its repeated (broadcast) elements are looked at once."""
+    """Number of zero channels `value` adds; broadcast elements are checked once."""
     if value is None or value.ndim != RANK or value.shape[2:] != shape[2:] or value.shape[0] != shape[0]:
         raise call.node.error(f"joins a constant that does not fit input {shape[1:]}")
     seen = value[tuple(slice(1) if stride == 0 else slice(None) for stride in value.strides)]

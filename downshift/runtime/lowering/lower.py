@@ -1,4 +1,4 @@
-"""From an ONNX model to the graph the kernels execute."""
+"""Lowers an ONNX model to the graph the kernels execute."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ OPERATORS: Mapping[str, Callable[[Scope, Call], Variable]] = {
     "Swish": elementwise.swish,
     "Unsqueeze": layout.unsqueeze,
 }
-"""Every operator that may work on tensors; a new one is one function and one line."""
+"""Supported operators; a new one is one function and one line."""
 
-SEEN_FROM_OUTSIDE: Mapping[str, int] = {"CastLike": 1, "Shape": 0}
-"""Operators that need only shape and type of one input, so that a tensor is as good as a constant there."""
+SHAPE_ONLY: Mapping[str, int] = {"CastLike": 1, "Shape": 0}
+"""Operators that read only shape and type of the input at that index, so they fold on a variable, too."""
 
 
 def lower(model: onnx.ModelProto) -> Graph:
-    """The graph that computes what `model` computes for images, with every legal fusion done.
+    """The graph equivalent to `model` in inference, with all constant folding and fusion applied.
 
-    Raises `UnsupportedModel`, naming operator and node, for anything it does not know or that is malformed.
+    Raises `UnsupportedModel`, naming operator and node, for unsupported operators and malformed models.
     """
     source = read_model(model)
     scope = Scope(source.batch, [source.shape])
@@ -82,7 +82,7 @@ def lower(model: onnx.ModelProto) -> Graph:
 
 
 def _names(value: str, tensors: int) -> list[str]:
-    """Names of the tensors that one node became: the last one is the value, the others lead to it."""
+    """Names of the tensors one node was lowered to: the last is its output, the others intermediate."""
     return [f"{value}#{index}" for index in range(tensors - 1, 0, -1)] + [value] * (tensors > 0)
 
 
@@ -91,8 +91,8 @@ def _lower_node(scope: Scope, node: Node, values: Mapping[str, Variable | Array 
     if missing:
         raise node.error(f"input {missing[0]!r} is computed nowhere before it")
     arguments = tuple(values[name] for name in node.inputs)
-    if node.operator in SEEN_FROM_OUTSIDE:
-        at = SEEN_FROM_OUTSIDE[node.operator]
+    if node.operator in SHAPE_ONLY:
+        at = SHAPE_ONLY[node.operator]
         arguments = tuple(
             np.broadcast_to(np.float32(0), scope.full_shape(value))
             if i == at and isinstance(value, Variable)

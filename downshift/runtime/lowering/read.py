@@ -1,4 +1,4 @@
-"""An ONNX file's nodes and constants as plain values: the only place that touches protobuf."""
+"""Parses an ONNX model into plain nodes and constants; the only module of lowering that reads protobuf."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 OLDEST_OPSET = 7
-"""Since then, Add and its kin broadcast as numpy does."""
+"""The first opset with numpy-style broadcasting."""
 ANY_BATCH = 8191
-"""Stands for a batch whose size the model leaves open: a prime no other dimension is likely to be."""
+"""Placeholder for a dynamic batch size: a prime that no other dimension is likely to have."""
 BROKEN = (ValueError, TypeError, KeyError, NotImplementedError, AttributeError, OverflowError, MemoryError)
-"""What onnx raises on attributes and tensors that contradict themselves."""
+"""Exceptions that onnx raises on inconsistent attributes and tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class ParsedModel:
-    """What lowering needs of a file: one image input, one output, nodes in order, constants by name."""
+    """A parsed model: one image input, one output, nodes in topological order, constants by name."""
 
     input: str
     shape: Shape
@@ -85,7 +85,7 @@ class ParsedModel:
 
 
 def read_model(proto: onnx.ModelProto) -> ParsedModel:
-    """The plain form of `proto`; raises `UnsupportedModel` for what is malformed or not an image network."""
+    """The parsed model; raises `UnsupportedModel` if it is malformed or not an image classifier."""
     opsets = [one.version for one in proto.opset_import if one.domain in {"", "ai.onnx"}]
     if len(opsets) != 1 or opsets[0] < OLDEST_OPSET:
         raise UnsupportedModel(f"opset {opsets} is not one of at least {OLDEST_OPSET}")
@@ -104,7 +104,7 @@ def read_model(proto: onnx.ModelProto) -> ParsedModel:
 
 
 def read_tensor(proto: onnx.TensorProto) -> Array:
-    """The values of `proto`; raises `UnsupportedModel` when they are elsewhere or contradict its shape."""
+    """The array of `proto`; raises `UnsupportedModel` for external or inconsistent data."""
     if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
         raise UnsupportedModel(f"tensor {proto.name!r} lies in another file")
     try:

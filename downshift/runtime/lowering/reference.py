@@ -1,8 +1,8 @@
-"""The graph executed in numpy, in double precision: the oracle every kernel is tested against."""
+"""Reference implementation in numpy, in double precision: the test oracle of every kernel."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 
 DoubleArray = NDArray[np.float64]
 """[N, *shape] of one tensor."""
+AnyArray = NDArray[Any]
 
 
 def run(graph: Graph, images: FloatArray) -> DoubleArray:
-    """What the graph answers for `images` [N, C, H, W]: float64 [N, *output shape]."""
+    """The output of the graph for `images` [N, C, H, W]: float64 [N, *output shape]."""
     return run_all(graph, images)[graph.output]
 
 
@@ -55,7 +56,7 @@ def run_all(graph: Graph, images: FloatArray) -> dict[TensorId, DoubleArray]:
 
 
 def execute(operation: Operation, tensors: Mapping[TensorId, DoubleArray], shape: Shape) -> DoubleArray:  # noqa: PLR0911, PLR0912 - one case each
-    """What one operation writes, given every tensor it reads and the per-example shape it must have."""
+    """The output of one operation, given its operands and its per-example output shape."""
     match operation:
         case Conv():
             total = _convolution(operation, tensors[operation.input], shape)
@@ -67,11 +68,12 @@ def execute(operation: Operation, tensors: Mapping[TensorId, DoubleArray], shape
             total = tensors[operation.input] @ operation.weight.T.astype(np.float64) + operation.bias
             return activate(total, operation.activation)
         case MaxPool():
-            padded = _padded(tensors[operation.input], operation.padding, -np.inf)
-            taps = list(_taps(padded, operation.kernel, operation.stride, shape))
-            return np.asarray(np.max(taps, axis=0), np.float64)
+            maps = padded(tensors[operation.input], operation.padding, -np.inf)
+            return np.asarray(
+                np.max(list(taps(maps, operation.kernel, operation.stride)), axis=0), np.float64
+            )
         case AveragePool():
-            return _average(operation, tensors[operation.input], shape)
+            return _average(operation, tensors[operation.input])
         case GlobalAveragePool():
             return np.asarray(tensors[operation.input].mean(axis=(2, 3), keepdims=True))
         case Add():
@@ -127,36 +129,33 @@ def _sigmoid(values: DoubleArray) -> DoubleArray:
 
 
 def _convolution(conv: Conv, values: DoubleArray, shape: Shape) -> DoubleArray:
-    """Sum over kernel positions of one matrix product each, group by group."""
+    """Convolution as a sum of matrix products, one per kernel position and group."""
     batch, groups = len(values), conv.groups
     outputs, inputs, *kernel = conv.weight.shape
     weight = conv.weight.astype(np.float64).reshape(groups, outputs // groups, inputs, -1)
-    padded = _padded(values, conv.padding, 0)
+    maps = padded(values, conv.padding, 0)
     total = np.zeros((batch, groups, outputs // groups, shape[1] * shape[2]))
-    for position, tap in enumerate(_taps(padded, (kernel[0], kernel[1]), conv.stride, shape)):
+    for position, tap in enumerate(taps(maps, (kernel[0], kernel[1]), conv.stride)):
         total += weight[..., position] @ tap.reshape(batch, groups, inputs, -1)
     return total.reshape(batch, *shape)
 
 
-def _average(pool: AveragePool, values: DoubleArray, shape: Shape) -> DoubleArray:
-    total = sum(_taps(_padded(values, pool.padding, 0), pool.kernel, pool.stride, shape))
-    inside = np.ones((1, 1, *values.shape[2:]))
-    padded = _padded(inside, pool.padding, float(pool.count_padding))
-    count = sum(_taps(padded, pool.kernel, pool.stride, shape))
-    return np.asarray(total / count)
+def _average(pool: AveragePool, values: DoubleArray) -> DoubleArray:
+    total = sum(taps(padded(values, pool.padding, 0), pool.kernel, pool.stride))
+    inside = padded(np.ones((1, 1, *values.shape[2:])), pool.padding, float(pool.count_padding))
+    return np.asarray(total / sum(taps(inside, pool.kernel, pool.stride)))
 
 
-def _padded(values: DoubleArray, padding: Padding, fill: float) -> DoubleArray:
+def padded(values: AnyArray, padding: Padding, fill: float) -> AnyArray:
+    """Maps [N, C, H, W] with `fill` around them."""
     width = ((0, 0), (0, 0), (padding.top, padding.bottom), (padding.left, padding.right))
     return np.pad(values, width, constant_values=fill)
 
 
-def _taps(
-    padded: DoubleArray, kernel: tuple[int, int], stride: Stride, shape: Shape
-) -> Iterator[DoubleArray]:
-    """For every kernel position, row by row, the pixels it meets: [N, C, *shape[1:]]."""
-    _, height, width = shape
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            last_row, last_column = row + (height - 1) * stride.height, column + (width - 1) * stride.width
-            yield padded[:, :, row : last_row + 1 : stride.height, column : last_column + 1 : stride.width]
+def taps(maps: AnyArray, kernel: tuple[int, int], stride: Stride) -> Iterator[AnyArray]:
+    """For every kernel position in row-major order, the pixels of padded `maps` it reads: [N, C, H', W']."""
+    rows = (maps.shape[2] - kernel[0]) // stride.height * stride.height + 1
+    columns = (maps.shape[3] - kernel[1]) // stride.width * stride.width + 1
+    for y in range(kernel[0]):
+        for x in range(kernel[1]):
+            yield maps[:, :, y : y + rows : stride.height, x : x + columns : stride.width]

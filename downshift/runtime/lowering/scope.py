@@ -1,4 +1,4 @@
-"""What is known while a model is being lowered: named values, and the operations emitted so far."""
+"""State of lowering: the graph emitted so far, and the operands of the node being lowered."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variable:
-    """A value computed at run time, by its number in the graph."""
+    """A value computed at run time, in contrast to a constant; `id` is its tensor in the graph."""
 
     id: TensorId
 
 
 @dataclass
 class Scope:
-    """Grows one graph; `batch` is what stands for the batch dimension in shape constants."""
+    """Builder of one graph; `batch` is the placeholder of the batch dimension in shape arithmetic."""
 
     batch: int
     shapes: list[Shape]
     operations: list[Operation] = field(default_factory=list)
 
     def emit(self, make: Callable[[TensorId], Operation]) -> Variable:
-        """Append the operation made for the next free tensor; raises `UnsupportedModel` if it cannot be."""
+        """Append the operation that writes the next tensor; raises `ShapeError` for unfit operands."""
         operation = make(len(self.shapes))
         self.shapes.append(output_shape(operation, self.shapes))
         self.operations.append(operation)
@@ -46,7 +46,7 @@ class Scope:
         return self.shapes[tensor.id]
 
     def full_shape(self, tensor: Variable) -> tuple[int, ...]:
-        """Shape of a tensor as ONNX counts it, batch first."""
+        """Shape of a tensor with the batch dimension, as in ONNX."""
         return (self.batch, *self.shape(tensor))
 
     def producer(self, tensor: Variable) -> Operation | None:
@@ -56,7 +56,7 @@ class Scope:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One node with its inputs looked up: a `Variable`, a constant array, or None where absent."""
+    """One node with its operands resolved: a `Variable`, a constant array, or None where absent."""
 
     node: Node
     values: tuple[Variable | Array | None, ...]
@@ -100,7 +100,7 @@ class Call:
 
 
 def finite(node: Node, values: NDArray[np.float64]) -> FloatArray:
-    """`values` rounded to float32; raises `UnsupportedModel` when some are not finite then."""
+    """`values` rounded to float32; raises `UnsupportedModel` if any is not finite afterwards."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
     if not np.isfinite(rounded).all():

@@ -1,4 +1,4 @@
-"""The per-example shape of what an operation writes, or the reason why it cannot be."""
+"""Shape inference: the per-example shape of an operation's output."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class ShapeError(ValueError):
-    """An operation whose operands do not fit each other; the text says how."""
+    """Incompatible operands of an operation; the text names the shapes."""
 
 
 LARGEST_TENSOR = 1 << 28
-"""Most elements one example of a tensor may hold; more is a mistake or an attack."""
+"""Maximum number of elements of a tensor per example: a guard against malformed and hostile models."""
 
 
 def output_shape(operation: Operation, shapes: Sequence[Shape]) -> Shape:

@@ -1,9 +1,9 @@
-"""Channels that no answer depends on, physically removed: what a channel pattern is worth on any engine.
+"""Dead-channel elimination: removes channels the output does not depend on, for a speed-up on any engine.
 
-Tensors whose channels correspond one to one (through additions, activations, pooling, depthwise
-convolutions) form a family: a channel leaves all of them or none. It may leave when every layer that mixes
-channels either gives it no weight or would read a constant there, which then moves into that layer's bias.
-A non-zero constant beside zero padding is not constant to a layer with padding, so that channel stays.
+Tensors with channels tied one to one (by additions, activations, pooling, depthwise convolutions) form a
+family: a channel is removed from all of them or from none. It is removable if every channel-mixing consumer
+either has zero weights for it or reads a constant, which is then folded into the consumer's bias. A non-zero
+constant beside zero padding is not constant to a padded layer, so such a channel stays.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     Kept = NDArray[np.intp]
 
 WIDTH = 16
-"""Widths stay multiples of this where they shrink: float32 values of the widest vector register."""
+"""Channel counts are rounded up to a multiple of this: float32 lanes of the widest vector register."""
 
 
 def shrunk(graph: Graph) -> Graph:
-    """A graph of the same function (biases rounded once) without the channels that cannot matter."""
+    """An equivalent graph (up to one rounding of biases) without dead channels; iterated to a fixed point."""
     while (smaller := _shrunk_once(graph)) is not None:
         graph = smaller
     return graph
@@ -79,7 +79,7 @@ def _shrunk_once(graph: Graph) -> Graph | None:
 
 
 def _keeps_channels(operation: Conv | Linear) -> bool:
-    """Whether output channel i depends on input channel i alone: a depthwise convolution."""
+    """Whether output channel i depends on input channel i only: a depthwise convolution."""
     return isinstance(operation, Conv) and len(operation.weight) == operation.groups > 1
 
 
@@ -89,7 +89,7 @@ def _mixes(operation: Conv | Linear) -> bool:
 
 
 def _ties(operation: Operation) -> tuple[TensorId, ...]:
-    """The inputs whose channels are the output's."""
+    """The operands whose channels are tied one to one to the output's."""
     match operation:
         case Conv() | Linear() if not _keeps_channels(operation):
             residual = operation.residual if isinstance(operation, Conv) else None
@@ -99,7 +99,7 @@ def _ties(operation: Operation) -> tuple[TensorId, ...]:
 
 
 def _is_fixed(operation: Operation, shapes: Sequence[Shape]) -> bool:
-    """Whether channels cannot be followed through the operation."""
+    """Whether the analysis does not track channels through the operation."""
     match operation:
         case Conv():
             return operation.groups > 1 and not (
@@ -116,7 +116,7 @@ def _is_fixed(operation: Operation, shapes: Sequence[Shape]) -> bool:
 
 
 def _fixed(graph: Graph) -> set[TensorId]:
-    """Tensors that keep all of their channels."""
+    """Tensors whose channels are all kept."""
     fixed = {0, graph.output}
     for operation in graph.operations:
         if _is_fixed(operation, graph.shapes):
@@ -125,7 +125,7 @@ def _fixed(graph: Graph) -> set[TensorId]:
 
 
 def _families(graph: Graph) -> list[TensorId]:
-    """For every tensor, one member that stands for its family."""
+    """The representative of every tensor's family (union-find)."""
     parent = list(range(len(graph.shapes)))
 
     def root(tensor: TensorId) -> TensorId:
@@ -141,7 +141,7 @@ def _families(graph: Graph) -> list[TensorId]:
 
 
 def _constants(graph: Graph) -> list[Constants]:
-    """For every tensor and channel the value it always has everywhere, NaN where it varies."""
+    """Constant propagation: per tensor and channel, its value if it never varies, else NaN."""
     constants = [np.full(shape[0], np.nan) for shape in graph.shapes]
     for operation in graph.operations:
         if not _is_fixed(operation, graph.shapes):
@@ -176,25 +176,25 @@ def _constant(operation: Operation, known: Sequence[Constants]) -> Constants:  #
 
 
 def _foldable(operation: Conv | Linear, inputs: Constants) -> NDArray[np.bool_]:
-    """Input channels that are one number wherever the layer looks; padding shows it zeros as well."""
+    """Input channels that are constant over the receptive field; zero padding admits only zeros."""
     padded = isinstance(operation, Conv) and any(operation.padding)
     return inputs == 0 if padded else ~np.isnan(inputs)
 
 
 def _taps(operation: Conv | Linear) -> NDArray[np.float64]:
-    """[O, I / groups]: the weights that meet one input channel, summed."""
+    """[O, I / groups]: the sum of the kernel's weights for each input channel."""
     weight = operation.weight.astype(np.float64)
     return np.asarray(weight.reshape(*weight.shape[:2], -1).sum(axis=2))
 
 
 def _reads(operation: Conv | Linear) -> NDArray[np.bool_]:
-    """[O, I / groups]: whether any weight that meets the input channel is not zero."""
+    """[O, I / groups]: whether any of the kernel's weights for the input channel is non-zero."""
     weight = operation.weight
     return np.asarray((weight != 0).reshape(*weight.shape[:2], -1).any(axis=2))
 
 
 def _mixed(operation: Conv | Linear, inputs: Constants) -> Constants:
-    """The sum each output channel always has before bias, NaN where it varies."""
+    """The constant pre-bias sum of each output channel, NaN where it varies."""
     foldable, reads, taps = _foldable(operation, inputs), _reads(operation), _taps(operation)
     values = np.where(foldable, inputs, 0)
     if _keeps_channels(operation):
@@ -204,19 +204,19 @@ def _mixed(operation: Conv | Linear, inputs: Constants) -> Constants:
 
 
 def _needed(operation: Conv | Linear, inputs: Constants) -> NDArray[np.bool_]:
-    """Input channels the layer cannot do without."""
+    """Input channels the layer depends on."""
     return _reads(operation).any(axis=0) & ~_foldable(operation, inputs)
 
 
 def _rounded(live: NDArray[np.bool_]) -> Kept:
-    """Indices of the live channels and of as many dead ones as make the width a multiple of `WIDTH`."""
+    """Indices of the live channels, and of dead ones to round the count up to a multiple of `WIDTH`."""
     order = np.argsort(~live, kind="stable")
     width = max(1, -(-int(live.sum()) // WIDTH)) * WIDTH
     return np.sort(order[: min(width, len(live))])
 
 
 def _cut(operation: Operation, kept: Mapping[TensorId, Kept], constants: Sequence[Constants]) -> Operation:
-    """The operation on the channels that are left."""
+    """The operation on the remaining channels."""
     match operation:
         case Conv() | Linear() if _mixes(operation):
             source, outputs = kept[operation.input], kept[operation.output]

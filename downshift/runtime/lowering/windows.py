@@ -1,4 +1,4 @@
-"""Operators that slide a window over a map: convolution and pooling."""
+"""Lowers sliding-window operators: convolution and pooling."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def conv(scope: Scope, call: Call) -> Variable:
 
 
 def max_pool(scope: Scope, call: Call) -> Variable:
-    """A maximum over windows; ceil_mode becomes padding at bottom and right, which never wins."""
+    """Max pooling; ceil_mode becomes padding with minus infinity at bottom and right."""
     tensor, kernel = _pool_input(scope, call)
     stride, padding = _window(scope, call, kernel)
     if call.node.integer("ceil_mode", 0):
@@ -60,7 +60,7 @@ def max_pool(scope: Scope, call: Call) -> Variable:
 
 
 def average_pool(scope: Scope, call: Call) -> Variable:
-    """A mean over windows; ceil_mode only where it changes nothing."""
+    """Average pooling; ceil_mode only if every window is complete."""
     node = call.node
     tensor, kernel = _pool_input(scope, call)
     stride, padding = _window(scope, call, kernel)
@@ -79,13 +79,13 @@ def average_pool(scope: Scope, call: Call) -> Variable:
 
 
 def global_average_pool(scope: Scope, call: Call) -> Variable:
-    """The mean of every map, (C, 1, 1)."""
+    """Global average pooling, (C, 1, 1)."""
     tensor = call.variable(0)
     return scope.emit(lambda output: GlobalAveragePool(output, tensor.id))
 
 
 def global_max_pool(scope: Scope, call: Call) -> Variable:
-    """The maximum of every map, (C, 1, 1)."""
+    """Global max pooling, (C, 1, 1)."""
     tensor = call.variable(0)
     kernel = scope.shape(tensor)[1:]
     if len(kernel) != 2:  # noqa: PLR2004 - (H, W)
@@ -131,14 +131,14 @@ def _window(scope: Scope, call: Call, kernel: tuple[int, int]) -> tuple[Stride, 
 
 
 def _same(length: int, kernel: int, stride: int, *, upper: bool) -> tuple[int, int]:
-    """Padding before and after that yields ceil(length / stride) windows."""
+    """Padding (before, after) that yields ceil(length / stride) windows: ONNX's SAME."""
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
     small, large = total // 2, total - total // 2
     return (small, large) if upper else (large, small)
 
 
 def _ceil(length: int, kernel: int, stride: int, before: int, after: int) -> int:
-    """Padding after the map that admits the last, partial window if it starts inside map or left padding."""
+    """Padding after the map that completes ceil_mode's last window, if that starts in map or padding."""
     windows = -(-(length + before + after - kernel) // stride) + 1
     if (windows - 1) * stride >= length + before:
         windows -= 1

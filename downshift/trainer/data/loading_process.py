@@ -83,7 +83,7 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
             if not str(error).startswith(("DataLoader worker (pid", "Pin memory thread")):
                 raise
             raise WorkerError(
-                f"a loading process ended ({error}), as when memory runs out: go on with --resume and fewer "
-                "of them, such as --set data.workers=1"
+                f"a loading process ended ({error}), as when memory runs out: continue with --resume and "
+                "fewer of them, such as --set data.workers=1"
             ) from error
         yield batch
