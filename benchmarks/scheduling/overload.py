@@ -183,7 +183,7 @@ def both(served: Profiled, load: float, arrivals: Arrivals, budget: float, expec
     for kind, pinned in ((FREE, None), (PINNED, profile.names[0])):
         client = served.client(budget, **({"X_Subnet": pinned} if pinned else {}))
         record = client.open_loop(server.port, trace.times)
-        scenario = Scenario(trace, profile, budget, seed=arrivals.seed, subnet=pinned)
+        scenario = Scenario(trace, profile, slo=budget, seed=arrivals.seed, subnet=pinned)
         kept = replace(expected, kept=server.metric(DELIVERY))
         yield Row(
             load,

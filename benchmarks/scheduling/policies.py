@@ -74,7 +74,7 @@ def sweep(
 
     def measure(pattern: Trace, load: float, budget: float, cv2: float | None = None) -> Cell:
         slo = budget * profile.subnets[0].p50[1]
-        scenario = Scenario(pattern.at_rate(load * comparison.capacity(profile)), profile, slo, seed=seed)
+        scenario = Scenario(pattern.at_rate(load * comparison.capacity(profile)), profile, slo=slo, seed=seed)
         results = [PolicyResult(load, oracle(scenario), None)]
         for name in policies:
             outcome = simulate(scenario, built(name, slo=slo))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from downshift.models.spec import Precision
     from downshift.runtime.engines.engine import Engine, Program
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 NAME = "steady"
 
@@ -44,7 +44,7 @@ class SteadyProgram:
     seconds: Callable[[int], float]
     engine: str = NAME
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         """See `Program`."""
         until = time.perf_counter() + self.seconds(len(batch))
         outputs = self.inner.run(batch)

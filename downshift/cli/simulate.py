@@ -45,7 +45,9 @@ def simulate(
     arrivals = comparison.trace(trace)
     measured = _profile(profile, threads)
     policies = comparison.policy_names(policy, measured)
-    results = comparison.sweep(Scenario(arrivals, measured, slo_ms / 1e3, executors), policies, loads)
+    results = comparison.sweep(
+        Scenario(arrivals, measured, slo=slo_ms / 1e3, executors=executors), policies, loads
+    )
     if out is not None:
         report.write(out, results)
     if as_json:

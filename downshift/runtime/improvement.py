@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from downshift.models.spec import Manifest
     from downshift.runtime.background import Work
-    from downshift.runtime.engines.engine import Run
+    from downshift.runtime.engines.engine import Forward
     from downshift.runtime.engines.programs import Programs
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.profiling.profile_cache import ProfileCache
@@ -29,7 +29,7 @@ TUNED = 0.4  # where on the progress bar tuning ends and measuring begins
 class Checks(Protocol):
     """What `Reference` is to improvement."""
 
-    def check(self, subnet: str, engine: str, run: Run) -> None:
+    def check(self, subnet: str, engine: str, run: Forward) -> None:
         """Raise `SelfCheckFailed` unless `run` answers what the sub-net should."""
         ...
 
@@ -61,7 +61,7 @@ class Improvement:
         before it stays.
         """
 
-        def passes(subnet: str, engine: str, run: Run) -> bool:
+        def passes(subnet: str, engine: str, run: Forward) -> bool:
             try:
                 self.reference.check(subnet, engine, run)
             except Exception:  # an engine is foreign code: whatever it raises, the program is not fit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from downshift.runtime.errors import InvalidRequest
 if TYPE_CHECKING:
     from downshift.models.spec import InputSpec, Point
 
-Tensor = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float32]
 
 
 class Outcome(StrEnum):
@@ -46,7 +46,8 @@ class Request:
     this much, whether the answer is late does not. Ignored without a deadline.
     """
 
-    inputs: Tensor
+    inputs: FloatArray
+    _: KW_ONLY
     deadline: float | None = None
     subnet: str | None = None
     min_accuracy: float | None = None
@@ -88,7 +89,7 @@ class Answer:
     late: the answer was ready only after the deadline.
     """
 
-    outputs: Tensor
+    outputs: FloatArray
     point: Point
     engine: str
     queue_seconds: float

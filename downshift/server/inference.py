@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from downshift.runtime.request import Answer, Tensor
+    from downshift.runtime.request import Answer, FloatArray
     from downshift.server.catalog import Catalog, Model
     from downshift.server.demand import Budget, Demand
     from downshift.server.telemetry.metrics import Metrics
@@ -113,7 +113,9 @@ def reading(model: Model, metrics: Metrics) -> Iterator[None]:
         raise
 
 
-async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, metrics: Metrics) -> Report:
+async def infer(
+    request: Request, model: Model, inputs: FloatArray, demand: Demand, metrics: Metrics
+) -> Report:
     """The model's answer to inputs float32 [n, C, H, W] and how it came about.
 
     Raises whatever the deployment refuses with, and `ClientGone` after cancelling a request whose
@@ -127,10 +129,10 @@ async def infer(request: Request, model: Model, inputs: Tensor, demand: Demand, 
     record.asked(model.name, None if deadline is None else budget.seconds)
     query = Query(
         inputs,
-        deadline,
-        demand.subnet,
-        demand.min_accuracy,
-        demand.priority,
+        deadline=deadline,
+        subnet=demand.subnet,
+        min_accuracy=demand.min_accuracy,
+        priority=demand.priority,
         delivery=model.delivery.reserve(budget.seconds),
     )
     submitted = time.monotonic()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.models.spec import Precision
     from downshift.runtime.errors import RuntimeFault, UnsupportedModel
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
     from downshift.runtime.scheduling.policy import Reason
 
 ENGINE = "fake"
@@ -102,7 +102,7 @@ def profile(
     return Profile("0" * 64, MACHINE, tuple(rows))
 
 
-def inputs(*values: float) -> Tensor:
+def inputs(*values: float) -> FloatArray:
     """One example per value, [n, 1, 1, 2]: the value, then 1."""
     return np.array([[[[value, 1.0]]] for value in values], dtype=np.float32)
 
@@ -184,7 +184,7 @@ class FakeProgram:
     garbage: float | None = None
     batches: list[list[float]] = field(default_factory=list)
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         values = batch[:, 0, 0, 0]
         self.batches.append(values.tolist())
         self.clock.advance(self.seconds * len(batch))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from downshift.runtime.background import finish
-from downshift.runtime.engines.engine import Fit, Run, unchecked
+from downshift.runtime.engines.engine import Fit, Forward, unchecked
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.errors import SelfCheckFailed
 from downshift.runtime.improvement import Improvement
@@ -50,7 +50,7 @@ class Negates:
     error: Exception = field(default_factory=lambda: SelfCheckFailed("off by 2"))
     checked: list[tuple[str, str]] = field(default_factory=list)
 
-    def check(self, subnet: str, engine: str, run: Run) -> None:
+    def check(self, subnet: str, engine: str, run: Forward) -> None:
         self.checked.append((subnet, engine))
         if run(inputs(1.0)).tolist() != [[1.0, -1.0]]:
             raise self.error

@@ -16,7 +16,7 @@ from tests.server.doubles import ENGINE, PIXELS, manifest, profile, tensor
 from tests.server.listening import listening, post, status, wait_for
 
 if TYPE_CHECKING:
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 CLIENTS = 500
 
@@ -30,7 +30,7 @@ class Gate:
     entered: threading.Event = field(default_factory=threading.Event)
     executed: list[float] = field(default_factory=list)
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         self.entered.set()
         assert self.open.wait(60)
         self.executed += batch[:, 0, 0, 0].tolist()

@@ -58,9 +58,9 @@ def test_requests_without_an_answer_in_time_were_late_refused_expired_or_lost() 
 
 
 def test_the_simulator_is_given_the_servers_policy_which_keeps_a_margin() -> None:
-    found = overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0102))
+    found = overload.simulated(Scenario(trace(0.0, 0.5), two(), slo=0.0102))
     assert found.subnets == {"s50": 0.0, "s90": 1.0}
-    assert overload.simulated(Scenario(trace(0.0, 0.5), two(), 0.0115)).subnets["s50"] == 1.0
+    assert overload.simulated(Scenario(trace(0.0, 0.5), two(), slo=0.0115)).subnets["s50"] == 1.0
 
 
 def test_goals_are_the_peak_what_is_left_of_it_and_the_largest_gap() -> None:

@@ -45,12 +45,12 @@ def test_the_pace_is_what_batches_took_over_what_the_profile_says() -> None:
         inside=none,
     )
     assert replay.batches(nobody).pace(two()) == 1.0
-    scenario = Scenario(trace(0.0), two(), 0.1)
+    scenario = Scenario(trace(0.0), two(), slo=0.1)
     assert replay.as_it_ran(scenario, nobody, 0.1, COSTS) is scenario
 
 
 def test_a_run_is_replayed_with_its_own_speed_and_ways_in_and_back() -> None:
-    scenario = Scenario(trace(0.0, 0.005, 0.006, 0.5, 0.51), two(), 0.1)
+    scenario = Scenario(trace(0.0, 0.005, 0.006, 0.5, 0.51), two(), slo=0.1)
     found = replay.as_it_ran(scenario, run_of_three_batches(), 0.1, COSTS)
     assert found.trace.times.tolist() == pytest.approx([0.001025, 0.006025, 0.007025, 0.501025, 0.511025])
     assert found.slo == pytest.approx(0.1 - 0.001025), "half the median of 2, 2, 2.1 and 3 ms has passed"
@@ -75,7 +75,7 @@ def test_a_batch_takes_what_its_kind_took_and_an_unseen_kind_what_all_of_them_di
 
 
 def test_what_serving_costs_is_foreseen_on_both_ways_and_between_batches() -> None:
-    found = replay.foreseen(Scenario(trace(0.0, 0.5), two(), 0.1), COSTS, 0.1)
+    found = replay.foreseen(Scenario(trace(0.0, 0.5), two(), slo=0.1), COSTS, 0.1)
     assert found.trace.times.tolist() == pytest.approx([0.001, 0.501])
     assert (found.slo, found.reserve, found.handover) == pytest.approx((0.099, 0.01, 0.0004))
     assert found.delivery == pytest.approx([0.001, 0.001])

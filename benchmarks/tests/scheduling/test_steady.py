@@ -19,7 +19,7 @@ from downshift.runtime.simulator.synthetic import synthetic_profile
 if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 ZOO = Path(__file__).parents[3] / "downshift" / "models" / "zoo"
 
@@ -45,7 +45,7 @@ class Counting:
     def __init__(self, time: FakeTime) -> None:
         self._time = time
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         self._time.now += 0.5
         return np.add.reduce(batch, axis=1, keepdims=True)
 

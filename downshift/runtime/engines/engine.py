@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from downshift.models.spec import Precision
     from downshift.runtime.background import Work
     from downshift.runtime.errors import UnsupportedModel
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
-Run: TypeAlias = "Callable[[Tensor], Tensor]"
-"""What `Program.run` is: logits for a batch."""
-Fit: TypeAlias = "Callable[[Run], bool]"
-"""Whether what that runs may answer requests."""
+Forward: TypeAlias = "Callable[[FloatArray], FloatArray]"
+"""The forward pass, as `Program.run` is: logits for a batch."""
+Fit: TypeAlias = "Callable[[Forward], bool]"
+"""Whether a program with that forward pass may answer requests."""
 
 
-def unchecked(run: Run) -> bool:  # noqa: ARG001 - a `Fit`
+def unchecked(run: Forward) -> bool:  # noqa: ARG001 - a `Fit`
     """Accept any program: for callers that check later."""
     return True
 
@@ -35,7 +35,7 @@ class Program(Protocol):
         """Name of the engine that compiled it."""
         ...
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         """Logits float32 [n, classes] for float32 [n, C, H, W], any n >= 1; releases the GIL meanwhile.
 
         The batch is C-contiguous, is not modified, and may be overwritten afterwards; the result is the

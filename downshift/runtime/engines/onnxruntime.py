@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.models.spec import Precision
     from downshift.runtime.json_cache import JsonCache
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 ERRORS_ONLY = 3  # onnxruntime's log severity: warnings about placement are of no use to those who serve
 
@@ -34,7 +34,7 @@ class OnnxProgram:
         self._input = session.get_inputs()[0].name
         self._outputs = [session.get_outputs()[0].name]
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         """Logits float32 [n, classes] for float32 [n, C, H, W]; raises onnxruntime's own errors."""
         outputs: list[Any] = self._session.run(self._outputs, {self._input: batch})
         return np.asarray(outputs[0], dtype=np.float32)

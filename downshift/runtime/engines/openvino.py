@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.models.spec import Precision
     from downshift.runtime.json_cache import JsonCache
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 DEVICE = "CPU"
 
@@ -29,7 +29,7 @@ class OpenVinoProgram:
         self.engine = engine
         self._request = compiled.create_infer_request()
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         """Logits float32 [n, classes] for float32 [n, C, H, W]; raises OpenVINO's own errors."""
         answer = self._request.infer({0: batch}, share_inputs=True)
         return np.asarray(answer[0], dtype=np.float32)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from downshift.runtime.background import Work
     from downshift.runtime.engines.engine import Fit
     from downshift.runtime.json_cache import JsonCache
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class SparseProgram:
         self._lock = threading.Lock()
         self._packed: _kernels.Program | None = None
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         """Logits float32 [n, classes] for float32 [n, C, H, W]; raises ValueError for another shape."""
         return (self._packed or self._pack()).run(batch)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.models.spec import Precision
     from downshift.runtime.json_cache import JsonCache
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 NAME = "sparse-int8"
 
@@ -41,7 +41,7 @@ class SparseInt8Program:
         self._lock = threading.Lock()
         self._packed: _kernels.Int8Program | None = None
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         """Logits float32 [n, classes] for float32 [n, C, H, W]; raises ValueError for another shape."""
         return (self._packed or self._pack()).run(batch)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.runtime.lowering.graph import Graph, TensorId
     from downshift.runtime.profiling.profiler import Progress
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 BATCH = 32
 BINS = 2048
@@ -139,7 +139,7 @@ def _calibrated(
     return best
 
 
-def _normalised(artifact: Artifact, images: NDArray[np.uint8]) -> Tensor:
+def _normalised(artifact: Artifact, images: NDArray[np.uint8]) -> FloatArray:
     spec = artifact.manifest.input
     if images.shape[1:] != (spec.height, spec.width, spec.channels):
         raise CalibrationError(
@@ -149,7 +149,7 @@ def _normalised(artifact: Artifact, images: NDArray[np.uint8]) -> Tensor:
     return normalise(images.transpose(0, 3, 1, 2), spec)
 
 
-def _histograms(graph: Graph, inputs: Tensor) -> dict[str, Histogram]:
+def _histograms(graph: Graph, inputs: FloatArray) -> dict[str, Histogram]:
     """By tensor name, how activations are distributed over `inputs` float32 [N, C, H, W]: two passes."""
     watched = [tensor for tensor in calibrated(graph) if tensor]
     writer = Writer(graph)
@@ -158,7 +158,7 @@ def _histograms(graph: Graph, inputs: Tensor) -> dict[str, Histogram]:
     session = _session(writer.model(watched))
     outputs = [writer.name(tensor) for tensor in watched]
 
-    def activations() -> Iterator[tuple[TensorId, Tensor]]:
+    def activations() -> Iterator[tuple[TensorId, FloatArray]]:
         for begin in range(0, len(inputs), BATCH):
             batch = inputs[begin : begin + BATCH]
             yield 0, batch
@@ -191,6 +191,6 @@ class _Int8:
     session: ort.InferenceSession
     engine: str = "onnxruntime-int8"
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         [logits] = self.session.run(["output"], {"input": batch})
         return np.asarray(logits, np.float32)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from downshift.models.spec import Manifest
     from downshift.runtime.engines.engine import Program
     from downshift.runtime.engines.programs import Programs
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 Progress = Callable[[float, str], None]
 """Called with the finished fraction in [0, 1] and a short text for people."""
@@ -101,7 +101,7 @@ class _Candidate:
     subnet: str
     engine: str
     program: Program
-    batch: Tensor
+    batch: FloatArray
     samples: list[float]
 
     def run(self, clock: Clock) -> float:

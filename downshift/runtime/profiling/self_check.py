@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from downshift.models.artifact import Artifact
     from downshift.models.spec import Manifest, Precision
-    from downshift.runtime.engines.engine import Run
+    from downshift.runtime.engines.engine import Forward
     from downshift.runtime.engines.programs import Programs
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 EXAMPLES = 4
 TOLERANCE: Mapping[Precision, float] = {"fp32": 0.01, "int8": 0.1}
@@ -32,14 +32,14 @@ class Reference:
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact
         self._inputs = sample_inputs(artifact.manifest)
-        self._expected: dict[str, Tensor] = {}
+        self._expected: dict[str, FloatArray] = {}
 
     @property
     def manifest(self) -> Manifest:
         """Of that artifact."""
         return self._artifact.manifest
 
-    def check(self, subnet: str, engine: str, run: Run) -> None:
+    def check(self, subnet: str, engine: str, run: Forward) -> None:
         """Raise `SelfCheckFailed` unless `run` answers what it should, alone and as a batch.
 
         That is finite numbers, and those that the sub-net's own export answers.
@@ -77,14 +77,14 @@ def check_profile(manifest: Manifest, profile: Profile) -> None:
             )
 
 
-def sample_inputs(manifest: Manifest) -> Tensor:
+def sample_inputs(manifest: Manifest) -> FloatArray:
     """The inputs that are tried, float32 [EXAMPLES, C, H, W]: zeros, then noise that never changes."""
     inputs = np.random.default_rng(0).standard_normal((EXAMPLES, *manifest.input.shape), dtype=np.float32)
     inputs[0] = 0.0
     return inputs
 
 
-def answers_finite(manifest: Manifest, run: Run) -> bool:
+def answers_finite(manifest: Manifest, run: Forward) -> bool:
     """Whether `run` answers the inputs of the self-check with finite numbers; False when it raises."""
     try:
         return bool(np.isfinite(run(sample_inputs(manifest))).all())
@@ -92,7 +92,7 @@ def answers_finite(manifest: Manifest, run: Run) -> bool:
         return False
 
 
-def _plain_outputs(artifact: Artifact, subnet: str, inputs: Tensor) -> Tensor:
+def _plain_outputs(artifact: Artifact, subnet: str, inputs: FloatArray) -> FloatArray:
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     model = plain_model(artifact, subnet).SerializeToString()
@@ -101,7 +101,7 @@ def _plain_outputs(artifact: Artifact, subnet: str, inputs: Tensor) -> Tensor:
     return np.asarray(outputs, np.float32)
 
 
-def _compare(got: Tensor, expected: Tensor, tolerance: float, whose: str) -> None:
+def _compare(got: FloatArray, expected: FloatArray, tolerance: float, whose: str) -> None:
     if got.shape != expected.shape:
         raise SelfCheckFailed(
             f"sub-net {whose} answers {list(got.shape)} instead of {list(expected.shape)}: this artifact and "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from downshift.runtime.engines.engine import Run, Tunable, unchecked
+from downshift.runtime.engines.engine import Forward, Tunable, unchecked
 
 if TYPE_CHECKING:
     from downshift.runtime.background import Work
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profiler import Progress
 
 
-Check = Callable[[str, str, Run], bool]
+Check = Callable[[str, str, Forward], bool]
 """Whether what a sub-net would run on that engine may answer requests."""
 
 

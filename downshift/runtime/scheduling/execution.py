@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from downshift.runtime.clock import Clock
     from downshift.runtime.engines.engine import Program
     from downshift.runtime.engines.programs import Programs
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class InputBuffer:
     def __init__(self) -> None:
         self._memory = np.empty((0,), np.float32)
 
-    def gather(self, inputs: Sequence[Tensor]) -> Tensor:
+    def gather(self, inputs: Sequence[FloatArray]) -> FloatArray:
         """The inputs, each float32 [n, C, H, W], as one C-contiguous array; valid until the next call.
 
         A single one is copied only if it is not contiguous.
@@ -108,7 +108,7 @@ class Executor:
         seconds = self._clock.now() - begin
         return [Attempt(batch, seconds, None)], self._settled(batch, outputs, seconds)
 
-    def _settled(self, batch: Batch, outputs: Tensor, seconds: float) -> list[Settled]:
+    def _settled(self, batch: Batch, outputs: FloatArray, seconds: float) -> list[Settled]:
         """One outcome per ticket, each with its own rows of the outputs."""
         settled = []
         begin = 0
@@ -119,7 +119,7 @@ class Executor:
             settled.append(settle(ticket, batch, rows, seconds))
         return settled
 
-    def _checked(self, ticket: Ticket, batch: Batch, rows: Tensor, seconds: float) -> Settled:
+    def _checked(self, ticket: Ticket, batch: Batch, rows: FloatArray, seconds: float) -> Settled:
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             run = self._programs.get(batch.subnet, batch.engine).run
@@ -128,7 +128,7 @@ class Executor:
             return failed(ticket, batch, seconds, fault)
         return self._answered(ticket, batch, rows, seconds)
 
-    def _answered(self, ticket: Ticket, batch: Batch, rows: Tensor, seconds: float) -> Settled:
+    def _answered(self, ticket: Ticket, batch: Batch, rows: FloatArray, seconds: float) -> Settled:
         answer = Answer(
             outputs=rows,
             point=self._points[batch.subnet],
@@ -141,7 +141,7 @@ class Executor:
         return answered(ticket, batch, answer)
 
 
-def _in_chunks(program: Program, inputs: Tensor, size: int) -> Tensor:
+def _in_chunks(program: Program, inputs: FloatArray, size: int) -> FloatArray:
     """The program's outputs for inputs of any length, computed at most `size` examples at a time."""
     parts = [program.run(inputs[begin : begin + size]) for begin in range(0, len(inputs), size)]
     outputs = parts[0] if len(parts) == 1 else np.concatenate(parts)

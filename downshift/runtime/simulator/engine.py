@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from heapq import heapreplace
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class Scenario:
 
     trace: Trace
     profile: Profile
+    _: KW_ONLY
     slo: float
     executors: int = 1
     capacity: int = 1024

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from downshift.models.artifact import Artifact
-    from downshift.runtime.engines.engine import Run
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.engines.engine import Forward
+    from downshift.runtime.request import FloatArray
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,9 @@ def test_what_tuning_found_is_asked_about_and_where_it_is_not_fit_nothing_change
     images = normal(3, CHANNELS, SIDE, SIDE)
     program = compiled(engine, artifact, [name], threads=1)[name]
     before = program.run(images)
-    asked: list[Tensor] = []
+    asked: list[FloatArray] = []
 
-    def refuse(run: Run) -> bool:
+    def refuse(run: Forward) -> bool:
         asked.append(run(images))
         return False
 

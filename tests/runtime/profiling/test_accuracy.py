@@ -10,7 +10,7 @@ from downshift.models.spec import InputSpec
 from downshift.runtime.profiling.accuracy import BATCH, top1
 
 if TYPE_CHECKING:
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 PLAIN = InputSpec("image", 1, 1, 2, (0.0,), (1.0,))
 
@@ -21,9 +21,9 @@ class Brightest:
     engine = "by hand"
 
     def __init__(self) -> None:
-        self.batches: list[Tensor] = []
+        self.batches: list[FloatArray] = []
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         self.batches.append(batch)
         return batch.reshape(len(batch), -1)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from downshift.models.spec import Manifest
     from downshift.runtime.engines.engine import Program
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
 
 ARTIFACT = tiny_artifact()
 
@@ -32,10 +32,10 @@ class Altered:
     """A program whose answers are changed on their way."""
 
     program: Program
-    change: Callable[[Tensor], Tensor]
+    change: Callable[[FloatArray], FloatArray]
     engine: str = "altered"
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         return self.change(self.program.run(batch))
 
 
@@ -66,7 +66,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     return compile_artifact(ARTIFACT, engines, threads=1)
 
 
-def with_one(programs: Programs, change: Callable[[Tensor], Tensor]) -> Programs:
+def with_one(programs: Programs, change: Callable[[FloatArray], FloatArray]) -> Programs:
     """The same programs, and one more of sub-net s1 whose answers are changed."""
     altered = Altered(programs.get("s1"), change)
     return replace(programs, by_subnet={**programs.by_subnet, "s1": {"altered": altered}})
@@ -91,7 +91,7 @@ def test_every_engine_passes(programs: Programs) -> None:
     ids=["nan", "infinity", "shifted", "rows swapped", "a class less"],
 )
 def test_a_program_that_answers_something_else_is_refused(
-    programs: Programs, change: Callable[[Tensor], Tensor], sentence: str
+    programs: Programs, change: Callable[[FloatArray], FloatArray], sentence: str
 ) -> None:
     with pytest.raises(SelfCheckFailed, match=sentence):
         self_check(Reference(ARTIFACT), with_one(programs, change), profile(ARTIFACT.manifest))

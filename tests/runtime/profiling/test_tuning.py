@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from downshift.runtime.background import finish
-from downshift.runtime.engines.engine import Fit, Run, unchecked
+from downshift.runtime.engines.engine import Fit, Forward, unchecked
 from downshift.runtime.engines.programs import Programs
 from downshift.runtime.profiling.tuning import tuning
 from tests.runtime.doubles import FakeClock, FakeProgram
@@ -46,7 +46,7 @@ def test_each_program_is_checked_under_its_own_name() -> None:
     fresh, other = Adjustable(CLOCK), Adjustable(CLOCK, engine="other")
     asked: list[tuple[str, str]] = []
 
-    def check(subnet: str, engine: str, run: Run) -> bool:
+    def check(subnet: str, engine: str, run: Forward) -> bool:
         asked.append((subnet, engine))
         return run == other.run
 

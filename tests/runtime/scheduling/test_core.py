@@ -92,8 +92,8 @@ def test_decisions_leave_time_for_delivery() -> None:
     clock = FakeClock()
     core = make(clock)
     with pytest.raises(DeadlineImpossible, match=r"0.5 ms are left"):
-        core.admit(Request(inputs(1.0), clock.time + 0.0025, delivery=0.002), NAMES)
-    ticket = core.admit(Request(inputs(1.0), clock.time + 0.005, delivery=0.002), NAMES)
+        core.admit(Request(inputs(1.0), deadline=clock.time + 0.0025, delivery=0.002), NAMES)
+    ticket = core.admit(Request(inputs(1.0), deadline=clock.time + 0.005, delivery=0.002), NAMES)
     assert ticket.due - ticket.deadline == pytest.approx(0.002)
     assert take(core).subnet == "s98"
     unhurried = core.admit(Request(inputs(1.0), delivery=0.002), NAMES)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from downshift.runtime.background import Work
     from downshift.runtime.profiling.profile import Profile
-    from downshift.runtime.request import Tensor
+    from downshift.runtime.request import FloatArray
     from downshift.runtime.scheduling.observer import Observer
     from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, Policy, QueueView
 
@@ -44,7 +44,7 @@ class Gated(FakeProgram):
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         self.entered.set()
         assert self.gate.wait(PATIENCE)
         return super().run(batch)
@@ -242,7 +242,7 @@ def test_a_policy_that_raises_leaves_nobody_waiting(caplog: pytest.LogCaptureFix
 class Placed(FakeProgram):
     """A program that remembers which threads ran it."""
 
-    def run(self, batch: Tensor, /) -> Tensor:
+    def run(self, batch: FloatArray, /) -> FloatArray:
         self.threads = [*getattr(self, "threads", []), threading.current_thread()]
         return super().run(batch)
 
@@ -343,7 +343,7 @@ def test_background_work_goes_on_between_requests_that_are_run_inline() -> None:
     assert pieces == ["downshift-executor"] * 3
 
 
-def _holding(lock: threading.Lock, run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+def _holding(lock: threading.Lock, run: Callable[[FloatArray], FloatArray], batch: FloatArray) -> FloatArray:
     with lock:
         return run(batch)
 

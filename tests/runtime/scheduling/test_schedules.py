@@ -93,7 +93,13 @@ class Schedules(RuleBasedStateMachine):
         first = float(len(self.tickets) + 1)
         rest = [POISON if demand.poisoned else 0.5] * (demand.examples - 1)
         deadline = None if demand.budget is None else self.clock.now() + demand.budget
-        request = Request(inputs(first, *rest), deadline, demand.pin, demand.floor, demand.priority)
+        request = Request(
+            inputs(first, *rest),
+            deadline=deadline,
+            subnet=demand.pin,
+            min_accuracy=demand.floor,
+            priority=demand.priority,
+        )
         waiting = len(self.core.queue)
         try:
             ticket = self.core.admit(request, self.core.check(request))

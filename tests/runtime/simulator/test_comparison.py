@@ -22,7 +22,7 @@ def test_capacity_is_the_densest_sub_nets_best_throughput() -> None:
 
 
 def test_a_sweep_gives_every_policy_at_every_load() -> None:
-    scenario = Scenario(by_hand(0.0, 0.25, 0.5), two(), 0.05)
+    scenario = Scenario(by_hand(0.0, 0.25, 0.5), two(), slo=0.05)
     results = sweep(scenario, ("downshift", "oracle"), (0.5, 2.0))
     assert [r.summary.policy for r in results] == ["downshift", "oracle"] * 2
     assert [r.load for r in results] == pytest.approx([0.5, 0.5, 2.0, 2.0])

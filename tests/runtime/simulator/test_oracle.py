@@ -29,21 +29,21 @@ def test_the_frontier_holds_what_can_meet_the_budget() -> None:
 
 def test_the_bound_of_two_at_once_by_hand() -> None:
     """11 ms for two: 5.5 ms each, half way between 1 ms and 10 ms."""
-    summary = oracle(Scenario(trace(0.0, 0.0), two(), 0.011))
+    summary = oracle(Scenario(trace(0.0, 0.0), two(), slo=0.011))
     assert summary.attainment == 1.0
     assert summary.effective_accuracy == pytest.approx(0.85)
     assert summary.goodput == 2.0
 
 
 def test_more_than_can_be_served_counts_in_part() -> None:
-    summary = oracle(Scenario(trace(0.0, 0.0, 0.0, 0.0), two(), 0.001))
+    summary = oracle(Scenario(trace(0.0, 0.0, 0.0, 0.0), two(), slo=0.001))
     assert summary.attainment == pytest.approx(0.25)
     assert summary.effective_accuracy == pytest.approx(0.2)
     assert summary.served_accuracy == pytest.approx(0.8)
 
 
 def test_without_any_answer_there_is_no_served_accuracy() -> None:
-    summary = oracle(Scenario(trace(0.0), two(), 0.0005))
+    summary = oracle(Scenario(trace(0.0), two(), slo=0.0005))
     assert (summary.attainment, summary.served_accuracy) == (0.0, None)
 
 
@@ -56,7 +56,7 @@ names = st.sampled_from(["downshift", "slackfit", "max-batch", "max-accuracy", "
 def test_no_policy_exceeds_the_bound(
     arrivals: list[float], slo: float, fixed: float, name: str, executors: int
 ) -> None:
-    scenario = Scenario(trace(*arrivals), two(fixed, tail=1.5), slo, executors)
+    scenario = Scenario(trace(*arrivals), two(fixed, tail=1.5), slo=slo, executors=executors)
     bound = oracle(scenario)
     done = simulate(scenario, build(name, scenario.profile, slo)).summary(name)
     assert done.attainment <= bound.attainment + 1e-9

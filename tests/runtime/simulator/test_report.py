@@ -18,7 +18,7 @@ FIELDS = ["policy", "attainment", "served_accuracy", "effective_accuracy", "good
 
 
 def test_the_table_and_the_pictures_are_written(tmp_path: Path) -> None:
-    results = sweep(Scenario(trace(0.0, 0.25, 0.5), two(), 0.05), ("downshift", "oracle"), (0.5, 2.0))
+    results = sweep(Scenario(trace(0.0, 0.25, 0.5), two(), slo=0.05), ("downshift", "oracle"), (0.5, 2.0))
     files = write(tmp_path / "new", results)
     assert [file.name for file in files] == ["results.csv", "load.png", "timeline.png"]
     with files[0].open() as file:
@@ -31,7 +31,7 @@ def test_the_table_and_the_pictures_are_written(tmp_path: Path) -> None:
 
 
 def test_without_our_policy_there_is_no_time_line(tmp_path: Path) -> None:
-    files = write(tmp_path, sweep(Scenario(trace(0.0), two(), 0.05), ("oracle",)))
+    files = write(tmp_path, sweep(Scenario(trace(0.0), two(), slo=0.05), ("oracle",)))
     assert [file.name for file in files] == ["results.csv", "load.png"]
 
 
