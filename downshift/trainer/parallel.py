@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from downshift.trainer.errors import WorkerError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,15 @@ class Workers:
 
     @classmethod
     def join(cls, device: torch.device) -> Workers:
-        """Join the process group in torchrun's environment variables: NCCL on GPUs, Gloo elsewhere."""
+        """Join the process group in torchrun's environment variables: NCCL on GPUs, Gloo elsewhere.
+
+        Raises `WorkerError`, as every exchange with the others does, when one of them has ended or hangs.
+        """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            with _together():
+                dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
@@ -44,7 +51,8 @@ class Workers:
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
+        with _together():
+            dist.all_reduce(flat)
         flat /= self.world
         for tensor, mean in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
@@ -53,11 +61,26 @@ class Workers:
         """Broadcast rank 0's buffers: BatchNorm statistics differ by shard."""
         if self.world == 1:
             return
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
+        with _together():
+            for buffer in module.buffers():
+                dist.broadcast(buffer, src=0)
 
     def leave(self) -> None:
         """Wait for the other workers (barrier) and leave the group."""
         if self.world > 1:
-            dist.barrier()
+            with _together():
+                dist.barrier()
             dist.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Within, an exchange that fails is a `WorkerError`: torch raises `RuntimeError` for a lost peer."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WorkerError(
+            f"another training process ended or hangs, its own output says why ({reason}): start all of them "
+            "again, with --resume if a checkpoint was written"
+        ) from error

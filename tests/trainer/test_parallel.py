@@ -54,25 +54,55 @@ def test_the_shares_of_all_workers_are_the_batch() -> None:
     assert [share.tolist() for share in shares] == [[0, 3, 6], [1, 4], [2, 5]]
 
 
+def torchrun(folder: Path, program: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    """The program, in two processes that torchrun has started and that have ended."""
+    (folder / "program.py").write_text(program)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [*launcher, str(folder / "program.py"), *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+LOSING = """
+import os, sys
+from pathlib import Path
+import torch
+from downshift.trainer.errors import WorkerError
+from downshift.trainer.parallel import Workers
+
+workers = Workers.join(torch.device("cpu"))
+workers.average([torch.ones(1)])
+if workers.rank:
+    os._exit(0)  # which torchrun takes for success, and leaves the other alone
+try:
+    for _ in range(1000):
+        workers.average([torch.ones(1)])
+except WorkerError as error:
+    Path(sys.argv[1]).write_text(str(error))
+"""
+
+
+def test_a_training_process_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    ended = torchrun(tmp_path, LOSING, tmp_path / "said")
+    assert (tmp_path / "said").exists(), ended.stderr
+    (line,) = (tmp_path / "said").read_text().splitlines()
+    assert line.startswith("another training process ended or hangs")
+    assert "--resume" in line
+
+
 def test_two_workers_train_one_network_and_only_the_first_writes(tmp_path: Path) -> None:
     recipe = small_recipe(
         run={"epochs": 8, "batch_size": 512, "recalibrate": 1, "evaluate_every": 8},
         subnets={"sparsities": [0.5, 0.8, 0.9]},
     )
     (tmp_path / "recipe.toml").write_text(recipe_toml.dumps(recipe))
-    (tmp_path / "program.py").write_text(PROGRAM)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = [
-        str(tmp_path / "program.py"),
-        str(tmp_path / "recipe.toml"),
-        str(tmp_path / "run"),
-        str(tmp_path),
-    ]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    ended = subprocess.run(  # noqa: PLW1510 - what it said is worth more than that it failed
-        [*launcher, *arguments], env=surroundings, capture_output=True, text=True, timeout=300
-    )
+    ended = torchrun(tmp_path, PROGRAM, tmp_path / "recipe.toml", tmp_path / "run", tmp_path)
     assert ended.returncode == 0, ended.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first["mean"] == second["mean"] == [0.5, 5.0]

@@ -51,8 +51,8 @@ def load_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(images uint8 [B, H, W, C], labels int64 [B]) of each batch in turn, on `device`.
 
-    Raises `DataError` naming a file that cannot be read, `WorkerError` when a loading process ends or
-    shared memory is too small for the batches.
+    Raises `DataError` naming a file that cannot be read, `WorkerError` when a loading process ends or hangs,
+    or shared memory is too small for the batches.
     """
     images = _Images(files, transform)
     if loaders and batches:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,15 @@ from torch.utils.data import get_worker_info
 from downshift.trainer.errors import WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+    from multiprocessing.process import BaseProcess
 
     from torch import Tensor
     from torch.utils.data import DataLoader
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch puts the tensors that processes share
 AHEAD = 2  # prefetched batches per loading process, torch's default
+STALL_SECONDS = 600.0  # without a batch: a loading process hangs, in a file on a dead network disk perhaps
 MIB = 2**20
 
 
@@ -72,14 +75,23 @@ def check_shared_memory(batch_bytes: int, loaders: int, free: int | None = None)
 
 
 def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
-    """The loader's batches; raises `WorkerError` when a loading process exits early."""
+    """The loader's batches; raises `WorkerError` when a loading process exits early, or hangs."""
+    others = set(multiprocessing.active_children())
     batches = iter(loader)
+    watchdog = Watchdog(set(multiprocessing.active_children()) - others)
     while True:
         try:
-            batch = next(batches)
+            with watchdog.watching():
+                batch = next(batches)
         except StopIteration:
             return
-        except RuntimeError as error:
+        except Exception as error:
+            if watchdog.fired:
+                raise WorkerError(
+                    f"the loading processes gave no batch for {STALL_SECONDS:.0f} s: check that the images "
+                    "can be read, on a network file system above all; then continue with --resume, or load in "
+                    "the training process itself (--set data.workers=0)"
+                ) from error
             if not str(error).startswith(("DataLoader worker (pid", "Pin memory thread")):
                 raise
             raise WorkerError(
@@ -87,3 +99,34 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
                 "fewer of them, such as --set data.workers=1"
             ) from error
         yield batch
+
+
+class Watchdog:
+    """Kills loading processes that give nothing for `STALL_SECONDS`, which ends whatever waits for them.
+
+    The loader's own time limit does not see a process that was stopped after it had announced a batch: the
+    trainer then waits for the batch itself. Nor would such a process end when it is asked to.
+    """
+
+    def __init__(self, processes: Collection[BaseProcess]) -> None:
+        self.fired = False
+        self._processes = processes
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within, time runs."""
+        if not self._processes:
+            yield
+            return
+        timer = threading.Timer(STALL_SECONDS, self._fire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _fire(self) -> None:
+        self.fired = True
+        for process in self._processes:
+            process.kill()

@@ -111,6 +111,32 @@ def test_a_loading_process_that_dies_is_one_sentence(images: Path) -> None:
         list(batches)
 
 
+def test_a_loading_process_that_hangs_without_dying_is_one_sentence_and_killed(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, it answers no signal but SIGKILL, as one that waits for a dead network disk."""
+    data = read("imagenet", images, validation=4, seed=0)
+    many = type(data)(
+        data.name, data.labels, data.train, data.validation, data.test.take([0] * 6000), size=8, resize=10
+    )
+    before = set(psutil.Process().children(recursive=True))
+    batches = evaluation_batches(many, "test", device=torch.device("cpu"), loaders=2)
+    next(batches)
+    loaders = [
+        loader
+        for server in psutil.Process().children()
+        for loader in server.children()
+        if loader not in before
+    ]
+    for loader in loaders:
+        loader.suspend()
+    monkeypatch.setattr(loading_process, "STALL_SECONDS", 1.0)
+    with pytest.raises(WorkerError, match=r"gave no batch for 1 s: .* --resume, or .*data\.workers=0"):
+        list(batches)
+    assert len(loaders) == 2
+    assert psutil.wait_procs(loaders, LIMIT_S)[1] == []
+
+
 @pytest.mark.parametrize(("loaders", "enough"), [(1, 3), (2, 5)])
 def test_each_loading_process_prepares_two_batches_ahead_of_the_one_in_use(loaders: int, enough: int) -> None:
     check_shared_memory(MIB, loaders, free=enough * MIB)
