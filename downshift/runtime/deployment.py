@@ -11,6 +11,7 @@ from downshift.runtime.scheduling.core import Core, Limits
 from downshift.runtime.scheduling.execution import Executor
 from downshift.runtime.scheduling.load import MachineLoad
 from downshift.runtime.scheduling.scheduler import Scheduler
+from downshift.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.scheduling.observer import Observer
     from downshift.runtime.scheduling.policy import Policy
-    from downshift.runtime.supervisor import Supervisor
 
 DRAIN_SECONDS = 10.0
 
@@ -48,14 +48,15 @@ class Deployment:
         """Start serving. policy: `BudgetPolicy()` by default. observers: receive the scheduler's events.
 
         improved: called once with the tuned profile when background tuning replaces the prepared one.
-        supervisor: runs the background workers; by default one of its own.
+        supervisor: of the background workers and the execution thread; by default one of its own.
         """
+        supervisor = supervisor or Supervisor()
         self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
         clock = MonotonicClock()
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
         executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
         self.load = MachineLoad(supervisor=supervisor)
-        self.scheduler = Scheduler(core, executor, load=self.load, observers=observers)
+        self.scheduler = Scheduler(core, executor, load=self.load, observers=observers, supervisor=supervisor)
         self.submit = self.scheduler.submit
         self._improved = improved
         self.load.start()

@@ -85,7 +85,7 @@ class Supervisor:
         self._retry, self._log_every, self._now = retry, log_every, now
         self._lock = threading.Lock()  # guards what follows
         self._errors: Counter[str] = Counter()
-        self._workers: list[Worker | _Task] = []
+        self._workers: list[Worker | Enrolled | _Task] = []
         self._logged: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
 
@@ -120,6 +120,12 @@ class Supervisor:
         finally:
             self._remove(task)
 
+    def enrol(self, name: str) -> Enrolled:
+        """A worker of that name whose thread its owner runs and does not repeat; healthy until it `died`."""
+        enrolled = Enrolled(name, self._failed_for_good, self._remove)
+        self._add(enrolled)
+        return enrolled
+
     @property
     def health(self) -> tuple[WorkerHealth, ...]:
         """Of every name that was ever started, in alphabetical order."""
@@ -141,14 +147,18 @@ class Supervisor:
         with self._lock:
             return all(worker.alive for worker in self._workers)
 
-    def _add(self, worker: Worker | _Task) -> None:
+    def _add(self, worker: Worker | Enrolled | _Task) -> None:
         with self._lock:
             self._workers.append(worker)
             self._errors[worker.name] += 0
 
-    def _remove(self, worker: Worker | _Task) -> None:
+    def _remove(self, worker: Worker | Enrolled | _Task) -> None:
         with self._lock:
             self._workers.remove(worker)
+
+    def _failed_for_good(self, name: str) -> None:
+        with self._lock:
+            self._errors[name] += 1
 
     def _failed(self, name: str) -> None:
         """Count a failure; log it unless the last message about that worker is too recent."""
@@ -164,7 +174,35 @@ class Supervisor:
         log.exception("background worker %s failed and is run again%s", name, since)
 
 
-@dataclass
+@dataclass(eq=False)
+class Enrolled:
+    """A worker that runs once, such as a scheduler's execution thread; made by `Supervisor.enrol`."""
+
+    name: str
+    _failed: Callable[[str], None]
+    _remove: Callable[[Enrolled], None]
+    alive: bool = True
+    _closed: bool = False
+
+    @property
+    def failing(self) -> bool:
+        """A worker that runs once fails only by dying."""
+        return not self.alive
+
+    def died(self) -> None:
+        """Count an error; this worker is dead until it is closed."""
+        if self.alive:
+            self.alive = False
+            self._failed(self.name)
+
+    def close(self) -> None:
+        """Leave: asked to end, dead or not, it is no worker any more. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._remove(self)
+
+
+@dataclass(eq=False)
 class _Task:
     """A worker that is a task of an event loop, which ends only when it is cancelled."""
 

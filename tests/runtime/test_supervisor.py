@@ -121,3 +121,18 @@ def test_a_thread_that_cannot_be_started_is_no_worker(monkeypatch: pytest.Monkey
         with pytest.raises(RuntimeError, match="can't start"):
             supervisor.start("sampler", lambda: None)
     assert supervisor.alive
+
+
+def test_a_worker_that_runs_once_is_dead_from_its_failure_until_it_is_closed() -> None:
+    supervisor = Supervisor()
+    executor, other = supervisor.enrol("executor"), supervisor.enrol("executor")
+    assert supervisor.health == (WorkerHealth(name="executor", errors=0, healthy=True, alive=True),)
+    executor.died()
+    executor.died()
+    assert not supervisor.alive
+    assert supervisor.health == (WorkerHealth(name="executor", errors=1, healthy=False, alive=False),)
+    executor.close()
+    executor.close()
+    assert supervisor.alive
+    other.close()
+    assert supervisor.health == (WorkerHealth(name="executor", errors=1, healthy=True, alive=True),)

@@ -109,11 +109,14 @@ def test_when_the_execution_thread_dies_everybody_is_told(tmp_path: Path, expect
     with served(tmp_path, DYING) as (server, client):
         assert logits(ask(client, 0)) == expected[0]
         assert client.get("/v2/health/live").status_code == 200
+        healthy = 'downshift_background_healthy{worker="executor"} '
+        assert f"{healthy}1.0" in client.get("/metrics").text
         tensor = {"name": "image", "datatype": "FP32", "shape": [1, 3, 5, 5], "data": [7.0] * 75}
         assert client.post(INFER, json={"inputs": [tensor]}).status_code == 503
         assert ask(client, 0).status_code == 503
         assert client.get("/v2/health/ready").status_code == 503
         dead = client.get("/v2/health/live")
+        assert f"{healthy}0.0" in client.get("/metrics").text
         assert (dead.status_code, "restart this server" in dead.json()["error"]) == (503, True)
         assert "a defect of the scheduler" in server.stop()
         assert server.process.returncode == 0

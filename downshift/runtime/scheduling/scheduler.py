@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from downshift.runtime.scheduling.observer import NullObserver
 from downshift.runtime.scheduling.policy import LoadSnapshot
+from downshift.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,9 +50,15 @@ class Scheduler:
     """
 
     def __init__(
-        self, core: Core, executor: Executor, *, load: LoadSource, observers: Iterable[Observer] = ()
+        self,
+        core: Core,
+        executor: Executor,
+        *,
+        load: LoadSource,
+        observers: Iterable[Observer] = (),
+        supervisor: Supervisor | None = None,
     ) -> None:
-        """observers: each receives every event, in this order."""
+        """observers: each receives every event, in this order. supervisor: learns that the thread died."""
         self._core = core
         self._executor = executor
         self._load = load
@@ -69,6 +76,7 @@ class Scheduler:
         self._background: Work[None] | None = None
         self._patience: float | None = None  # seconds without a request before a piece of it
         self._quiet_pieces = 0
+        self._health = (supervisor or Supervisor()).enrol("executor")
         self._thread = threading.Thread(target=self._serve, name="downshift-executor", daemon=True)
 
     def start(self, background: Work[None] | None = None) -> None:
@@ -157,6 +165,7 @@ class Scheduler:
         self._settle(abandoned)
         if self._thread.ident is not None:
             self._thread.join()
+        self._health.close()
 
     def _serve(self) -> None:
         try:
@@ -164,6 +173,7 @@ class Scheduler:
                 pass
         except Exception:
             log.critical(STOPPED, exc_info=True)
+            self._health.died()
         finally:
             self._abandon()
             if self._background is not None:
@@ -215,6 +225,7 @@ class Scheduler:
                 self._execute(batch)
         except Exception:
             log.critical(STOPPED, exc_info=True)
+            self._health.died()
             self._abandon()
         finally:
             with self._changed:
