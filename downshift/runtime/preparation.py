@@ -56,6 +56,7 @@ class Setup:
     threads: of each program; by default `machine.default_threads()`.
     engines: names from `downshift.runtime.engines.table`; by default all that work here.
     cache_dir: where profiles and tilings are kept; by default `json_cache.default_folder()`.
+    cache: used instead; one for several artifacts says once, not for each, that nothing can be stored.
     remeasure: measure even when there is a cached profile. effort: how thoroughly.
     check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
     tune: when. Unless programs are tuned first, their profile is a rough one, of the usual batch sizes, and
@@ -69,6 +70,7 @@ class Setup:
     effort: Effort = field(default_factory=Effort)
     check: bool = False
     tune: Tune = Tune.FIRST
+    cache: JsonCache | None = None
 
 
 def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None = None) -> Prepared:
@@ -86,7 +88,7 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     artifact = artifacts.read(path)
     manifest = artifact.manifest
     threads = setup.threads or default_threads()
-    json_cache = JsonCache(setup.cache_dir or default_folder())
+    json_cache = setup.cache or JsonCache(setup.cache_dir or default_folder())
     engines = load_engines(setup.engines, json_cache)
     cache = ProfileCache(json_cache)
     machine = this_machine(threads, engines.versions)

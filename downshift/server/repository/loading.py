@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.deployment import Deployment
+from downshift.runtime.json_cache import JsonCache, default_folder
 from downshift.runtime.preparation import Setup, Tune, prepare
 from downshift.server.operator import NullOperator
 from downshift.server.statistics import Statistics
@@ -47,6 +48,11 @@ class DeploymentLoad:
     settings: Settings
     operator: Operator = field(default_factory=NullOperator)
 
+    @cached_property
+    def cache(self) -> JsonCache:
+        """Of all models."""
+        return JsonCache(self.settings.cache_dir or default_folder())
+
     def __call__(self, source: Source, report: Progress) -> Loaded:
         """Read, profile or find the profile, compile and check, then start.
 
@@ -54,7 +60,7 @@ class DeploymentLoad:
         """
         settings = self.settings
         tune = Tune.LATER if settings.tune else Tune.NEVER
-        setup = Setup(settings.threads, settings.engines, settings.cache_dir, check=True, tune=tune)
+        setup = Setup(settings.threads, settings.engines, cache=self.cache, check=True, tune=tune)
         prepared = prepare(source.path, setup, report)
         events = self.metrics.announce(source.name, prepared.manifest, prepared.programs.versions)
         statistics = Statistics()
