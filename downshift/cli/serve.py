@@ -45,7 +45,8 @@ def serve(
 ) -> None:
     """Serve models over HTTP; each request gets the most accurate sub-net that fits its latency budget.
 
-    SIGTERM and Ctrl-C drain: the server refuses new requests, answers those it has accepted, and exits.
+    SIGTERM and Ctrl-C drain: the server refuses new requests, answers those it has accepted, and exits:
+    with 0 after SIGTERM, with 130 after Ctrl-C. SIGHUP reloads models, keys and certificates.
     """
     from downshift.cli.server_console import ServerConsole
     from downshift.server.serve import run

@@ -1,4 +1,4 @@
-"""Running the server: listen at once, load and profile meanwhile, drain on SIGTERM, end with exit code 0."""
+"""Running the server: listen at once, load and profile meanwhile, drain on SIGTERM and Ctrl-C, then end."""
 
 from __future__ import annotations
 
@@ -94,12 +94,14 @@ class Server(uvicorn.Server):
         self.server_state: ConcurrencyState = ConcurrencyState()
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
+        self.interrupted = False
         self._give_up_at: float | None = None
         self._leave_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
         """Begin to drain; asked again, end now."""
         if self._give_up_at is None:
+            self.interrupted = sig == signal.SIGINT
             self._catalog.drain()
             self._give_up_at = time.monotonic() + self._drain_seconds
         else:
@@ -161,14 +163,15 @@ class Loader(threading.Thread):
 
 
 def run(*models: str | Path, operator: Operator | None = None, **overrides: Any) -> None:
-    """Serve these artifacts until SIGTERM or SIGINT, then answer what is queued and return.
+    """Serve these artifacts until SIGTERM or SIGINT, then answer what is queued and end.
 
     models: `PATH`, to be called like the file, or `NAME=PATH`; the first answers where none is named. Without
     any, every artifact in the repository's folder. operator: told of progress, the URL and tuning; by default
     nobody is. overrides: fields of `Settings` (host, port, threads...),
     before those of the environment; None counts as not given.
 
-    Raises `BadSetting` (for a port in use, too) and whatever `downshift.runtime.preparation.prepare` raises.
+    Raises `BadSetting` (for a port in use, too), whatever `downshift.runtime.preparation.prepare` raises, and
+    `KeyboardInterrupt` after Ctrl-C has drained it, so that a shell sees what ended it.
     """
     open_standard_streams()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -214,6 +217,8 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     flush_standard_streams()
     if loader.error is not None:
         raise loader.error
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 def sinks(settings: Settings) -> list[Sink]:
