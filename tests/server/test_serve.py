@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 INFER = f"/v2/models/{MODEL}/infer"
+BUDGET = 30.0
+PATIENCE = 60.0  # seconds: a generous bound for what takes moments
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -68,7 +70,7 @@ def listening(backend: ScriptedBackend) -> Iterator[tuple[Server, httpx2.Client,
     thread.start()
     try:
         wait_for(lambda: server.started)
-        with httpx2.Client(base_url=address, trust_env=False) as client:
+        with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client:
             yield server, client, thread
     finally:
         server.should_exit = True
@@ -82,18 +84,21 @@ def connect(client: httpx2.Client) -> socket.socket:
 
 def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
     body = httpx2.Request("POST", "http://x", json=tensor()).content
-    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    with listening(ScriptedBackend()) as (server, client, _), connect(client) as connection:
+    head = (
+        f"POST {INFER} HTTP/1.1\r\nHost: x\r\nX-Latency-Budget-Ms: {BUDGET * 1e3}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    backend = ScriptedBackend()
+    with listening(backend) as (server, client, _), connect(client) as connection:
         connection.sendall(head[:9].encode())
-        wait_for(
-            lambda: any(each.scope for each in server.server_state.connections)
-        )  # the first byte is there
-        time.sleep(0.1)  # a slow client: what it takes to send its headers counts
+        wait_for(lambda: any(each.scope for each in server.server_state.connections))
+        first_byte_is_there = time.monotonic()
         connection.sendall(head[9:].encode() + body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    total = re.search(rb"total;dur=([0-9.]+)", answer)
-    assert total is not None
-    assert float(total[1]) >= 100
+    assert answer.startswith(b"HTTP/1.1 200")
+    [request] = backend.requests
+    assert request.deadline is not None
+    assert request.deadline - BUDGET <= first_byte_is_there
 
 
 @pytest.mark.parametrize("spaces", [0, 200_000])  # more than uvicorn reads ahead
@@ -114,7 +119,7 @@ def test_a_signal_lets_what_waits_finish_and_refuses_the_rest() -> None:
     answered: list[httpx2.Response] = []
     with listening(backend) as (server, client, thread):
         asking = threading.Thread(
-            target=lambda: answered.append(client.post(INFER, json=tensor(), timeout=30))
+            target=lambda: answered.append(client.post(INFER, json=tensor(), timeout=PATIENCE))
         )
         asking.start()
         wait_for(lambda: backend.waiting)
@@ -202,7 +207,7 @@ def test_metrics_can_have_a_port_of_their_own() -> None:
             expose(Catalog(), Metrics(CollectorRegistry()), "127.0.0.1", port)
     catalog, backend = Catalog([MODEL]), ScriptedBackend()
     address = url(expose(catalog, Metrics(CollectorRegistry()), "127.0.0.1", 0))
-    with httpx2.Client(base_url=address, trust_env=False) as client:
+    with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client:
         wait_for(lambda: client.get("/metrics").status_code == 200)
         assert "downshift_build_info{" in client.get("/metrics").text
         assert client.get("/v2").status_code == 404
@@ -298,7 +303,7 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
     request = {
         "inputs": [{"name": "image", "datatype": "FP32", "shape": [2, 3, 5, 5], "data": values.tolist()}]
     }
-    with httpx2.Client(base_url=address, trust_env=False) as client:
+    with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client:
         for subnet in artifact.manifest.names:
             response = client.post("/v2/models/tiny/infer", json=request, headers={"X-Subnet": subnet})
             session = onnxruntime.InferenceSession(materialize(artifact, subnet).SerializeToString())
@@ -332,7 +337,7 @@ def test_end_to_end(process: tuple[subprocess.Popen[str], str], folder: Path) ->
     wait_for(lambda: list(folder.glob("cache/profile-*.json")))
     started.send_signal(signal.SIGTERM)
     rest = started.stdout.read() if started.stdout else ""
-    assert started.wait(timeout=30) == 0
+    assert started.wait(timeout=PATIENCE) == 0
     assert rest.strip().endswith("torch-free")
     lines = [json.loads(line) for line in (folder / "cache.log").read_text().splitlines()]
     assert len({line["request_id"] for line in lines}) == len(lines) == len(artifact.manifest.names) + 5
@@ -397,7 +402,7 @@ def test_several_models_and_a_swap_that_fails_and_one_that_succeeds(folder: Path
         assert client.get("/v2/models/other").status_code == 404
         assert client.get("/v2/health/ready").status_code == 200
         started.send_signal(signal.SIGTERM)
-        assert started.wait(timeout=30) == 0
+        assert started.wait(timeout=PATIENCE) == 0
 
 
 def test_a_damaged_artifact_ends_the_server_with_its_error(tmp_path: Path) -> None:
