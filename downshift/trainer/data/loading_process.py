@@ -89,8 +89,8 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
             if watchdog.fired:
                 raise WorkerError(
                     f"the loading processes gave no batch for {STALL_SECONDS:.0f} s: check that the images "
-                    "can be read, on a network file system above all; then continue with --resume, or load in "
-                    "the training process itself (--set data.workers=0)"
+                    "can be read, on a network file system above all; then continue with --resume, or load "
+                    "in the training process itself (--set data.workers=0)"
                 ) from error
             if not str(error).startswith(("DataLoader worker (pid", "Pin memory thread")):
                 raise
