@@ -1,34 +1,43 @@
 """Any `nn.Module` as a supernet: masked weights and switchable BatchNorm, one selection for all.
 
-`Supernet(network, count)` replaces, in place, every chosen convolution and linear layer by a masked one and
-every BatchNorm that can see a masked layer's output by one BatchNorm a sub-net. Weights are shared; masks and
-normalisation are not (AST, Yang et al., NeurIPS 2022; switchable BatchNorm: Yu et al., ICLR 2019).
+`Supernet(network, count)` puts, in place, masks over every chosen convolution, linear and attention layer and
+replaces every BatchNorm that can see a masked layer's output by one BatchNorm a sub-net. Weights are shared;
+masks and normalisation are not (AST, Yang et al., NeurIPS 2022; switchable BatchNorm: Yu et al., ICLR 2019).
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from downshift.models.dataflow import norms_behind
 from downshift.models.errors import SpecError, UnknownName
-from downshift.models.mask_stack import BitStack, LevelStack
+from downshift.models.masked_layer import (
+    Encoding,
+    MaskedLayer,
+    Selection,
+    mask,
+    masked_part,
+    unmask,
+    weight_attribute,
+)
 from downshift.models.networks.memory_format import lay_out
 from downshift.models.pattern import Pattern, Unstructured
+from downshift.models.switchable_norm import SwitchableNorm
 
-Encoding = Literal["levels", "bitmaps"]
 MOST_SUBNETS = 255  # what one byte a weight can tell apart
 
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Which layers are masked: all convolutions but the stem, and what the flags add or take away.
+    """Which layers are masked: all but the stem and the classifier, and what the flags add or take away.
 
+    A layer is a convolution, a linear layer, or the input projection of `nn.MultiheadAttention`, which goes
+    by the attention's own name.
     pattern: where zeros will fall; a layer that it does not fit stays dense.
     """
 
@@ -44,7 +53,7 @@ def masked_layer_names(network: nn.Module, rule: LayerRule) -> tuple[str, ...]:
     The stem is the first convolution, the classifier the last linear layer. Raises `UnknownName` when
     `rule.dense` names no layer, `SpecError` when nothing is left to mask.
     """
-    layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [(name, m) for name, m in network.named_modules() if weight_attribute(m)]
     names = [name for name, _ in layers]
     for name in rule.dense:
         if name not in names:
@@ -57,86 +66,12 @@ def masked_layer_names(network: nn.Module, rule: LayerRule) -> tuple[str, ...]:
         excluded = name == stem or name in rule.dense
         excluded |= name == classifier and not rule.classifier
         excluded |= depthwise and not rule.depthwise
-        excluded |= not rule.pattern.fits(layer.weight.shape, getattr(layer, "groups", 1))
+        excluded |= not _fits(layer, rule.pattern)
         if not excluded:
             chosen.append(name)
     if not chosen:
         raise SpecError(f"no layer of {type(network).__name__} can be masked: it has {names}")
     return tuple(chosen)
-
-
-class Selection:
-    """The sub-net that every masked layer and BatchNorm of one supernet runs; `index` 0 is the densest.
-
-    With `dense_gradient` set, masked layers keep their effective weight, so that after `backward()` its
-    `.grad` holds the gradient of *every* position, active or not: what regrowth needs.
-    """
-
-    def __init__(self) -> None:
-        self.index = 0
-        self.dense_gradient = False
-
-
-class MaskedLayer(nn.Module):
-    """A convolution or linear layer whose weight is multiplied by the selected sub-net's mask."""
-
-    def __init__(self, layer: nn.Conv2d | nn.Linear, count: int, encoding: Encoding, selection: Selection):
-        super().__init__()
-        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
-            raise SpecError(f"convolution padding mode {layer.padding_mode!r}: only 'zeros' can be masked")
-        self.layer = layer
-        self.stack = (LevelStack if encoding == "levels" else BitStack)(layer.weight, count)
-        self.selection = selection
-        self.effective: Tensor | None = None
-
-    @property
-    def weight(self) -> nn.Parameter:
-        """The shared weight, unmasked."""
-        return cast("nn.Parameter", self.layer.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's output with weight * mask of the selected sub-net."""
-        weight = self.weight * self.stack.mask(self.selection.index)
-        self.effective = None
-        if self.selection.dense_gradient and weight.requires_grad:
-            weight.retain_grad()
-            self.effective = weight
-        layer = self.layer
-        if isinstance(layer, nn.Conv2d):
-            return functional.conv2d(
-                x, weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
-            )
-        return functional.linear(x, weight, layer.bias)
-
-    def dense_gradient(self) -> Tensor:
-        """Gradient of the effective weight at every position, after a backward pass that kept it."""
-        if self.effective is None or self.effective.grad is None:
-            raise SpecError("no dense gradient: set selection.dense_gradient before the forward pass")
-        return self.effective.grad
-
-    def plain(self, index: int) -> nn.Module:
-        """An ordinary layer with sub-net `index`'s zeros written into its weight."""
-        layer = copy.deepcopy(self.layer)
-        with torch.no_grad():
-            layer.weight.mul_(self.stack.mask(index))
-        return layer
-
-
-class SwitchableNorm(nn.Module):
-    """One BatchNorm a sub-net; the selected one runs and is the only one that learns."""
-
-    def __init__(self, norm: _BatchNorm, count: int, selection: Selection) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(copy.deepcopy(norm) for _ in range(count))
-        self.selection = selection
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The selected sub-net's normalisation of x."""
-        return self.norms[self.selection.index](x)  # type: ignore[no-any-return]
-
-    def plain(self, index: int) -> nn.Module:
-        """A copy of sub-net `index`'s BatchNorm."""
-        return copy.deepcopy(self.norms[index])
 
 
 class Supernet(nn.Module):
@@ -157,13 +92,17 @@ class Supernet(nn.Module):
         self.encoding: Encoding = encoding
         self.selection = Selection()
         chosen = masked_layer_names(network, rule or LayerRule())
-        downstream = False
-        for name, module in list(network.named_modules()):
-            if name in chosen and isinstance(module, nn.Conv2d | nn.Linear):
-                _replace(network, name, MaskedLayer(module, count, encoding, self.selection))
-                downstream = True
-            elif downstream and isinstance(module, _BatchNorm):
-                _replace(network, name, SwitchableNorm(module, count, self.selection))
+        check_maskable(network, chosen)
+        norms = {id(network.get_submodule(name)): name for name in norms_behind(network, chosen)}
+        for name in chosen:
+            mask(network.get_submodule(name), count, encoding, self.selection)
+        switchable: dict[int, SwitchableNorm] = {}
+        for name, module in list(network.named_modules(remove_duplicate=False)):
+            if isinstance(module, _BatchNorm) and id(module) in norms:
+                _check_switchable(norms[id(module)], module)
+                if id(module) not in switchable:
+                    switchable[id(module)] = SwitchableNorm(module, count, self.selection)
+                _replace(network, name, switchable[id(module)])
         self.network = network
         self._memory_format: torch.memory_format | None = None
 
@@ -186,8 +125,9 @@ class Supernet(nn.Module):
 
     @property
     def masked_layers(self) -> dict[str, MaskedLayer]:
-        """Masked layers by the name that the plain network's layer has."""
-        return {n: m for n, m in self.network.named_modules() if isinstance(m, MaskedLayer)}
+        """Shared weights and masks by the name that the plain network's layer has."""
+        parts = {name: masked_part(module) for name, module in self.network.named_modules()}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def switchable_norms(self) -> dict[str, SwitchableNorm]:
@@ -199,15 +139,59 @@ class Supernet(nn.Module):
         switched = {
             id(module): module.plain(index)
             for module in self.network.modules()
-            if isinstance(module, MaskedLayer | SwitchableNorm)
+            if isinstance(module, SwitchableNorm)
         }
-        return copy.deepcopy(self.network, switched)  # the memo puts the plain layers in their places
+        network = copy.deepcopy(self.network, switched)  # the memo puts the plain BatchNorms in their places
+        for module in list(network.modules()):
+            if masked_part(module) is not None:
+                unmask(module, index)
+        return network
 
     def sparsity(self, index: int) -> float:
         """Fraction of the masked layers' weights that sub-net `index` leaves out (synchronises)."""
         layers = self.masked_layers.values()
         kept = sum(int(layer.stack.mask(index).sum()) for layer in layers)
         return 1.0 - kept / sum(layer.weight.numel() for layer in layers)
+
+
+def check_maskable(network: nn.Module, layers: tuple[str, ...]) -> None:
+    """Raise `SpecError`, naming it, for one of `layers` whose weight is not one parameter of its own."""
+    owners: dict[int, list[str]] = {}
+    for name, module in network.named_modules():
+        for attribute, parameter in module._parameters.items():
+            owners.setdefault(id(parameter), []).append(f"{name}.{attribute}")
+    for name in layers:
+        layer = network.get_submodule(name)
+        attribute = weight_attribute(layer)
+        weight = layer._parameters.get(str(attribute))
+        remedy = f"keep it dense: masks.dense = [{name!r}]"
+        if weight is None:
+            raise SpecError(
+                f"layer {name}: its weight is computed from others (weight_norm, a parametrization, "
+                f"an attention with kdim or vdim) and cannot be masked; {remedy}"
+            )
+        if isinstance(weight, nn.UninitializedParameter):
+            raise SpecError(f"layer {name} has no weight yet: run one batch through the network first")
+        if len(owners[id(weight)]) > 1:
+            tied = " and ".join(owners[id(weight)])
+            raise SpecError(f"layer {name}: {tied} are one tied weight, which cannot be masked; {remedy}")
+
+
+def _fits(layer: nn.Module, pattern: Pattern) -> bool:
+    """Whether zeros can fall so in the layer; one without a weight of its own is for `check_maskable`."""
+    weight = getattr(layer, str(weight_attribute(layer)))
+    if weight is None or isinstance(weight, nn.UninitializedParameter):
+        return True
+    return pattern.fits(tuple(weight.shape), int(getattr(layer, "groups", 1)))
+
+
+def _check_switchable(name: str, norm: _BatchNorm) -> None:
+    """Raise `SpecError` for a BatchNorm that no artifact can hold."""
+    if norm.weight is None or norm.bias is None or norm.running_mean is None:
+        raise SpecError(
+            f"BatchNorm {name}: it follows a masked layer, so that it needs affine=True and "
+            "track_running_stats=True"
+        )
 
 
 def _replace(root: nn.Module, name: str, module: nn.Module) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def dry_run_export(supernet: Supernet, recipe: Recipe, data: TrainingData) -> No
     try:
         with torch.random.fork_rng(devices=[]):
             export(supernet, recipe, data.image, data.labels, unknown)
-    except (ArtifactError, SpecError) as error:
+    except (ArtifactError, ExportError, SpecError) as error:
         raise ExportError(f"nothing was trained, as the result could not be written: {error}") from error
     except Exception as error:  # the exporter raises what it likes
         raise ExportError(

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from downshift.models.artifact import Artifact
+    from downshift.models.masked_layer import MaskedLayer
     from downshift.models.spec import InputSpec
-    from downshift.models.supernet import MaskedLayer, Supernet, SwitchableNorm
+    from downshift.models.supernet import Supernet
+    from downshift.models.switchable_norm import SwitchableNorm
     from downshift.trainer.recipe import Recipe
 
 SPARSITY_DIGITS = 6
@@ -38,9 +40,10 @@ def export(
     """Every sub-net of `supernet`, with its `validation` accuracy by name, as one sealed artifact.
 
     Equal supernets give equal artifacts: nothing in it tells the time or the place. Raises `ArtifactError`
-    when training has left a weight that is not finite.
+    when training has left a weight that is not finite, `ExportError` for a network whose graph does not hold
+    the masked weights as they are.
     """
-    layers = supernet.masked_layers
+    layers = {f"{name}.{layer.parameter}": layer for name, layer in supernet.masked_layers.items()}
     norms = supernet.switchable_norms
     manifest = Manifest(
         network=recipe.network.name,
@@ -49,17 +52,17 @@ def export(
         output=OUTPUT,
         labels=labels,
         masks=supernet.encoding,
-        layers=tuple(LayerSpec(f"{name}.weight", tuple(m.weight.shape)) for name, m in layers.items()),
+        layers=tuple(LayerSpec(name, tuple(m.weight.shape)) for name, m in layers.items()),
         norms=tuple(_norm_spec(name, norm) for name, norm in norms.items()),
         provenance=provenance(recipe),
     )
     densest = supernet.plain(0).cpu().to(memory_format=torch.contiguous_format)
     return encode(
-        onnx_graph(densest, image.shape),
+        onnx_graph(densest, image.shape, layers),
         manifest,
-        masks={f"{name}.weight": _masks(layer) for name, layer in layers.items()},
+        masks={name: _masks(layer) for name, layer in layers.items()},
         norms=[_norm_stack(norm) for norm in norms.values()],
-        weights={f"{name}.weight": _floats(layer.weight) for name, layer in layers.items()},
+        weights={name: _floats(layer.weight) for name, layer in layers.items()},
     )
 
 
@@ -67,10 +70,10 @@ def subnet_specs(
     supernet: Supernet, recipe: Recipe, shape: tuple[int, int, int], validation: Mapping[str, float]
 ) -> tuple[SubnetSpec, ...]:
     """What every sub-net is and what it is worth, densest first; counted from its masks."""
-    layers = supernet.masked_layers
+    layers = {f"{name}.{layer.parameter}": layer for name, layer in supernet.masked_layers.items()}
     plain = supernet.plain(0)
     uses = weight_uses(plain, shape)
-    sizes = {name: plain.get_parameter(f"{name}.weight").numel() for name in uses}
+    sizes = {name: plain.get_parameter(name).numel() for name in uses}
     total = sum(layer.weight.numel() for layer in layers.values())
     specs = []
     for index, (name, pattern) in enumerate(zip(recipe.names, recipe.patterns, strict=True)):

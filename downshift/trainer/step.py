@@ -88,9 +88,7 @@ class StepContext:
         self.tally.add_loss(index, loss)
         if not dense:
             return []
-        gradients = [layer.dense_gradient() for layer in self.masking.layers]
-        for layer in self.masking.layers:
-            layer.effective = None
+        gradients = [layer.take_dense_gradient() for layer in self.masking.layers]
         self.average(gradients)
         return gradients
 

@@ -13,7 +13,8 @@ from downshift.trainer.recipe import Recipe, parse
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from downshift.models.supernet import Encoding, LayerRule
+    from downshift.models.masked_layer import Encoding
+    from downshift.models.supernet import LayerRule
 
 CLASSES = 4
 CHANNELS = 3

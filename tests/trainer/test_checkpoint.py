@@ -65,5 +65,5 @@ def test_somebody_elses_tensors_are_no_checkpoint(tmp_path: Path, header: dict[s
 def test_another_format_is_named(tmp_path: Path) -> None:
     header = json.dumps({"format": 99, "step": 1, "recipe": {}, "facts": {}})
     (tmp_path / "c").write_bytes(serialise({"a": torch.ones(1)}, metadata={"downshift": header}))
-    with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="format 99, this version reads 2"):
         load(tmp_path / "c")

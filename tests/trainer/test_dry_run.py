@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from downshift.models.spec import InputSpec
-from downshift.models.supernet import Supernet
+from downshift.models.supernet import LayerRule, Supernet
 from downshift.trainer import train as training
 from downshift.trainer.dry_run import dry_run_export
 from downshift.trainer.errors import ExportError
@@ -66,6 +66,40 @@ def test_a_network_that_onnx_cannot_express_is_named() -> None:
     with pytest.raises(ExportError, match=r"network cifar-resnet20 cannot be written as ONNX \(") as caught:
         dry_run(Described(*"abcd"), Wayward())
     assert "\n" not in str(caught.value)
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation: what is multiplied is not the weight, and its zeros are none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) / 0.1
+        return nn.functional.conv2d(x, weight, self.bias)
+
+
+class Odd(nn.Module):
+    """A standardised convolution, and a layer that nobody calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(CHANNELS, 4, 3)
+        self.standardised = Standardised(4, CLASSES, 3)
+        self.idle = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.standardised(self.stem(x)).mean((2, 3))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("dense", "said"),
+    [
+        (("idle",), r"weight standardised.weight is changed by .*masks.dense = \['standardised'\]"),
+        (("standardised",), r"weight idle.weight takes no part .*masks.dense = \['idle'\]"),
+    ],
+)
+def test_a_weight_that_no_artifact_could_hold_as_it_is_is_named(dense: tuple[str, ...], said: str) -> None:
+    supernet = Supernet(Odd(), 2, rule=LayerRule(dense=dense))
+    with pytest.raises(ExportError, match=said):
+        dry_run_export(supernet, small_recipe(), cast("Any", Described(*"abcd")))
 
 
 def test_a_dry_run_draws_no_random_number_and_changes_no_weight() -> None:

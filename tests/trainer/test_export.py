@@ -23,6 +23,7 @@ from downshift.models.supernet import LayerRule, Supernet
 from downshift.trainer.export import export
 from downshift.trainer.masks.blocks import block_sums, spread
 from downshift.trainer.masks.pruning import keep_nested, n_by_m
+from tests.trainer import transformers
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_network, small_recipe
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downshift.models.artifact import Artifact
-    from downshift.models.supernet import Encoding
+    from downshift.models.masked_layer import Encoding
     from downshift.trainer.recipe import Recipe
 
 LABELS = ("a", "b", "c", "d")
@@ -95,8 +96,13 @@ def runtime_logits(found: Artifact, name: str, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assert_faithful(found: Artifact, supernet: Supernet, images: Tensor) -> None:
-    """Every sub-net: onnxruntime's, the selected supernet's and the plain network's logits are the same."""
+def assert_faithful(
+    found: Artifact, supernet: Supernet, images: Tensor, apart: float = 10 * TOLERANCE
+) -> None:
+    """Every sub-net: onnxruntime's, the selected supernet's and the plain network's logits are the same.
+
+    apart: by how much at least two sub-nets differ.
+    """
     seen = []
     for index, name in enumerate(found.manifest.names):
         supernet.select(index)
@@ -106,7 +112,7 @@ def assert_faithful(found: Artifact, supernet: Supernet, images: Tensor) -> None
         torch.testing.assert_close(logits, supernet.plain(index).eval()(images), rtol=0, atol=TOLERANCE)
         seen.append(logits)
     for one, other in itertools.pairwise(seen):
-        assert not torch.allclose(one, other, atol=10 * TOLERANCE), "two sub-nets compute the same"
+        assert not torch.allclose(one, other, rtol=0, atol=apart), "two sub-nets compute the same"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -119,6 +125,48 @@ def test_every_sub_net_of_every_family_is_handed_over_as_it_was_trained(family: 
     image = InputSpec("image", CHANNELS, side, side, (0.5,) * 3, (0.25,) * 3)
     recipe = small_recipe(subnets={"sparsities": [0.3, 0.5]})
     assert_faithful(exported(supernet, recipe, image), supernet, images)
+
+
+@pytest.mark.parametrize("make", transformers.NETWORKS)
+def test_networks_of_attention_and_linear_layers_are_handed_over_under_their_own_names(
+    make: Callable[[], nn.Module],
+) -> None:
+    """The exporter transposes linear weights: folded, they would be constants that nobody knows."""
+    torch.manual_seed(0)
+    side = transformers.SIDE
+    supernet = sparse(Supernet(make(), 2), (0.6, 0.1))
+    supernet = calibrated(supernet, noise(32, CHANNELS, side, side, seed=1))
+    image = InputSpec("image", CHANNELS, side, side, (0.5,) * 3, (0.25,) * 3)
+    found = exported(supernet, small_recipe(subnets={"sparsities": [0.4, 0.9]}), image)
+    assert {spec.weight for spec in found.manifest.layers} <= supernet.plain(0).state_dict().keys()
+    assert len(found.manifest.layers) == len(supernet.masked_layers) > 4
+    assert found.manifest.subnets[0].flops > found.manifest.subnets[1].flops > 0
+    assert_faithful(found, supernet, noise(3, CHANNELS, side, side), apart=0.0)
+
+
+class Twice(torch.nn.Module):
+    """One convolution and one BatchNorm, each called twice, under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(CHANNELS, 4, 3)
+        self.zebra = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.again, self.another = self.zebra, self.norm
+        self.classifier = torch.nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.another(self.again(self.norm(self.zebra(self.stem(x))))).relu().mean((2, 3))
+        logits: Tensor = self.classifier(x)
+        return logits
+
+
+def test_a_module_that_is_used_twice_is_masked_and_handed_over_once() -> None:
+    supernet = calibrated(sparse(Supernet(Twice(), 2), (0.7, 0.3)), noise(32, CHANNELS, SIDE, SIDE, seed=1))
+    found = exported(supernet, small_recipe(subnets={"sparsities": [0.3, 0.7]}))
+    assert [spec.weight for spec in found.manifest.layers] == ["zebra.weight"]
+    assert [spec.scale for spec in found.manifest.norms] == ["norm.weight"]
+    assert_faithful(found, supernet, noise(3, CHANNELS, SIDE, SIDE))
 
 
 @pytest.mark.parametrize("encoding", ["levels", "bitmaps"])

@@ -80,7 +80,7 @@ def test_an_inactive_weight_and_its_velocity_stay_bitwise_through_decay_and_mome
 
 
 def velocity_of(optimizer: MaskedSGD, layer: str) -> torch.Tensor:
-    return optimizer.velocity[f"network.{layer}.layer.weight"].clone()
+    return optimizer.velocity[f"network.{layer}.masked.weight"].clone()
 
 
 def test_the_batchnorm_of_another_sub_net_is_left_alone() -> None:

@@ -17,8 +17,9 @@ from downshift.trainer.masks.schedule import Ramp, Updates, cosine_fraction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from downshift.models.masked_layer import MaskedLayer
     from downshift.models.pattern import Pattern
-    from downshift.models.supernet import MaskedLayer, Supernet
+    from downshift.models.supernet import Supernet
     from downshift.trainer.masks.pruning import Layers
     from downshift.trainer.recipe import MasksChoice, Recipe
 
