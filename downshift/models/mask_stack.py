@@ -36,6 +36,10 @@ class LevelStack(nn.Module):
         """Bool mask of sub-net `index`."""
         return self.levels > index
 
+    def union(self) -> Tensor:
+        """Bool mask of what any sub-net keeps, a tensor of its own."""
+        return self.levels > 0
+
     def assign(self, masks: Sequence[Tensor]) -> None:
         """Replace all masks; they must be nested, which the caller's ranking guarantees."""
         self.levels.zero_()
@@ -65,6 +69,10 @@ class BitStack(nn.Module):
     def mask(self, index: int) -> Tensor:
         """Bool mask of sub-net `index`."""
         return self.get_buffer(f"mask_{index}")
+
+    def union(self) -> Tensor:
+        """Bool mask of what any sub-net keeps, a tensor of its own."""
+        return torch.stack([self.mask(index) for index in range(self._count)]).any(0)
 
     def assign(self, masks: Sequence[Tensor]) -> None:
         """Replace all masks."""

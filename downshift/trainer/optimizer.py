@@ -84,6 +84,12 @@ class MaskedSGD:
         torch._foreach_mul_([p.grad for p in self.groups.shared.values() if p.grad is not None], factor)
 
     @torch.no_grad()
+    def forget(self, weights: Sequence[Tensor]) -> None:
+        """Set the velocity of these masked weights to zero; `weights` is a bool tensor a masked weight."""
+        for name, chosen in zip(self.groups.masked, weights, strict=True):
+            self.velocity[name].masked_fill_(chosen, 0.0)
+
+    @torch.no_grad()
     def step(self, lr: float, activity: Sequence[Tensor]) -> None:
         """One update; `activity`, a float tensor a masked weight, is the share of the sub-nets that hold it.
 

@@ -133,7 +133,7 @@ class AlternatingStep:
             self.previous = gradients
         context.optimizer.step(lr, [layer.stack.mask(index).float() for layer in context.masking.layers])
         if due:
-            context.masking.update(step, index, dense)
+            context.optimizer.forget(context.masking.update(step, index, dense))
 
 
 @dataclass
@@ -173,4 +173,4 @@ class BatchSplitStep:
         torch._foreach_div_(activity, count)
         context.optimizer.step(lr, activity)
         for index, gradients in dense.items():
-            context.masking.update(step, index, gradients)
+            context.optimizer.forget(context.masking.update(step, index, gradients))

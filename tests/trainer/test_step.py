@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,9 +31,9 @@ class Watching(Masking):
         super().__init__(supernet, plan)
         self.seen: list[list[torch.Tensor]] = []
 
-    def update(self, step: int, index: int, gradients: Sequence[torch.Tensor]) -> None:
+    def update(self, step: int, index: int, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         self.seen.append(list(gradients))
-        super().update(step, index, gradients)
+        return super().update(step, index, gradients)
 
 
 def context(count: int = 3, correction: Any = "apply", **masks: Any) -> StepContext:
@@ -118,6 +119,36 @@ def test_updates_see_the_gradient_of_weights_outside_the_mask(kind: Any, form: s
     _, seen, *_ = watching.seen
     for gradient, mask in zip(seen, outside, strict=True):
         assert gradient[mask].abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", [AlternatingStep, BatchSplitStep])
+@pytest.mark.parametrize("form", ["nested", "independent"])
+def test_a_weight_that_returns_enters_with_value_and_velocity_zero(kind: Any, form: str) -> None:
+    """What it was and where it moved when it left is not what any sub-net trains now."""
+    act = context(2, "off", form=form, start=0.0, end=0.0, stop=0.9)
+    layer, velocity = act.masking.layers[0], next(iter(act.optimizer.velocity.values()))
+    out = torch.ones_like(layer.weight, dtype=torch.bool)
+    out.view(-1)[0] = False
+    layer.stack.assign([out, out])
+    dense = torch.zeros_like(layer.weight)
+    dense.view(-1)[0] = 1e3
+    with torch.no_grad():
+        layer.weight.view(-1)[0] = 123.0
+        velocity.view(-1)[0] = 7.0
+    act.backward = partial(backward, act, dense)  # type: ignore[method-assign]
+    period = 2 if kind is AlternatingStep else 1
+    kind(act)(next(t for t in range(8, 20, 2) if act.masking.due(t, 0, period)), LR, *batch())
+    assert layer.stack.mask(0).view(-1)[0]
+    assert not layer.stack.mask(1).view(-1)[0], "a weight of value zero does not rank into a sparser sub-net"
+    assert layer.weight.view(-1)[0] == 0.0
+    assert velocity.view(-1)[0] == 0.0
+
+
+def backward(act: StepContext, forced: torch.Tensor, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+    """The real backward pass, with that dense gradient for the first layer."""
+    gradients = StepContext.backward(act, *args, **kwargs)
+    index, *_ = args
+    return [forced if index == 0 else torch.zeros_like(forced), *gradients[1:]] if gradients else []
 
 
 def test_batch_split_gives_every_sub_net_its_part_of_every_batch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+
 import pytest
 from torch import nn
 from torchvision.models import convnext, maxvit, swin_transformer, vision_transformer

@@ -70,7 +70,7 @@ class Masking:
         self.count = supernet.count
         if plan.choice.initial_sparsity > 0:
             with torch.no_grad():
-                self._write([self._initial(index) for index in range(self.count)], newcomers=False)
+                self._write([self._initial(index) for index in range(self.count)])
 
     def due(self, step: int, index: int, period: int) -> bool:
         """Whether training sub-net `index` at `step` must end in an update (nested: only the densest)."""
@@ -79,14 +79,20 @@ class Masking:
         return self.plan.updates.due(step, index, period)
 
     @torch.no_grad()
-    def update(self, step: int, index: int, gradients: Sequence[Tensor]) -> None:
+    def update(self, step: int, index: int, gradients: Sequence[Tensor]) -> Layers:
         """Prune and regrow at `step`; `gradients` are the dense ones of sub-net `index`, one a layer.
 
-        Nested masks all change at once; independent ones only sub-net `index`. A weight that enters the union
-        of all sub-nets starts from zero. The only place of training that synchronises with the host.
+        Nested masks all change at once; independent ones only sub-net `index`. Returns, one bool tensor a
+        layer, the weights that entered the union of all sub-nets: they start from zero, and what they were
+        when they left it ranks nowhere. With independent masks, a weight that another sub-net holds enters as
+        that one trained it. The only place of training that synchronises with the host.
         """
-        magnitudes = [layer.weight.detach().abs() for layer in self.layers]
         masks = self.masks()
+        unions = [layer.stack.union() for layer in self.layers]
+        magnitudes = [
+            torch.where(union, layer.weight.detach().abs(), 0.0)
+            for union, layer in zip(unions, self.layers, strict=True)
+        ]
         if self.plan.nested:
             first = self._updated(step, 0, masks[0], magnitudes, gradients)
             inside = [torch.where(m, s, -1.0) for m, s in zip(first, magnitudes, strict=True)]
@@ -94,10 +100,14 @@ class Masking:
             chain = [first]
             for layers in rest:
                 chain.append([m & denser for m, denser in zip(layers, chain[-1], strict=True)])
-            self._write(chain, newcomers=True)
+            masks = chain
         else:
             masks[index] = self._updated(step, index, masks[index], magnitudes, gradients)
-            self._write(masks, newcomers=True)
+        self._write(masks)
+        newcomers = [layer.stack.union() & ~before for layer, before in zip(self.layers, unions, strict=True)]
+        for layer, entered in zip(self.layers, newcomers, strict=True):
+            layer.weight.masked_fill_(entered, 0.0)
+        return newcomers
 
     def masks(self) -> list[Layers]:
         """Every sub-net's masks, densest first, one bool tensor a layer in the weight's shape."""
@@ -137,14 +147,6 @@ class Masking:
         densities = self._densities(self.plan.ramps[index].initial)
         return rule_of(self.plan.patterns[index]).initial(magnitudes, densities)
 
-    def _write(self, masks: Sequence[Layers], *, newcomers: bool) -> None:
+    def _write(self, masks: Sequence[Layers]) -> None:
         for position, layer in enumerate(self.layers):
-            own = [layers[position] for layers in masks]
-            if newcomers:
-                before = _union([layer.stack.mask(i) for i in range(self.count)])
-                layer.weight.masked_fill_(_union(own) & ~before, 0.0)
-            layer.stack.assign(own)
-
-
-def _union(masks: Sequence[Tensor]) -> Tensor:
-    return torch.stack(tuple(masks)).any(0)
+            layer.stack.assign([layers[position] for layers in masks])

@@ -85,6 +85,49 @@ def test_a_never_active_weight_with_the_largest_dense_gradient_is_regrown_from_z
     assert layer.weight.view(-1)[0] == 0.0, "it starts from zero, not from what it was before"
 
 
+@pytest.mark.parametrize("allocation", ["global", "erk"])
+def test_a_weight_that_returns_ranks_by_what_it_is_now(allocation: str) -> None:
+    """It was large when it left all sub-nets; it returns as zero, so the sparser ones do not take it."""
+    masking = masked(
+        small_supernet(2),
+        subnets={"sparsities": [0.5, 0.9]},
+        masks={"start": 0.0, "end": 0.0, "stop": 0.9, "allocation": allocation},
+    )
+    masking.update(100, 0, [torch.zeros_like(g) for g in random_gradients(masking)])
+    at, layer = next((i, m) for i, m in enumerate(masking.layers) if not m.stack.mask(0).all())
+    gone = int((~layer.stack.mask(0)).flatten().nonzero()[0])
+    with torch.no_grad():
+        layer.weight.view(-1)[gone] = 123.0
+    gradients = [torch.zeros_like(g) for g in random_gradients(masking)]
+    gradients[at].view(-1)[gone] = 1e3
+    entered = masking.update(200, 0, gradients)
+    assert layer.stack.mask(0).view(-1)[gone]
+    assert not layer.stack.mask(1).view(-1)[gone]
+    assert layer.weight.view(-1)[gone] == 0.0
+    assert entered[at].view(-1)[gone]
+    assert all(
+        torch.equal(e, e & layer.stack.mask(0)) for e, layer in zip(entered, masking.layers, strict=True)
+    )
+
+
+def test_with_independent_masks_a_weight_that_another_sub_net_holds_keeps_its_value() -> None:
+    masking = masked(
+        small_supernet(2, "bitmaps"),
+        subnets={"sparsities": [0.5, 0.9]},
+        masks={"form": "independent", "start": 0.0, "end": 0.0, "stop": 0.9},
+    )
+    layer = masking.layers[0]
+    masking.update(100, 1, random_gradients(masking))
+    only_dense = int((layer.stack.mask(0) & ~layer.stack.mask(1)).flatten().nonzero()[0])
+    value = layer.weight.view(-1)[only_dense].item()
+    gradients = [torch.zeros_like(g) for g in random_gradients(masking)]
+    gradients[0].view(-1)[only_dense] = 1e3
+    entered = masking.update(200, 1, gradients)
+    assert layer.stack.mask(1).view(-1)[only_dense]
+    assert layer.weight.view(-1)[only_dense] == value != 0.0
+    assert not entered[0].view(-1)[only_dense], "its velocity is the dense sub-net's, which goes on"
+
+
 def test_nothing_is_regrown_at_the_last_update() -> None:
     masking = masked(small_supernet(1), subnets={"sparsities": [0.5]})
     magnitudes = torch.cat([layer.weight.detach().abs().flatten() for layer in masking.layers])
