@@ -1,4 +1,4 @@
-"""The models this server holds: announced by name at once, answered for as soon as they are ready."""
+"""The registry of served models: names are known at start, versions are published when ready."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Queue(Protocol):
-    """How a backend's scheduler is doing."""
+    """The state of a backend's scheduler."""
 
     @property
     def queued(self) -> int:
@@ -40,7 +40,7 @@ class Queue(Protocol):
 
     @property
     def slowdown(self) -> float:
-        """How many times as long as measured batches take at present, as decisions have it."""
+        """The latency correction: present over profiled batch latency."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class Queue(Protocol):
 
 
 class Backend(Protocol):
-    """What answers for a model; `downshift.runtime.deployment.Deployment` is the real one."""
+    """Executes a model's requests; implemented by `downshift.runtime.deployment.Deployment`."""
 
     @property
     def scheduler(self) -> Queue:
@@ -64,28 +64,28 @@ class Backend(Protocol):
 
     @property
     def manifest(self) -> Manifest:
-        """What the artifact says about itself."""
+        """The artifact's manifest."""
         ...
 
     @property
     def profile(self) -> Profile:
-        """What its sub-nets cost on this machine."""
+        """The latency profile of its sub-nets on this machine."""
         ...
 
     def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
-        """Queue a request; raises a `RuntimeFault` or `UnknownName` for one that is refused.
+        """Queue a request; raises a `RuntimeFault` or `UnknownName` if it is refused.
 
-        inline: the event loop has nothing else to do, so that a short one may run on its thread.
+        inline: the event loop is otherwise idle, so a short request may run on its thread.
         """
         ...
 
     def close(self, drain_seconds: float) -> None:
-        """Refuse new requests, finish the queued ones within that time, release everything."""
+        """Drain within that time, then release all resources."""
         ...
 
 
 class ReferenceCount:
-    """The requests that a version is answering now, each inside a `with`. The event loop owns it."""
+    """Reference count of the requests a version is answering, one `with` each. Owned by the event loop."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -102,11 +102,11 @@ class ReferenceCount:
 
     @property
     def held(self) -> bool:
-        """Whether there are some."""
+        """Whether the count is above zero."""
         return self._count > 0
 
     async def released(self) -> None:
-        """Return when there are none."""
+        """Wait until the count is zero."""
         while self._count:
             self._freed.clear()
             await self._freed.wait()
@@ -129,10 +129,10 @@ class Model:
 
 
 class Catalog:
-    """Models by name; the first is the one that answers when none is named.
+    """Models by name; the first is the default model.
 
-    Owned by the event loop's thread, but for `publish`, which another thread may call. delivery: of all
-    models' answers. supervisor: of the process's background workers.
+    Owned by the event loop's thread, except `publish`, which is safe from any thread. delivery: shared by all
+    models. supervisor: of the process's background workers.
     """
 
     def __init__(self, names: Iterable[str] = (), supervisor: Supervisor | None = None) -> None:
@@ -146,18 +146,18 @@ class Catalog:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every model's name, ready or not, but for those withdrawn."""
+        """Names of all models, ready or not, except withdrawn ones."""
         return tuple(name for name in self._models if name not in self._withdrawn)
 
     @property
     def ready(self) -> bool:
-        """Every model can execute requests and the server is not shutting down."""
+        """Every model can execute requests, and the server is not draining."""
         models = [self._models[name] for name in self.names]
         return not self._draining and all(model and model.backend.scheduler.serving for model in models)
 
     @property
     def alive(self) -> bool:
-        """No model's execution thread and no background worker has died; shutting down is not dying."""
+        """Liveness: no execution thread and no background worker has died; True while draining."""
         return self._draining or (
             all(model.backend.scheduler.serving for model in self.served) and self.supervisor.alive
         )
@@ -169,19 +169,19 @@ class Catalog:
 
     @property
     def busy(self) -> bool:
-        """Some version, retired ones included, is still answering a request that it admitted."""
+        """Whether any version, retired ones included, has requests in flight."""
         return any(count.held for count in self._references)
 
     @property
     def served(self) -> tuple[Model, ...]:
-        """Every model that answers requests."""
+        """All models that are published."""
         return tuple(model for model in tuple(self._models.values()) if model is not None)
 
     def publish(self, name: str, backend: Backend, statistics: Statistics | None = None) -> Model | None:
-        """The named model's next version answers from now on, and `statistics` observes its backend.
+        """Publish the named model's next version, with `statistics` as observer of its backend.
 
-        Returns the version before, which goes on with what it was asked. The switch is one assignment: every
-        request is admitted by one version or the other.
+        Returns the previous version, which completes its requests. The switch is one atomic assignment: every
+        request is admitted by exactly one version.
         """
         self._versions[name] = version = self._versions.get(name, 0) + 1
         before = self._models.get(name)
@@ -192,7 +192,7 @@ class Catalog:
         return before
 
     def withdraw(self, name: str) -> Model | None:
-        """The named model is unknown from now on, until it is published again; returns what answered."""
+        """Unpublish the named model; returns its last version. It is unknown until published again."""
         before = self._models.get(name)
         if name in self._models:
             self._models[name] = None
@@ -212,20 +212,20 @@ class Catalog:
         return model
 
     def admit(self, name: str | None = None, version: str | None = None) -> Model:
-        """As `get`, for a request to execute; raises `Draining` once the server is shutting down.
+        """As `get`, for a request to execute; raises `Draining` while the server is draining.
 
-        Whoever executes it does so inside `with model.references`, and without giving way in between.
+        The caller enters `with model.references` before its next `await`: the version could be closed there.
         """
         if self._draining:
             raise Draining
         return self.get(name, version)
 
     def drain(self) -> None:
-        """Admit nothing more; what was submitted goes on."""
+        """Refuse new requests; submitted ones complete."""
         self._draining = True
 
     def close(self, drain_seconds: float) -> None:
-        """Close every model, all at once, each finishing its queue within that time."""
+        """Close all models in parallel, each draining its queue within that time."""
         self.drain()
         models = self.served
         with ThreadPoolExecutor(max(1, len(models)), thread_name_prefix="downshift-close") as pool:

@@ -1,4 +1,4 @@
-"""Reloads keys and certificates when their files change, and with the models on SIGHUP."""
+"""Hot reload: keys and certificates on file changes, and together with the models on SIGHUP."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("downshift.server")
 
-POLL_SECONDS = 1.0  # polling sees what inotify does not: network file systems, and Kubernetes' symlink swaps
+POLL_SECONDS = 1.0  # polling, as inotify misses network file systems and Kubernetes' symlink swaps
 
 
 @dataclass
 class Watched:
-    """Files that are read together: `reload` reads them again, or raises and keeps what was read before."""
+    """Files loaded together; `reload` reads them again, or raises and keeps the previous content."""
 
     name: str
     files: tuple[Path, ...]
@@ -34,19 +34,19 @@ class Watched:
 
     @property
     def now(self) -> tuple[Fingerprint, ...]:
-        """What tells the present files from others."""
+        """Fingerprints of the files as they are now."""
         return tuple(map(fingerprint, self.files))
 
 
 class Reloader:
-    """Polls files once a second; one that cannot be used is named in the log, and its old content stays."""
+    """Polls files once a second; on a failed reload it logs the error and keeps the previous content."""
 
     def __init__(self) -> None:
         self._watched: list[Watched] = []
         self._requested = False
 
     def watch(self, name: str, files: Iterable[Path | None], reload: Callable[[], None]) -> None:
-        """Call `reload` whenever one of the files has changed; a None among them is skipped."""
+        """Call `reload` whenever one of the files changes; None entries are skipped."""
         present = tuple(file for file in files if file is not None)
         if present:
             self._watched.append(Watched(name, present, reload))
@@ -76,7 +76,7 @@ class Reloader:
             each.seen = now
             try:
                 each.reload()
-            except Exception as error:  # noqa: BLE001  what was read before stays in use
+            except Exception as error:  # noqa: BLE001  the previous content stays in use
                 log.error("%s not reloaded, the old content stays in use: %s", each.name, error)
             else:
                 log.warning("%s reloaded", each.name)

@@ -1,4 +1,4 @@
-"""What one model has answered, counted as Triton's statistics extension counts it.
+"""Counters of one model, with the semantics of Triton's statistics extension.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
@@ -43,7 +43,7 @@ REASONS: Mapping[Outcome, FailureReason] = {
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How often something took time, and the seconds of all of it."""
+    """A count of events, and their total duration in seconds."""
 
     count: int = 0
     seconds: float = 0.0
@@ -51,12 +51,11 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything counted up to one moment.
+    """A consistent copy of all counters.
 
-    success: answered requests, late ones included: waiting and computing, and reading and writing once
-    that is over. failures: by reason, with what they waited and computed. inferences: examples answered.
-    executions: batches an engine completed, by how many examples they held.
-    last_inference: Unix seconds of the last answer, 0 when there was none.
+    success: answered requests, late ones included; queue and compute time, plus decoding and encoding once
+    they are measured. failures: by reason, with queue and compute time. inferences: examples answered.
+    executions: completed batches by batch size. last_inference: Unix seconds of the last answer, 0 without.
     """
 
     success: Duration
@@ -71,7 +70,7 @@ class Snapshot:
 
 
 class _Sum:
-    """A `Duration` that grows."""
+    """A mutable `Duration`."""
 
     __slots__ = ("count", "seconds")
 
@@ -88,7 +87,7 @@ class _Sum:
 
 
 class Statistics(NullObserver):
-    """Counts for one model: the scheduler's events as its observer, the rest by method. Thread-safe."""
+    """Counters of one model, fed by the scheduler's events as an observer, and by method. Thread-safe."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         """now: Unix seconds."""
@@ -103,7 +102,7 @@ class Statistics(NullObserver):
 
     @property
     def snapshot(self) -> Snapshot:
-        """What was counted so far, all of one moment."""
+        """A consistent copy of all counters."""
         with self._lock:
             return Snapshot(
                 self._success.total,
@@ -141,13 +140,13 @@ class Statistics(NullObserver):
                 self._success.add(taken)
                 self._queue.add(event.queue_seconds)
                 self._infer.add(event.compute_seconds)
-                self._input.count += 1  # perf_analyzer gives up when the three counts ever differ
+                self._input.count += 1  # perf_analyzer fails if the three counts ever differ
                 self._output.count += 1
                 self._inferences += event.ticket.examples
                 self._last_inference = self._now()
 
     def coded(self, input_seconds: float, output_seconds: float) -> None:
-        """Add what it took to read a request that `settled` counted, and to write its answer."""
+        """Add the time to decode a request that `settled` counted, and to encode its response."""
         with self._lock:
             self._success.seconds += input_seconds + output_seconds
             self._input.seconds += input_seconds
@@ -159,7 +158,7 @@ class Statistics(NullObserver):
 
 
 def model_stats(name: str, version: str, counted: Snapshot) -> dict[str, Any]:
-    """One entry of the extension's `model_stats`; there is no response cache for anything to hit or miss."""
+    """One entry of the extension's `model_stats`; cache counters are 0, as there is no response cache."""
     failed = counted.failures.values()
     fail = Duration(sum(each.count for each in failed), sum(each.seconds for each in failed))
     return {

@@ -1,4 +1,4 @@
-"""API keys: read from text and files, and compared with those of a request in constant time."""
+"""API keys: parsed from text and files, and compared in constant time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 class Keys:
-    """A set of keys; false when there is none. It holds digests only, so nothing can print a key."""
+    """A set of API keys, falsy when empty. Stores SHA-256 digests only, so no key can leak into a log."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._digests = tuple({_digest(key) for key in keys})
@@ -29,11 +29,11 @@ class Keys:
         return bool(self._digests)
 
     def replace(self, keys: Keys) -> None:
-        """Accept those keys from now on, and no others."""
+        """Replace the whole set."""
         self._digests = keys._digests
 
     def accept(self, candidates: Iterable[str]) -> bool:
-        """Whether one of the candidates is one of the keys; takes as long whichever it is, or none."""
+        """Whether any candidate is in the set; constant time, with or without a match."""
         found = False
         for candidate in candidates:
             digest = _digest(candidate)
@@ -43,7 +43,7 @@ class Keys:
 
 
 def sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """What a request's raw headers offer as keys: `Authorization: Bearer KEY` and `X-API-Key: KEY`."""
+    """Keys in a request's raw headers: `Authorization: Bearer KEY` and `X-API-Key: KEY`."""
     keys = []
     for name, value in headers:
         if name == b"x-api-key":
@@ -54,7 +54,7 @@ def sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
 
 
 def decodings(sent: bytes) -> list[str]:
-    """The texts that a header's bytes may stand for: UTF-8 (RFC 7617), or ISO-8859-1 of older clients."""
+    """Possible decodings of a header's bytes: UTF-8 (RFC 7617), and ISO-8859-1 as sent by older clients."""
     latin = sent.decode("latin-1")
     try:
         text = sent.decode("utf-8")
@@ -64,11 +64,10 @@ def decodings(sent: bytes) -> list[str]:
 
 
 def read_keys(text: str, file: Path | None) -> Keys:
-    """The keys in a text, separated by commas or white space, and in a file, one a line.
+    """The keys in a text, separated by commas or white space, and in a file, one per line.
 
-    In the file `#` at the beginning of a word begins a comment, a byte order mark is skipped, and lines may
-    end in CR LF. Raises `BadSetting` for a file that cannot be read or holds no key, and for a key that is
-    too short or that no client could send.
+    File format: `#` at the start of a word begins a comment; a byte-order mark and CR LF are accepted. Raises
+    `BadSetting` for an unreadable file or one without keys, and for a key that is too short or not printable.
     """
     lines = [text.replace(",", " ")]
     if file is not None:

@@ -1,4 +1,4 @@
-"""What the second port answers: how the server is and what it counts, whatever inference does."""
+"""The management port: health probes and metrics on a listener of their own, isolated from inference."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ LIVE, READY = HEALTH
 
 
 def live(catalog: Catalog) -> dict[str, bool]:
-    """What `/v2/health/live` answers; raises `Dead` when only a new process can help."""
+    """The liveness response; raises `Dead` when only a restart helps."""
     if not catalog.alive:
         raise Dead
     return {"live": True}
 
 
 def ready(catalog: Catalog) -> dict[str, bool]:
-    """What `/v2/health/ready` answers; raises `NotReady` unless every model answers requests."""
+    """The readiness response; raises `NotReady` unless every model serves requests."""
     if not catalog.ready:
         raise NotReady("the server is loading its models or shutting down: try again shortly")
     return {"ready": True}
 
 
 class Probe:
-    """An ASGI application: the two health endpoints, and the metrics behind everything else."""
+    """An ASGI application: the two health endpoints; every other path goes to the metrics application."""
 
     def __init__(self, catalog: Catalog, metrics: ASGIApp) -> None:
         self._catalog = catalog

@@ -1,4 +1,4 @@
-"""Triton's model repository extension: which models there are, load, unload.
+"""Triton's model repository extension: index, load, unload.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
 """
@@ -20,7 +20,7 @@ LARGEST = 64 * 1024  # bytes of a request; its parameters are a path
 
 
 def control_router(repository: Repository, admins: Keys) -> APIRouter:
-    """All routes below /v2/repository. `admins`: whose keys may load and unload; without any, nobody may."""
+    """All routes below /v2/repository. `admins`: keys that may load and unload; none disables both."""
     router = APIRouter(prefix="/v2/repository", tags=["V2 model repository extension"])
 
     def authorise(request: Request) -> None:
@@ -34,7 +34,7 @@ def control_router(repository: Repository, admins: Keys) -> APIRouter:
 
     @router.post("/index", openapi_extra=_BODY)
     async def index(request: Request) -> Response:
-        """Every model, and whether it is READY, LOADING or UNAVAILABLE and why."""
+        """All models with their state (READY, LOADING, UNAVAILABLE) and its reason."""
         wanted = await _fields(request)
         ready = wanted.get("ready", False)
         if not isinstance(ready, bool):
@@ -49,7 +49,7 @@ def control_router(repository: Repository, admins: Keys) -> APIRouter:
 
     @router.post("/models/{name}/load", openapi_extra=_BODY)
     async def load(request: Request, name: str) -> Response:
-        """Read the model's file again, or parameters.path in the model folder, and switch to it."""
+        """Load the model's file again, or parameters.path in the model folder, and hot-swap to it."""
         authorise(request)
         parameters = _parameters(await _fields(request), "path")
         path = parameters.get("path")
@@ -60,7 +60,7 @@ def control_router(repository: Repository, admins: Keys) -> APIRouter:
 
     @router.post("/models/{name}/unload", openapi_extra=_BODY)
     async def unload(request: Request, name: str) -> Response:
-        """Serve the model no more; what it was asked is answered."""
+        """Unload the model; its requests in flight complete."""
         authorise(request)
         _parameters(await _fields(request), "unload_dependents")
         await repository.unload(name)

@@ -1,4 +1,4 @@
-"""The access log: one line of JSON a request, to standard output or to a file that may be rotated."""
+"""The access log: one JSON line per request, to standard output or to a file that supports rotation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from downshift.server.telemetry.request_log import RequestRecord
 
 STANDARD_OUTPUT = "-"
-LONGEST = 256  # characters of what a client chose
+LONGEST = 256  # characters of a client-controlled field
 
 
 class AccessLog:
-    """Appends to a file, opened anew where logrotate has moved it away; `-` is standard output."""
+    """Appends to a file and reopens it after logrotate has renamed it; `-` is standard output."""
 
     def __init__(self, target: str) -> None:
         """Raises `BadSetting` for a file that cannot be written."""
@@ -41,13 +41,13 @@ class AccessLog:
         return f"the access log {self._path or STANDARD_OUTPUT}"
 
     def write(self, records: Sequence[RequestRecord], lost: int) -> None:
-        """A line each, and one that says how many are missing."""
+        """Write one line per record, and one with the number of dropped records if there are any."""
         self._follow()
         lines = [line(each) for each in records]
         if lost:
             lines.append(orjson.dumps({"lost": lost}) + b"\n")
         rest = memoryview(b"".join(lines))
-        while rest:  # not buffered, or what a full disk refuses would be tried for ever
+        while rest:  # unbuffered: a buffer would retry forever on a full disk
             rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class AccessLog:
 
 
 def line(ended: RequestRecord) -> bytes:
-    """The request as one line of JSON; what does not apply to it is null."""
+    """The request as one JSON line; fields that do not apply are null."""
     identity = ended.identity
     return orjson.dumps(
         {

@@ -1,4 +1,4 @@
-"""The metrics as text, written beside the event loop, however many ask for them at once."""
+"""Metrics exposition: rendered off the event loop, with concurrent scrapes coalesced and rate-limited."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from starlette.types import Receive, Scope, Send
 
-SHARE = 0.1  # of one core's time, which scrapes may take at most
-PAUSE = 50e-6  # seconds; without it whoever wants the interpreter waits a whole switch interval
+SHARE = 0.1  # duty cycle: maximum share of one core's time for scrapes
+PAUSE = 50e-6  # seconds between two metric families, to hand the GIL to another thread
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """A text format of metrics: its media type, and what writes it."""
+    """An exposition format: its media type and its writer."""
 
     media_type: str
     write: Callable[[Collector], bytes]
@@ -43,16 +43,16 @@ OPENMETRICS = TextFormat(
 
 
 def choose(accept: str) -> TextFormat:
-    """OpenMetrics, which has exemplars, for those who accept it; else Prometheus' plain text."""
+    """Content negotiation: OpenMetrics, which has exemplars, if accepted; else Prometheus text format."""
     return OPENMETRICS if "application/openmetrics-text" in accept else PLAIN
 
 
 class Exposition:
-    """Writes one registry's metrics, one text at a time, on a thread of its own that starts when first asked.
+    """Renders a registry's metrics on a thread of its own, started by the first scrape.
 
-    Everyone who asks while a text is written shares the next one, so that each answer is younger than its
-    question. After a text the thread rests nine times as long as it took: a storm of scrapes waits, requests
-    do not.
+    Coalescing: all scrapes that arrive during a rendering share the next one, so no response is older than
+    its request. Rate limit: after a rendering the thread sleeps nine times as long as it took, so a storm of
+    scrapes cannot slow inference down.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Exposition:
         self._started = False
 
     def text(self, form: TextFormat) -> Future[bytes]:
-        """The metrics from now on in that format; whoever waits for it cannot cancel it for the others."""
+        """The next rendering in that format, shared by all callers; a caller cannot cancel it."""
         with self._lock:
             future = self._wanted.get(form)
             if future is None:
@@ -114,7 +114,7 @@ class Exposition:
 
 
 class _YieldingCollector(Collector):
-    """A registry's metrics; between two of them other threads get their turn at the interpreter."""
+    """Collects a registry's metric families and releases the GIL between them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

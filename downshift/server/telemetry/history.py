@@ -1,4 +1,4 @@
-"""A ring buffer of the last seconds: outcomes, sub-nets, accuracy and queue delays, in constant memory."""
+"""Ring buffer of per-second aggregates: outcomes, sub-nets, accuracy, queue delays; constant memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 
 SECONDS = 300
 MINUTE = 60
-NO_MODEL = ""  # of requests that end before their model is found: they count, but are shown for no model
-NOT_COUNTED = (Outcome.CANCELLED, Outcome.INVALID)  # the client's doing, so no part of SLO attainment
+NO_MODEL = ""  # requests that end before their model is resolved: in totals, not in any model's history
+NOT_COUNTED = (Outcome.CANCELLED, Outcome.INVALID)  # caused by the client: excluded from SLO attainment
 
 
 @dataclass(slots=True)
 class _Second:
-    """What ended within one second, for one model.
+    """Aggregates of one second, for one model.
 
-    outcomes: requests by how they ended. answers: requests by the sub-net that answered. accuracy: the sum
-    over the `rated` answers that were in time. waited, longest: seconds in the queue, sum and maximum,
-    of all that were executed.
+    outcomes: requests by outcome. answers: requests by sub-net. accuracy: sum over the `rated` answers in
+    time. waited, longest: queue delay in seconds, sum and maximum over executed requests.
     """
 
     second: int = -1
@@ -42,7 +41,7 @@ class _Second:
 
 @dataclass(slots=True, frozen=True)
 class Sample:
-    """The server at one moment: the CPU's busy share, every GPU, and (waiting, executing) of every model."""
+    """State of the server: CPU utilisation, GPUs, and (queued, in flight) of every model."""
 
     cpu: float
     gpus: tuple[Gpu, ...]
@@ -61,11 +60,11 @@ class History:
 
     @property
     def last(self) -> int:
-        """The last second that is over."""
+        """The last complete second."""
         return int(self._now()) - 1
 
     def sample(self, sample: Sample) -> None:
-        """Keep the state of the server for the second that is over."""
+        """Record the server's state for the last complete second."""
         last = self.last
         with self._lock:
             self._samples[last] = sample
@@ -73,7 +72,7 @@ class History:
                 del self._samples[second]
 
     def ended(self, model: str, outcome: Outcome) -> None:
-        """Count a request that ended without being executed; an invalid one is none of the model's."""
+        """Count a request that was not executed; invalid ones are not the model's and are ignored."""
         if outcome is not Outcome.INVALID:
             with self._lock:
                 self._count(model, outcome)
@@ -91,7 +90,7 @@ class History:
                 second.accuracy += accuracy
 
     def attainment(self, seconds: int = MINUTE) -> float:
-        """SLO attainment of the last seconds, this one included: the share in time; NaN without any."""
+        """SLO attainment over the last seconds, the current one included; NaN without requests."""
         in_time = ended = 0
         with self._lock:
             for second in self._latest(seconds):
@@ -100,14 +99,14 @@ class History:
         return in_time / ended if ended else math.nan
 
     def served_accuracy(self, seconds: int = MINUTE) -> float:
-        """Mean validation accuracy of the answers in time, as `attainment`; NaN without any."""
+        """Mean validation accuracy of answers in time, over the same window; NaN without any."""
         with self._lock:
             latest = self._latest(seconds)
             rated = sum(second.rated for second in latest)
             return sum(second.accuracy for second in latest) / rated if rated else math.nan
 
     def since(self, second: int) -> list[dict[str, Any]]:
-        """Every second after that one that is over, oldest first; seconds in which nothing happened, too."""
+        """All complete seconds after that one, oldest first, empty ones included."""
         last = self.last
         first = max(second + 1, last - self._seconds + 1)
         with self._lock:
@@ -120,7 +119,7 @@ class History:
     def _count(self, model: str, outcome: Outcome) -> _Second:
         now = int(self._now())
         ring = self._models.get(model)
-        if ring is None:  # one more, so that the second now filling replaces none that is shown
+        if ring is None:  # one slot more: the current second must not overwrite a visible one
             ring = self._models[model] = [_Second() for _ in range(self._seconds + 1)]
         index = now % len(ring)
         second = ring[index]
@@ -148,7 +147,7 @@ class History:
 
 
 def _ended(second: _Second) -> dict[str, Any]:
-    """The JSON of a second in which requests ended; executed ones only have waited."""
+    """A second as JSON; queue delays cover executed requests only."""
     executed = sum(second.answers.values())
     return {
         "outcomes": {outcome.value: count for outcome, count in second.outcomes.items()},

@@ -1,8 +1,8 @@
-"""Finished requests as OpenTelemetry spans: `request`, and inside it `queue` and `infer`.
+"""Exports finished requests as OpenTelemetry spans: `request` with the children `queue` and `infer`.
 
-Needs the extra `downshift[otel]`. The spans are made after the fact, beside the event loop, from the times
-that were noted anyway: a request that is traced costs no more than one that is not. Where they go is told by
-OpenTelemetry's own environment variables, OTEL_EXPORTER_OTLP_ENDPOINT above all.
+Needs the extra `downshift[otel]`. Spans are created after the request, off the event loop, from recorded
+timestamps, so tracing adds nothing to a request's latency. Configured by OpenTelemetry's own environment
+variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FAILED = 500
 
 
 class _Ids(RandomIdGenerator):
-    """Gives a request's span the id that its client was told; used by one thread."""
+    """Id generator that uses the span id sent to the client in `traceresponse`; used by one thread."""
 
     def __init__(self) -> None:
         self.told: int | None = None
@@ -43,10 +43,10 @@ class _Ids(RandomIdGenerator):
 
 
 class Spans:
-    """A sink of records. Whether a request is sampled its client decides, or else OTEL_TRACES_SAMPLER."""
+    """A sink of records. Sampling is decided by the client's `traceparent`, else by OTEL_TRACES_SAMPLER."""
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
-        """exporter: where spans go; by default to an OTLP collector over HTTP."""
+        """exporter: by default OTLP over HTTP."""
         if exporter is None:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  seconds of imports
                 OTLPSpanExporter,
@@ -62,12 +62,12 @@ class Spans:
         return "OpenTelemetry"
 
     def write(self, records: Sequence[RequestRecord], lost: int) -> None:  # noqa: ARG002  the access log tells
-        """A span each, with its two phases where there were any."""
+        """Export a span per record, with the two phases of executed requests as children."""
         for ended in records:
             self._write(ended)
 
     def close(self) -> None:
-        """Send what waits."""
+        """Flush the buffered spans."""
         self._provider.shutdown()
 
     def _write(self, ended: RequestRecord) -> None:
@@ -95,7 +95,7 @@ class Spans:
 
 
 def _resource() -> Resource:
-    """This server, called as OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES have it, or else `downshift`."""
+    """The resource: service name of OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES, else `downshift`."""
     found = Resource.create({SERVICE_VERSION: software_version()})
     if str(found.attributes[SERVICE_NAME]).startswith("unknown_service"):
         return found.merge(Resource({SERVICE_NAME: "downshift"}))

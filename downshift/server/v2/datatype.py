@@ -1,4 +1,4 @@
-"""The datatypes in which a client may send the input: how each is read, and becomes the network's FP32."""
+"""Input datatypes of the V2 protocol, and their conversion to the network's FP32."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Datatype:
     wire: np.dtype[Any]
 
     def cast(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Numbers out of JSON as this datatype; raises `BadInput` for those that it cannot hold."""
+        """Numbers parsed from JSON as this datatype; raises `BadInput` for values out of its range."""
         with np.errstate(over="ignore"):
             return values.astype(self.wire)
 
     def to_input(self, values: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:  # noqa: ARG002  pixels
-        """The network's input, finite, of values [N, C, H, W]; raises `BadInput`."""
+        """Values [N, C, H, W] as the network's float32 input; raises `BadInput` unless all are finite."""
         with np.errstate(over="ignore"):
             inputs = values.astype(np.float32, copy=False)
         if not np.isfinite(inputs).all():
@@ -44,7 +44,7 @@ class Datatype:
 
 
 class Pixels(Datatype):
-    """8-bit pixels, 0 to 255: the server normalises them as the manifest says."""
+    """8-bit pixels, 0 to 255, normalised by the server with the manifest's mean and deviation."""
 
     def cast(self, values: NDArray[Any]) -> NDArray[Any]:
         """See `Datatype.cast`: whole numbers from 0 to 255 only."""

@@ -1,4 +1,4 @@
-"""What the server and its models say about themselves to V2 clients."""
+"""Metadata and configuration responses of the V2 protocol."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "mo
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """What `GET /v2` answers."""
+    """The response of `GET /v2`."""
     return {"name": "downshift", "version": version, "extensions": EXTENSIONS}
 
 
 def model_metadata(model: Model) -> dict[str, Any]:
-    """What `GET /v2/models/{model}` answers."""
+    """The response of `GET /v2/models/{model}`."""
     manifest = model.backend.manifest
     return {
         "name": model.name,

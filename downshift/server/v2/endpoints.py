@@ -17,10 +17,10 @@ from downshift.server.v2.infer import Infer
 
 
 def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: str) -> APIRouter:
-    """All routes below /v2, answering for the models of `catalog`."""
+    """All routes below /v2, for the models of `catalog`."""
     router = APIRouter(prefix="/v2", tags=["V2 inference protocol"])
 
-    # `FastPathMiddleware` answers these; here they are described
+    # Served by `FastPathMiddleware`; registered here for the OpenAPI document and 405 responses.
     for path in ("/models/{name}/infer", "/models/{name}/versions/{version}/infer"):
         router.add_api_route(
             path,
@@ -38,12 +38,12 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
 
     @router.get("/health/live", responses=schema.answers(schema.LIVE))
     async def live() -> Response:
-        """The process answers, and every model's execution thread is alive."""
+        """Liveness: the event loop responds, and every model's execution thread is alive."""
         return JsonResponse(live_now(catalog))
 
     @router.get("/health/ready", responses=schema.answers(schema.READY))
     async def ready() -> Response:
-        """Every model is loaded and profiled, and the server is not shutting down."""
+        """Readiness: every model is loaded and profiled, and the server is not draining."""
         return JsonResponse(ready_now(catalog))
 
     @router.get("/models", responses=schema.answers(schema.MODELS))
@@ -53,7 +53,7 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
 
     @router.get("/models/stats", responses=schema.answers(schema.STATS))
     async def all_stats() -> Response:
-        """What every model has answered so far, as Triton's statistics extension has it."""
+        """Cumulative statistics of every model, in the format of Triton's statistics extension."""
         return _stats(catalog.served)
 
     @router.get("/models/{name}", responses=schema.answers(schema.METADATA))
@@ -65,13 +65,13 @@ def v2_router(catalog: Catalog, endpoint: Infer, settings: Settings, version: st
     @router.get("/models/{name}/config", responses=schema.answers(schema.CONFIG))
     @router.get("/models/{name}/versions/{version}/config", responses=schema.answers(schema.CONFIG))
     async def config(name: str, version: str | None = None) -> Response:
-        """A model's configuration, as Triton's model configuration extension has it."""
+        """A model's configuration, in the format of Triton's model configuration extension."""
         return JsonResponse(model_config(catalog.get(name, version), settings.max_batch))
 
     @router.get("/models/{name}/stats", responses=schema.answers(schema.STATS))
     @router.get("/models/{name}/versions/{version}/stats", responses=schema.answers(schema.STATS))
     async def stats(name: str, version: str | None = None) -> Response:
-        """What a model has answered so far, as Triton's statistics extension has it."""
+        """Cumulative statistics of a model, in the format of Triton's statistics extension."""
         return _stats([catalog.get(name, version)])
 
     @router.get("/models/{name}/ready", responses=schema.answers(schema.MODEL_READY))

@@ -1,6 +1,6 @@
-"""A long flat array of numbers taken out of JSON piece by piece, so that no thread waits for all of it.
+"""Chunked parsing of a long flat JSON array, so that the parser does not hold the GIL for all of it.
 
-A parser of JSON keeps the interpreter for as long as it runs: 70 ms for ten megabytes of digits.
+One call of a JSON parser holds the GIL until it returns: 70 ms for ten megabytes of digits.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import orjson
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PIECE = 32 * 1024  # bytes that are parsed at once: well below a millisecond
-PAUSE = 50e-6  # seconds between two pieces, in which other threads get the interpreter
+PIECE = 32 * 1024  # bytes per chunk: well below a millisecond of parsing
+PAUSE = 50e-6  # seconds between two chunks, to hand the GIL to another thread
 _KEY = b'"data"'
 _BLANK = b" \t\r\n"
 
 
 def cut_numbers(text: bytes) -> tuple[bytes, NDArray[Any]] | None:
-    """The JSON with an empty array in place of its one flat array called `data`, and the numbers of that.
+    """The JSON with its one flat array `data` replaced by an empty one, and that array's numbers.
 
-    None when the JSON is not written so, or is none: then whoever parses the whole will say what it is. The
-    numbers may be of any type that numpy makes of them.
+    None if the text has another structure or is malformed: the parser of the whole then reports the error.
+    numpy chooses the dtype.
     """
     key = text.find(_KEY)
     if key < 0 or text.find(_KEY, key + 1) >= 0:

@@ -1,4 +1,4 @@
-"""The infer endpoint, and its fast path past the framework's router, which costs more than all the rest."""
+"""The infer endpoint, and a fast path around the framework's router, the largest cost of a request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 
 
 class Infer:
-    """The infer endpoint, for the fast path and for the router."""
+    """The infer endpoint, called by the fast path and by the router."""
 
     def __init__(self, catalog: Catalog, metrics: Metrics, settings: Settings) -> None:
         self._catalog = catalog
@@ -56,7 +56,7 @@ class Infer:
             body = await read_body(request, self._max_body_bytes)
             began = time.perf_counter()
             arguments = body, request.headers.get(JSON_SIZE), manifest, self._max_batch
-            if len(body) > LARGE:  # parsing would block the event loop
+            if len(body) > LARGE:  # off the event loop, which parsing would block
                 parsed = await asyncio.to_thread(read_infer, *arguments)
             else:
                 parsed = read_infer(*arguments)
@@ -78,9 +78,9 @@ class Infer:
 
 
 class FastPathMiddleware:
-    """ASGI middleware that answers `POST /v2/models/…/infer` by `infer` and passes on everything else.
+    """ASGI middleware that dispatches `POST /v2/models/…/infer` to `infer`, bypassing the router.
 
-    The router knows these routes as well: it describes them, and refuses other methods.
+    The routes are registered in the router, too, for the OpenAPI document and for 405 responses.
     """
 
     def __init__(self, app: ASGIApp, infer: Handler) -> None:
@@ -98,7 +98,7 @@ class FastPathMiddleware:
 
 
 async def _respond(reply: InferBody, headers: dict[str, str], accepted: str | None) -> Response:
-    """The response, compressed where the client accepts that and the body is worth it."""
+    """The response; content-encoded if the client accepts it and the body has at least SMALLEST bytes."""
     media_type = "application/json"
     if reply.json_size is not None:
         headers[JSON_SIZE] = str(reply.json_size)

@@ -1,8 +1,7 @@
-"""The body of a V2 infer request, in JSON and in the protocol's binary extension.
+"""Parser of V2 infer requests, in JSON and in the protocol's binary extension.
 
-Bytes in, numpy out. Nothing here knows about HTTP but the length header's value, and no schema library
-stands on the path: one pass over what orjson returns, every complaint a `BadInput`. orjson gives up on
-JSON nested more than 1024 deep.
+Independent of HTTP, except for the value of the length header. No schema library on the hot path: one pass
+over orjson's output; every violation is a `BadInput`. orjson limits the nesting depth to 1024.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
 _LENGTH = re.compile(r"[0-9]{1,12}")
 _MAX_ID = 256
-LONG = 8 * PIECE  # bytes of JSON, from which on its numbers are read piece by piece; not on the event loop
+LONG = 8 * PIECE  # bytes of JSON above which the body is parsed in chunks, off the event loop
 _MAX_SHOWN = 60
 
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """How the answer's tensor is to be written: behind the JSON in binary; as its best classes, how many."""
+    """Format of the output tensor: in binary behind the JSON, or the best `classes` as BYTES."""
 
     binary: bool = False
     classes: int | None = None
@@ -44,10 +43,10 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """One V2 infer request, checked against the model it is meant for.
+    """One V2 infer request, validated against its model.
 
-    inputs: float32 [N, C, H, W], finite. id: echoed when given. timeout, priority: these
-    parameters as they came, for `downshift.server.demand`.
+    inputs: float32 [N, C, H, W], finite. id: echoed in the response. timeout, priority: the unparsed
+    parameters, for `downshift.server.demand`.
     """
 
     inputs: NDArray[np.float32]
@@ -60,7 +59,7 @@ class InferRequest:
 def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch: int) -> InferRequest:
     """The request in `body`; `json_size` is the Inference-Header-Content-Length header, if any.
 
-    Raises `BadInput` naming the first thing that is wrong.
+    Raises `BadInput` naming the first violation.
     """
     head, tail = _split(body, json_size)
     request = _read_json(head)
@@ -80,11 +79,11 @@ def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch
 
 
 def _read_json(text: bytes) -> Any:
-    """What the JSON says; the numbers of a long request may come as an array in place of their list."""
+    """The parsed JSON; in a long request a flat `data` is a numpy array instead of a list."""
     try:
         if len(text) > LONG and (cut := cut_numbers(text)) is not None:
             request = orjson.loads(cut[0])
-            with suppress(TypeError, LookupError):  # then `data` was not where it belongs
+            with suppress(TypeError, LookupError):  # `data` is in another place: parse the whole
                 if request["inputs"][0]["data"] == []:
                     request["inputs"][0]["data"] = cut[1]
                     return request
@@ -94,7 +93,7 @@ def _read_json(text: bytes) -> Any:
 
 
 def _split(body: bytes, json_size: str | None) -> tuple[bytes, bytes]:
-    """(JSON, binary tail) of a body."""
+    """A body split into JSON and binary tensor data."""
     if json_size is None:
         return body, b""
     size = int(json_size) if _LENGTH.fullmatch(json_size) else -1
@@ -201,7 +200,7 @@ def _read_requested(outputs: object, parameters: Mapping[str, Any], manifest: Ma
 
 
 def _show(value: object) -> str:
-    """A client's value as it may appear in a sentence: short, and little work, whatever it is."""
+    """A client's value for an error message: truncated, in bounded time for any value."""
     text = f"[{', '.join(map(_show_one, value[:8]))}]" if isinstance(value, list) else _show_one(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 

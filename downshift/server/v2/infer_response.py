@@ -1,4 +1,4 @@
-"""The body of a V2 infer response, in JSON and in the protocol's binary extension.
+"""Writer of V2 infer responses, in JSON and in the protocol's binary extension.
 
 Classes: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InferBody:
-    """A response body; `json_size` is the length of its JSON when a binary tensor follows it."""
+    """A response body; `json_size`: length of the JSON if binary tensor data follows it, else None."""
 
     content: bytes
     json_size: int | None
@@ -36,8 +36,8 @@ def write_infer(
 ) -> InferBody:
     """The body that adds outputs float32 [N, classes] to `answer` (model name, version, id, parameters).
 
-    Where classes are wished for, the tensor is BYTES [N, classes wished for], each `value:index:label`,
-    the largest value first.
+    With classification the tensor is BYTES [N, requested classes], each `value:index:label`, in descending
+    order of value.
     """
     if requested.classes is None:
         flat = np.ascontiguousarray(outputs, dtype=FP32.wire).ravel()
@@ -49,7 +49,7 @@ def write_infer(
 
 
 def bytes_tensor(texts: Iterable[str]) -> bytes:
-    """A BYTES tensor in binary: every element behind its length, a little-endian uint32."""
+    """A BYTES tensor in binary: every element prefixed by its length as little-endian uint32."""
     return b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, texts))
 
 

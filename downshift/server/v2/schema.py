@@ -1,7 +1,7 @@
-"""What the V2 endpoints take and answer, for the OpenAPI document; the parsers do not read it.
+"""OpenAPI schemas of the V2 endpoints; for documentation only, the parsers do not use them.
 
-Schemas say what holds for every model. What depends on the model (its tensors' names and shapes, how many
-classes there are) is in `GET /v2/models/{name}`, and a request that does not fit it is refused with 400.
+The schemas hold for every model. Model-specific constraints (tensor names, shapes, number of classes) are in
+`GET /v2/models/{name}`; a request that violates them gets 400.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ STATS = _object({"model_stats": _list(_STATISTICS)})
 
 
 def answers(schema: Schema) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that answers 200 with JSON of this schema."""
+    """The `responses` of a route that returns 200 with JSON of this schema."""
     return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}}
 
 
