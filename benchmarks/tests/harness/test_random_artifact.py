@@ -18,10 +18,11 @@ from downshift.runtime.engines.exported import dense_model
 from downshift.runtime.engines.integer_network import network
 from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
 from downshift.runtime.json_cache import JsonCache
-from downshift.runtime.lowering import integer, reference
+from downshift.runtime.lowering import integer_reference, reference
 from downshift.runtime.lowering.graph import Conv
+from downshift.runtime.lowering.integer import integer
 from downshift.runtime.lowering.lower import lower
-from downshift.runtime.lowering.quantize import calibrated, without_residuals
+from downshift.runtime.lowering.quantize import calibrated, spelled_out
 from downshift.runtime.lowering.shrink import shrunk
 
 if TYPE_CHECKING:
@@ -114,13 +115,13 @@ def test_blocks_are_whole_and_every_engine_agrees_on_them(block: Block, width: s
     sparse = SparseEngine(JsonCache(tmp_path)).compile(artifact, ["s90"], threads=1)["s90"]
     assert isinstance(sparse, SparseProgram)
     np.testing.assert_allclose(sparse.run(images), expected, rtol=1e-4, atol=1e-4)
-    plain = without_residuals(graph)
+    plain = spelled_out(graph)
     values = reference.run_all(plain, images)
     ranges = {plain.names[t]: (float(values[t].min()), float(values[t].max())) for t in calibrated(plain)}
-    integers = integer.integer(graph, ranges)
+    integers = integer(graph, ranges)
     for isa in _kernels.int8_isas():
         found = network(integers).compile(_kernels.Workers(1), isa).run(images)
-        np.testing.assert_allclose(found, integer.run(integers, images), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found, integer_reference.run(integers, images), rtol=1e-5, atol=1e-5)
 
 
 def test_a_channel_pattern_makes_what_engines_run_narrower_in_multiples_of_16(tmp_path: Path) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from downshift.runtime import _kernels
 from downshift.runtime.errors import UnsupportedModel
-from downshift.runtime.lowering.integer import Dequantize, FloatLinear, IntegerConv, IntegerMaxPool, Mean
+from downshift.runtime.lowering.integer_graph import (
+    Dequantize,
+    FloatLinear,
+    IntegerConv,
+    IntegerMaxPool,
+    Mean,
+)
 
 if TYPE_CHECKING:
-    from downshift.runtime.lowering.integer import IntegerGraph, IntegerOperation
+    from downshift.runtime.lowering.integer_graph import IntegerGraph, IntegerOperation
 
 
 def network(graph: IntegerGraph) -> _kernels.Int8Network:
@@ -28,7 +34,7 @@ def network(graph: IntegerGraph) -> _kernels.Int8Network:
 
 def _add(made: _kernels.Int8Network, operation: IntegerOperation) -> None:
     match operation:
-        case IntegerConv():
+        case IntegerConv(groups=1):
             made.conv(
                 output=operation.output,
                 input=operation.input,
@@ -60,4 +66,7 @@ def _add(made: _kernels.Int8Network, operation: IntegerOperation) -> None:
                 output=operation.output, input=operation.input, weight=weight, bias=bias, relu=operation.relu
             )
         case _:
-            assert_never(operation)
+            name = type(operation).__name__
+            raise UnsupportedModel(
+                f"engine sparse-int8: the kernels do not know {name} (tensor {operation.output})"
+            )

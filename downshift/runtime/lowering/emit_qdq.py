@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downshift.runtime.lowering.emit import Writer
-from downshift.runtime.lowering.quantize import quantized_weight
+from downshift.runtime.lowering.graph import Linear
 
 if TYPE_CHECKING:
     import onnx
 
-    from downshift.runtime.lowering.graph import Conv, Linear, TensorId
-    from downshift.runtime.lowering.quantize import Affine, Quantization
+    from downshift.runtime.lowering.graph import Conv, TensorId
+    from downshift.runtime.lowering.quantize import Quantization
 
 
 def emit_qdq(quantization: Quantization) -> onnx.ModelProto:
@@ -49,15 +49,12 @@ class _Writer(Writer):
 
     def weights(self, operation: Conv | Linear) -> list[str]:
         """Weight and bias of a quantised layer as dequantised integers."""
-        if not self._quantization.is_quantized(operation):
+        if isinstance(operation, Linear) or not self._quantization.is_quantized(operation):
             return super().weights(operation)
-        weight = quantized_weight(operation.weight)
-        source: Affine = self._quantization.affine[operation.input]
-        scale = (weight.scale.astype(np.float64) * source.scale).astype(np.float32)
-        bias = np.clip(np.rint(operation.bias / scale.astype(np.float64)), -(2**31), 2**31 - 1)
+        weight, bias = self._quantization.weight(operation), self._quantization.bias(operation)
         return [
             self._dequantized(weight.values, weight.scale, np.int8),
-            self._dequantized(bias.astype(np.int32), scale, np.int32),
+            self._dequantized(bias.values, bias.scale, np.int32),
         ]
 
     def _dequantized(self, values: np.ndarray, scale: np.ndarray, kind: type[np.int8 | np.int32]) -> str:

@@ -1,194 +1,153 @@
-"""The quantised graph in the arithmetic of the int8 kernels, and that arithmetic in numpy as their oracle.
-
-A convolution's result is saturate_u8(round_half_even(fma(sum, scale, bias))) with exact integer sums. A
-residual adds fma(residual, residual_scale, .) before the rounding. ReLU is the saturation at zero point 0.
-Zero points are folded into the biases. What follows the last map is float32.
-"""
+"""From a graph and activation ranges to the operations of the int8 kernels (`lowering.integer_graph`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from downshift.runtime.errors import UnsupportedModel
 from downshift.runtime.lowering.graph import (
+    Activate,
     Activation,
+    Add,
+    AveragePool,
+    ChannelAffine,
+    Concat,
     Conv,
     Flatten,
     GlobalAveragePool,
     Linear,
     MaxPool,
+    Pad,
+    Scale,
+    Slice,
 )
-from downshift.runtime.lowering.quantize import affine_of, quantized_weight
+from downshift.runtime.lowering.integer_graph import (
+    Dequantize,
+    FloatActivate,
+    FloatLinear,
+    IntegerAdd,
+    IntegerAffine,
+    IntegerAveragePool,
+    IntegerConcat,
+    IntegerConv,
+    IntegerGraph,
+    IntegerMaxPool,
+    IntegerMean,
+    IntegerScale,
+    IntegerTable,
+    IntegerTake,
+    Mean,
+)
+from downshift.runtime.lowering.quantize import LEVELS, SATURATING, quantize
+from downshift.runtime.lowering.reference import activate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-    from downshift.runtime.lowering.graph import FloatArray, Graph, Operation, Padding, Stride, TensorId
-    from downshift.runtime.lowering.quantize import Affine, Ranges
+    from downshift.runtime.lowering.graph import Graph, Operation, TensorId
+    from downshift.runtime.lowering.integer_graph import IntegerOperation
+    from downshift.runtime.lowering.quantize import Affine, Quantization, Ranges
 
-SATURATING = {Activation.NONE, Activation.RELU, Activation.RELU6}
-"""Activations that a result's range, and so the saturation to it, already is."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class IntegerConv:
-    """weight: int8 [O, I, kH, kW]; scale, bias: float32 [O], bias with all zero points folded in."""
-
-    output: int
-    input: int
-    weight: NDArray[np.int8]
-    scale: FloatArray
-    bias: FloatArray
-    stride: Stride
-    padding: Padding
-    zero: int
-    residual: int | None
-    residual_scale: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntegerMaxPool:
-    """Largest byte of every window; the halo never wins."""
-
-    output: int
-    input: int
-    kernel: tuple[int, int]
-    stride: Stride
-    padding: Padding
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mean:
-    """Mean of every channel as float32: (sum - pixels * zero) * scale."""
-
-    output: int
-    input: int
-    scale: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dequantize:
-    """All values as float32, channel by channel: (value - zero) * scale."""
-
-    output: int
-    input: int
-    scale: float
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FloatLinear:
-    """weight: float32 [O, C]; bias: float32 [O]."""
-
-    output: int
-    input: int
-    weight: FloatArray
-    bias: FloatArray
-    relu: bool
-
-
-IntegerOperation = IntegerConv | IntegerMaxPool | Mean | Dequantize | FloatLinear
-
-
-@dataclass(frozen=True)
-class IntegerGraph:
-    """Operations on tensors numbered in the order in which they are written; tensor 0 is the input.
-
-    zeros: the zero point of every tensor; 0 for vectors of floats.
-    """
-
-    input_shape: tuple[int, ...]
-    input: Affine
-    operations: tuple[IntegerOperation, ...]
-    zeros: tuple[int, ...]
+LARGEST_SUM = 2**31 - 1
+LARGEST_RESULT = 2.0**31 - 1024
+"""Below it every float32 rounds to an int32."""
 
 
 def integer(graph: Graph, ranges: Ranges) -> IntegerGraph:
     """`graph` in int8 with activation ranges by tensor name.
 
-    Raises `UnsupportedModel` naming the operation that the kernels do not know, or the missing range.
+    Raises `UnsupportedModel` naming the operation that the kernels do not know or whose sums might not fit 32
+    bits, or the missing range.
     """
-    builder = _Builder(graph, ranges)
-    for operation in graph.operations:
+    quantization = quantize(graph, ranges, fused=True)
+    if 0 not in quantization.affine:
+        raise UnsupportedModel(f"int8 kernels take images, not an input of shape {graph.shapes[0]}")
+    builder = _Builder(quantization)
+    for operation in quantization.graph.operations:
         builder.add(operation)
-    return IntegerGraph(graph.shapes[0], builder.affine[0], tuple(builder.operations), tuple(builder.zeros))
+    return IntegerGraph(
+        graph.shapes[0], quantization.affine[0], tuple(builder.operations), tuple(builder.zeros)
+    )
 
 
 class _Builder:
-    def __init__(self, graph: Graph, ranges: Ranges) -> None:
-        if not graph.names:
-            raise UnsupportedModel("a graph without value names cannot be quantised: lower it from ONNX")
-        self._graph, self._ranges = graph, ranges
-        self.operations: list[IntegerOperation] = []
-        self.affine: dict[TensorId, Affine] = {0: self._measured(0)}
+    def __init__(self, quantization: Quantization) -> None:
+        self._quantization, self._graph = quantization, quantization.graph
+        self._affine = quantization.affine
         self._number: dict[TensorId, int] = {0: 0}
-        self.zeros = [self.affine[0].zero]
+        self.operations: list[IntegerOperation] = []
+        self.zeros = [self._affine[0].zero]
 
-    def add(self, operation: Operation) -> None:
+    def add(self, operation: Operation) -> None:  # noqa: PLR0912 - one case each
+        """Append what computes `operation`."""
         match operation:
-            case Conv(groups=1) if operation.activation in SATURATING:
-                self._conv(operation)
-            case MaxPool(output, source, kernel, stride, padding):
-                affine = self._quantised(operation, source)
-                number = self._next(output, affine)
-                self.operations.append(
-                    IntegerMaxPool(
-                        output=number,
-                        input=self._number[source],
-                        kernel=kernel,
-                        stride=stride,
-                        padding=padding,
-                    )
-                )
-            case GlobalAveragePool(output, source):
-                affine = self._quantised(operation, source)
-                pixels = self._graph.shapes[source][1] * self._graph.shapes[source][2]
-                scale = float(np.float32(affine.scale / pixels))
-                self.operations.append(
-                    Mean(output=self._next(output), input=self._number[source], scale=scale)
-                )
-            case Flatten(output, source) if source in self.affine:
-                scale = self.affine[source].scale
-                self.operations.append(
-                    Dequantize(output=self._next(output), input=self._number[source], scale=scale)
-                )
-            case Flatten(output, source):
+            case Flatten(output, source) if source not in self._affine:
                 self._number[output] = self._number[source]
-            case Linear() if operation.activation in {Activation.NONE, Activation.RELU} and (
-                operation.input not in self.affine
-            ):
-                self.operations.append(
-                    FloatLinear(
-                        output=self._next(operation.output),
-                        input=self._number[operation.input],
-                        weight=operation.weight,
-                        bias=operation.bias,
-                        relu=operation.activation is Activation.RELU,
+                return
+            case Conv():
+                self._conv(operation)
+            case MaxPool() | AveragePool():
+                self._pool(operation)
+            case GlobalAveragePool():
+                self._mean(operation)
+            case Add(output, left, right, activation) if activation in SATURATING:
+                self._add(operation, self._source(operation, left), self._source(operation, right))
+            case Scale():
+                self._scale(operation)
+            case ChannelAffine() if operation.activation in SATURATING:
+                self._channels(operation)
+            case Activate(output, source, activation) if source in self._affine:
+                table = self._table(self._affine[source], self._target(operation), activation)
+                self._append(
+                    IntegerTable(
+                        output=self._next(output),
+                        input=self._number[source],
+                        table=table,
+                        zero=self._affine[output].zero,
                     )
                 )
+            case Activate(output, source, activation):
+                self._append(
+                    FloatActivate(
+                        input=self._number[source], output=self._next(output), activation=activation
+                    )
+                )
+            case Pad(output, source, before, _):
+                start = (-before[0], -before[1], -before[2])
+                self._take(operation, start, (1, 1, 1), self._graph.shapes[output])
+            case Slice(_, _, start, step, size):
+                self._take(operation, start, step, size)
+            case Concat():
+                self._concat(operation)
+            case Flatten(output, source):
+                scale = self._affine[source].scale
+                self._append(Dequantize(input=self._number[source], output=self._next(output), scale=scale))
+            case Linear():
+                self._linear(operation)
             case _:
                 raise self._unknown(operation)
 
     def _conv(self, conv: Conv) -> None:
-        source = self._quantised(conv, conv.input)
-        target = self._measured(conv.output)
-        weight = quantized_weight(conv.weight)
+        source, target = self._source(conv, conv.input), self._target(conv)
+        if conv.stride.height != conv.stride.width or conv.activation not in SATURATING:
+            raise self._unknown(conv)
+        weight, added = self._quantization.weight(conv), self._quantization.bias(conv)
         scale = (weight.scale.astype(np.float64) * source.scale / target.scale).astype(np.float32)
-        sums = weight.values.reshape(len(scale), -1).astype(np.int64).sum(axis=1)
-        bias = conv.bias / target.scale + target.zero - sums * source.zero * scale.astype(np.float64)
-        residual, residual_scale = None, np.float32(0)
+        each = weight.values.reshape(len(scale), -1).astype(np.int64)
+        bias = (added.values - each.sum(axis=1) * source.zero) * scale.astype(np.float64) + target.zero
+        residual, residual_scale = None, 0.0
         if conv.residual is not None:
-            other = self._quantised(conv, conv.residual)
-            residual, residual_scale = self._number[conv.residual], np.float32(other.scale / target.scale)
-            bias = bias - float(residual_scale) * other.zero
-        self.operations.append(
+            other = self._source(conv, conv.residual)
+            residual, residual_scale = self._number[conv.residual], _single(other.scale / target.scale)
+            bias = bias - residual_scale * other.zero
+        sums = np.abs(each).sum(axis=1) * LEVELS
+        self._fits(conv, sums, sums * np.abs(scale) + np.abs(bias) + LEVELS * residual_scale)
+        self._append(
             IntegerConv(
                 input=self._number[conv.input],
-                output=self._next(conv.output, target),
+                output=self._next(conv.output),
                 weight=weight.values,
                 scale=scale,
                 bias=bias.astype(np.float32),
@@ -196,102 +155,182 @@ class _Builder:
                 padding=conv.padding,
                 zero=target.zero,
                 residual=residual,
-                residual_scale=float(residual_scale),
+                residual_scale=residual_scale,
+                groups=conv.groups,
             )
         )
 
-    def _next(self, tensor: TensorId, affine: Affine | None = None) -> int:
+    def _pool(self, pool: MaxPool | AveragePool) -> None:
+        self._source(pool, pool.input)
+        self._target(pool)
+        if pool.stride.height != pool.stride.width:
+            raise self._unknown(pool)
+        source, output = self._number[pool.input], self._next(pool.output)
+        kernel, stride, padding = pool.kernel, pool.stride, pool.padding
+        if isinstance(pool, MaxPool):
+            self._append(
+                IntegerMaxPool(output=output, input=source, kernel=kernel, stride=stride, padding=padding)
+            )
+        else:
+            self._append(
+                IntegerAveragePool(
+                    output=output,
+                    input=source,
+                    kernel=kernel,
+                    stride=stride,
+                    padding=padding,
+                    count_padding=pool.count_padding,
+                )
+            )
+
+    def _mean(self, pool: GlobalAveragePool) -> None:
+        source, number = self._source(pool, pool.input), self._number[pool.input]
+        pixels = self._graph.shapes[pool.input][1] * self._graph.shapes[pool.input][2]
+        self._fits(pool, np.array([pixels * LEVELS]), np.zeros(1))
+        target = self._affine.get(pool.output)
+        if target is None:
+            scale = _single(source.scale / pixels)
+            self._append(Mean(output=self._next(pool.output), input=number, scale=scale))
+            return
+        ratio = source.scale / target.scale
+        self._fits(pool, np.zeros(1), np.array([2 * LEVELS * ratio]))
+        self._append(
+            IntegerMean(
+                output=self._next(pool.output),
+                input=number,
+                scale=_single(ratio / pixels),
+                bias=_single(target.zero - source.zero * ratio),
+                zero=target.zero,
+            )
+        )
+
+    def _add(self, add: Add, left: Affine, right: Affine) -> None:
+        target = self._target(add)
+        ratios = left.scale / target.scale, right.scale / target.scale
+        self._fits(add, np.zeros(1), np.array([2 * LEVELS * sum(ratios)]))
+        self._append(
+            IntegerAdd(
+                left=self._number[add.left],
+                right=self._number[add.right],
+                output=self._next(add.output),
+                left_scale=_single(ratios[0]),
+                right_scale=_single(ratios[1]),
+                bias=_single(target.zero - ratios[0] * left.zero - ratios[1] * right.zero),
+                zero=target.zero,
+            )
+        )
+
+    def _scale(self, scale: Scale) -> None:
+        source, factor = self._source(scale, scale.input), self._source(scale, scale.factor)
+        target = self._target(scale)
+        ratio = source.scale * factor.scale / target.scale
+        self._fits(scale, np.zeros(1), np.array([2 * LEVELS**2 * ratio]))
+        self._append(
+            IntegerScale(
+                input=self._number[scale.input],
+                factor=self._number[scale.factor],
+                output=self._next(scale.output),
+                scale=_single(ratio),
+                zero=target.zero,
+            )
+        )
+
+    def _channels(self, affine: ChannelAffine) -> None:
+        source, target = self._source(affine, affine.input), self._target(affine)
+        scale = affine.scale.astype(np.float64) * source.scale / target.scale
+        bias = affine.shift.astype(np.float64) / target.scale + target.zero - scale * source.zero
+        self._fits(affine, np.zeros(1), LEVELS * np.abs(scale) + np.abs(bias))
+        self._append(
+            IntegerAffine(
+                input=self._number[affine.input],
+                output=self._next(affine.output),
+                scale=scale.astype(np.float32),
+                bias=bias.astype(np.float32),
+                zero=target.zero,
+            )
+        )
+
+    def _take(
+        self,
+        operation: Pad | Slice,
+        start: tuple[int, int, int],
+        step: tuple[int, int, int],
+        size: tuple[int, ...],
+    ) -> None:
+        self._source(operation, operation.input)
+        self._target(operation)
+        channels, height, width = size
+        number = self._number[operation.input]
+        self._append(
+            IntegerTake(
+                output=self._next(operation.output),
+                input=number,
+                start=start,
+                step=step,
+                size=(channels, height, width),
+            )
+        )
+
+    def _concat(self, concat: Concat) -> None:
+        sources, target = [self._source(concat, one) for one in concat.inputs], self._target(concat)
+        tables = [self._table(source, target, Activation.NONE) for source in sources]
+        inputs = tuple(self._number[one] for one in concat.inputs)
+        output = self._next(concat.output)
+        self._append(IntegerConcat(output=output, inputs=inputs, tables=np.stack(tables), zero=target.zero))
+
+    def _linear(self, linear: Linear) -> None:
+        relu = linear.activation is Activation.RELU
+        self._append(
+            FloatLinear(
+                input=self._number[linear.input],
+                output=self._next(linear.output),
+                weight=linear.weight,
+                bias=linear.bias,
+                relu=relu,
+            )
+        )
+        if linear.activation not in {Activation.NONE, Activation.RELU}:
+            number = self._number[linear.output]
+            self._append(
+                FloatActivate(input=number, output=self._next(linear.output), activation=linear.activation)
+            )
+
+    def _table(self, source: Affine, target: Affine, activation: Activation) -> NDArray[np.uint8]:
+        """The quantised result of every quantised value."""
+        values = activate((np.arange(LEVELS + 1, dtype=np.float64) - source.zero) * source.scale, activation)
+        return np.clip(np.rint(values / target.scale + target.zero), 0, LEVELS).astype(np.uint8)
+
+    def _append(self, operation: IntegerOperation) -> None:
+        self.operations.append(operation)
+
+    def _next(self, tensor: TensorId) -> int:
         self._number[tensor] = len(self.zeros)
+        affine = self._affine.get(tensor)
         self.zeros.append(affine.zero if affine else 0)
-        if affine:
-            self.affine[tensor] = affine
         return self._number[tensor]
 
-    def _measured(self, tensor: TensorId) -> Affine:
-        name = self._graph.names[tensor]
-        if name not in self._ranges:
-            raise UnsupportedModel(f"no activation range for tensor {name!r}: run `downshift quantize` again")
-        return affine_of(*self._ranges[name])
-
-    def _quantised(self, operation: Operation, tensor: TensorId) -> Affine:
-        if tensor not in self.affine:
+    def _source(self, operation: Operation, tensor: TensorId) -> Affine:
+        if tensor not in self._affine:
             raise self._unknown(operation)
-        return self.affine[tensor]
+        return self._affine[tensor]
+
+    def _target(self, operation: Operation) -> Affine:
+        return self._source(operation, operation.output)
+
+    def _fits(
+        self, operation: Operation, sums: NDArray[np.int64 | np.float64], results: NDArray[np.float64]
+    ) -> None:
+        """Refuse an operation whose integer sums or whose results before saturation may not fit 32 bits."""
+        if not (np.all(sums < LARGEST_SUM) and np.all(results < LARGEST_RESULT)):  # NaN included
+            raise UnsupportedModel(f"int8 sums of this {self._what(operation)} may exceed 32 bits")
 
     def _unknown(self, operation: Operation) -> UnsupportedModel:
-        name = self._graph.names[operation.output]
-        what = type(operation).__name__
-        return UnsupportedModel(f"the int8 kernels do not know this {what} (tensor {name!r})")
+        return UnsupportedModel(f"the int8 kernels do not know this {self._what(operation)}")
+
+    def _what(self, operation: Operation) -> str:
+        return f"{type(operation).__name__} (tensor {self._graph.names[operation.output]!r})"
 
 
-def run(graph: IntegerGraph, images: FloatArray) -> NDArray[np.float32]:
-    """What the int8 kernels answer for `images` [N, C, H, W]: float32 [N, classes], maps bit by bit."""
-    return np.asarray(run_all(graph, images)[-1], np.float32)
-
-
-def run_all(graph: IntegerGraph, images: FloatArray) -> list[NDArray[Any]]:
-    """The value of every tensor: uint8 maps [N, C, H, W], float32 vectors [N, C]."""
-    inverse = np.float32(1) / np.float32(graph.input.scale)
-    tensors: list[NDArray[Any]] = [_saturated(_fma(images, inverse, np.float32(graph.input.zero)))]
-    for operation in graph.operations:
-        tensors.append(_execute(operation, graph, tensors))
-    return tensors
-
-
-def _execute(operation: IntegerOperation, graph: IntegerGraph, tensors: list[NDArray[Any]]) -> NDArray[Any]:
-    source, zero = tensors[operation.input], graph.zeros[operation.input]
-    match operation:
-        case IntegerConv():
-            padded = _padded(source, operation.padding, zero)
-            height, width = operation.weight.shape[2:]
-            total: NDArray[Any] = np.zeros(1, np.int64)
-            for (row, column), tap in _taps(padded, (height, width), operation.stride):
-                weight = operation.weight[:, :, row, column].astype(np.float64)
-                total = total + np.einsum("oi,nihw->nohw", weight, tap.astype(np.float64))
-            scale, bias = operation.scale.reshape(-1, 1, 1), operation.bias.reshape(-1, 1, 1)
-            value = _fma(total.astype(np.float32), scale, bias)
-            if operation.residual is not None:
-                residual = tensors[operation.residual].astype(np.float32)
-                value = _fma(residual, np.float32(operation.residual_scale), value)
-            return _saturated(value)
-        case IntegerMaxPool():
-            padded = _padded(source, operation.padding, 0)
-            return np.asarray(
-                np.max([tap for _, tap in _taps(padded, operation.kernel, operation.stride)], axis=0)
-            )
-        case Mean():
-            sums = source.astype(np.int64).sum(axis=(2, 3)) - zero * source.shape[2] * source.shape[3]
-            return np.asarray(sums.astype(np.float32) * np.float32(operation.scale))
-        case Dequantize():
-            values = (source.astype(np.int64) - zero).astype(np.float32) * np.float32(operation.scale)
-            return np.asarray(values.reshape(len(source), -1))
-        case FloatLinear():
-            values = source.astype(np.float64) @ operation.weight.T.astype(np.float64) + operation.bias
-            return np.maximum(values, 0) if operation.relu else values
-        case _:
-            assert_never(operation)
-
-
-def _fma(a: NDArray[Any] | np.float32, b: NDArray[Any] | np.float32, c: Any) -> NDArray[np.float32]:
-    """a * b + c in float32, rounded once: float64 holds the product of two float32 exactly."""
-    return np.asarray(np.float64(a) * np.float64(b) + np.float64(c)).astype(np.float32)
-
-
-def _saturated(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _padded(values: NDArray[Any], padding: Padding, fill: int) -> NDArray[Any]:
-    width = ((0, 0), (0, 0), (padding.top, padding.bottom), (padding.left, padding.right))
-    return np.pad(values, width, constant_values=fill)
-
-
-def _taps(
-    padded: NDArray[Any], kernel: tuple[int, int], stride: Stride
-) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
-    height = (padded.shape[2] - kernel[0]) // stride.height + 1
-    width = (padded.shape[3] - kernel[1]) // stride.width + 1
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            last = row + (height - 1) * stride.height + 1, column + (width - 1) * stride.width + 1
-            yield (row, column), padded[:, :, row : last[0] : stride.height, column : last[1] : stride.width]
+def _single(value: float) -> float:
+    """The nearest float32."""
+    return float(np.float32(value))

@@ -17,7 +17,7 @@ from downshift.runtime.errors import CalibrationError, UnsupportedModel
 from downshift.runtime.lowering.emit import Writer
 from downshift.runtime.lowering.emit_qdq import emit_qdq
 from downshift.runtime.lowering.lower import lower
-from downshift.runtime.lowering.quantize import LEVELS, calibrated, quantize, without_residuals
+from downshift.runtime.lowering.quantize import LEVELS, calibrated, quantize, spelled_out
 from downshift.runtime.profiling.accuracy import top1
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _calibrated(
     artifact: Artifact, subnet: str, images: NDArray[np.uint8], validation: LabelledImages
 ) -> Int8Spec:
     graph = lower(materialize(artifact, subnet))
-    seen = _histograms(without_residuals(graph), _normalised(artifact, images))
+    seen = _histograms(spelled_out(graph), _normalised(artifact, images))
     best: Int8Spec | None = None
     for rule in RULES.values():
         ranges = {name: rule(histogram) for name, histogram in seen.items()}

@@ -13,7 +13,8 @@ from downshift.models.materialize import materialize
 from downshift.runtime.engines.sparse_int8 import cpu
 from downshift.runtime.errors import UnsupportedModel
 from downshift.runtime.json_cache import JsonCache
-from downshift.runtime.lowering.integer import integer, run
+from downshift.runtime.lowering.integer import integer
+from downshift.runtime.lowering.integer_reference import run
 from downshift.runtime.lowering.lower import lower
 from tests.runtime.quantized import quantized_artifact
 from tests.runtime.small_onnx import normal

@@ -11,16 +11,16 @@ from onnx import helper
 from downshift.runtime import _kernels
 from downshift.runtime.engines.integer_network import network
 from downshift.runtime.errors import UnsupportedModel
-from downshift.runtime.lowering import integer as integers
-from downshift.runtime.lowering import reference
+from downshift.runtime.lowering import integer_reference, reference
 from downshift.runtime.lowering.emit_qdq import emit_qdq
+from downshift.runtime.lowering.integer import integer
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.quantize import (
     affine_of,
     calibrated,
     quantize,
     quantized_weight,
-    without_residuals,
+    spelled_out,
 )
 from tests.runtime.small_onnx import normal, small_model
 
@@ -78,7 +78,7 @@ def residual_network(
 
 def ranges_of(model: onnx.ModelProto, images: np.ndarray) -> dict[str, tuple[float, float]]:
     """What every tensor's activations span, by the float reference."""
-    graph = without_residuals(lower(model))
+    graph = spelled_out(lower(model))
     values = reference.run_all(graph, images)
     return {graph.names[t]: (float(values[t].min()), float(values[t].max())) for t in calibrated(graph)}
 
@@ -90,8 +90,8 @@ def test_the_kernels_compute_the_integer_reference_bit_by_bit(
     width: int, size: tuple[int, int], stride: int
 ) -> None:
     model, images = residual_network(width, size, stride), normal(5, 3, *size, seed=9)
-    graph = integers.integer(lower(model), ranges_of(model, images))
-    expected = integers.run(graph, images)
+    graph = integer(lower(model), ranges_of(model, images))
+    expected = integer_reference.run(graph, images)
     for isa in _kernels.int8_isas():
         for threads in (1, 2):
             program = network(graph).compile(_kernels.Workers(threads), isa)
@@ -103,10 +103,10 @@ def test_the_kernels_compute_the_integer_reference_bit_by_bit(
 @pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
 def test_layers_from_empty_to_dense_are_packed_right(density: float) -> None:
     model, images = residual_network(12, (16, 16), density=density), normal(2, 3, 16, 16, seed=9)
-    graph = integers.integer(lower(model), ranges_of(model, images))
+    graph = integer(lower(model), ranges_of(model, images))
     for isa in _kernels.int8_isas():
         found = network(graph).compile(_kernels.Workers(1), isa).run(images)
-        np.testing.assert_allclose(found, integers.run(graph, images), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found, integer_reference.run(graph, images), rtol=1e-5, atol=1e-5)
 
 
 def test_every_int8_kernel_of_the_table_is_there_for_every_instruction_set() -> None:
@@ -123,7 +123,7 @@ def test_qdq_on_onnxruntime_is_near_the_float_network_and_the_kernels() -> None:
     onnx.checker.check_model(qdq, full_check=True)
     session = onnxruntime.InferenceSession(qdq.SerializeToString(), providers=["CPUExecutionProvider"])
     [found] = session.run(None, {"input": images})
-    kernels = integers.run(integers.integer(lower(model), ranges), images)
+    kernels = integer_reference.run(integer(lower(model), ranges), images)
     span = float(np.ptp(exact))
     assert np.abs(found - exact).max() < 0.03 * span
     assert np.abs(kernels - exact).max() < 0.03 * span
@@ -137,18 +137,42 @@ def test_a_missing_range_is_named() -> None:
     with pytest.raises(UnsupportedModel, match=r"range for tensor 'u'.*downshift quantize"):
         quantize(lower(model), ranges)
     with pytest.raises(UnsupportedModel, match=r"range for tensor 'u'.*downshift quantize"):
-        integers.integer(lower(model), ranges)
+        integer(lower(model), ranges)
 
 
 def test_an_operation_that_the_int8_kernels_do_not_know_is_named() -> None:
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["a"], kernel_shape=[3, 3], group=3, pads=[1] * 4),
+        helper.make_node("Conv", ["x", "w"], ["a"], kernel_shape=[3, 3], strides=[1, 2], pads=[1] * 4),
         helper.make_node("GlobalAveragePool", ["a"], ["g"]),
         helper.make_node("Flatten", ["g"], ["y"]),
     ]
-    model = small_model(nodes, (3, 8, 8), {"w": normal(3, 1, 3, 3)})
+    model = small_model(nodes, (3, 8, 8), {"w": normal(3, 3, 3, 3)})
     with pytest.raises(UnsupportedModel, match=r"do not know this Conv \(tensor 'a'\)"):
-        integers.integer(lower(model), ranges_of(model, normal(1, 3, 8, 8)))
+        integer(lower(model), ranges_of(model, normal(1, 3, 8, 8)))
+
+
+def test_a_layer_whose_sums_might_not_fit_32_bits_is_named() -> None:
+    """1,400 inputs of 7x7 at the largest weight: 68,600 * 127 * 255 exceeds 2^31, 66,000 of them do not."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Flatten", ["a"], ["y"])]
+    for inputs, fits in ((1400, False), (1340, True)):
+        weight = np.ones((1, inputs, 7, 7), np.float32)
+        graph = lower(small_model(nodes, (inputs, 8, 8), {"w": weight}))
+        ranges = {"x": (0.0, 1.0), "a": (0.0, 70_000.0)}
+        if fits:
+            integer(graph, ranges)
+        else:
+            with pytest.raises(
+                UnsupportedModel, match=r"sums of this Conv \(tensor 'a'\) may exceed 32 bits"
+            ):
+                integer(graph, ranges)
+
+
+@pytest.mark.parametrize("bad", [(0.0, float("inf")), (float("nan"), 1.0)])
+def test_a_range_that_is_not_finite_is_named(bad: tuple[float, float]) -> None:
+    model = residual_network(4, (8, 8))
+    ranges = ranges_of(model, normal(1, 3, 8, 8)) | {"u": bad}
+    with pytest.raises(UnsupportedModel, match=r"activation range .* of 'u': run `downshift quantize` again"):
+        integer(lower(model), ranges)
 
 
 @pytest.mark.parametrize(
