@@ -24,7 +24,7 @@ from downshift.models.network import build
 from downshift.models.supernet import Supernet
 from downshift.trainer.masks.masking import Masking, MaskPlan
 from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
-from downshift.trainer.recipe import load
+from downshift.trainer.recipe_toml import load
 from downshift.trainer.step import AlternatingStep, StepContext, Tally
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from downshift.trainer import recipe as recipes
+from downshift.trainer import recipe_toml as recipes
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.report.results import ARTIFACT
 from downshift.trainer.train import train as run

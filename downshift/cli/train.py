@@ -33,7 +33,7 @@ def train(
 
     from downshift.cli.console import percent, print_table
     from downshift.cli.training_bar import TrainingBar
-    from downshift.trainer import recipe as recipes
+    from downshift.trainer import recipe_toml as recipes
     from downshift.trainer.report.results import ARTIFACT
     from downshift.trainer.train import train as run
 

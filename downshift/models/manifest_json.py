@@ -1,6 +1,9 @@
 """The manifest as JSON: deterministic to write, strict to read.
 
 Reading names the field that is wrong in an `ArtifactError`, as in `manifest.subnets[2].sparsity`.
+
+Parsed by hand: with msgspec or pydantic the limits against hostile files (sizes, depth, unprintable text,
+repeated keys) and the offending value in errors would still be ours, and serving has a dependency fewer.
 """
 
 from __future__ import annotations

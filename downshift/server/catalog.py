@@ -114,10 +114,10 @@ class ReferenceCount:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a served model; `version` is a numeric string, as V2 clients want it.
+    """One version of a served model; `version` is a numeric string, as the V2 protocol requires.
 
-    statistics: what it has answered; its backend's observer. users: who keeps it from being closed.
-    delivery: how long answers take on their way back.
+    statistics: its counters, an observer of the backend. references: requests that delay closing it.
+    delivery: estimator of the time between answer and client.
     """
 
     name: str

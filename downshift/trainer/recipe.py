@@ -1,23 +1,17 @@
-"""A recipe: every choice of a training run, read from TOML, each value overridable by `section.key=value`."""
+"""A recipe: all hyper-parameters of a training run, validated."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import tomllib
-import typing
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from downshift.models.errors import SpecError
 from downshift.models.pattern import Pattern, Unstructured, parse_pattern
 from downshift.trainer.errors import RecipeError
 
-EXCLUDED = {"subnets.sparsities": ("patterns",), "subnets.patterns": ("sparsities", "block")}
-"""Mutually exclusive keys: an override of the key removes those from its section."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -202,115 +196,7 @@ class Recipe:
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
 
-def bundled() -> tuple[str, ...]:
-    """Names of the bundled recipes."""
-    folder = resources.files("downshift.trainer") / "recipes"
-    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
-
-
-def load(name_or_path: str, overrides: typing.Sequence[str] = ()) -> Recipe:
-    """The recipe of that bundled name or TOML file, with `section.key=value` overrides applied.
-
-    Raises `RecipeError` with one sentence that names the key or file.
-    """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise RecipeError(f"recipe {name_or_path}: no such file")
-        text = _read(path)
-    elif name_or_path in bundled():
-        text = (resources.files("downshift.trainer") / "recipes" / f"{name_or_path}.toml").read_text(
-            encoding="utf-8"
-        )
-    else:
-        raise RecipeError(
-            f"unknown recipe {name_or_path!r}: choose one of {', '.join(bundled())}, or give a .toml file"
-        )
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {name_or_path} is not TOML: {error}") from error
-    for override in overrides:
-        _override(values, override)
-    return parse(values)
-
-
-def _read(path: Path) -> str:
-    """The text of a recipe file, without a byte-order mark."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(
-            f"recipe {path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
-        ) from error
-
-
-def parse(values: dict[str, Any]) -> Recipe:
-    """A recipe from nested tables; unknown keys and wrong types raise `RecipeError`."""
-    return typing.cast("Recipe", _build(Recipe, values, ""))
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not (equals and dot and name):
-        raise RecipeError(f"override {override!r}: write section.key=value, such as run.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    table = values.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise RecipeError(f"override {override!r}: {section} is not a section")
-    for other in EXCLUDED.get(key.strip(), ()):
-        table.pop(other, None)
-    table[name] = value
-
-
-def _build(kind: type, values: Any, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        raise RecipeError(f"{prefix or 'recipe'} = {values!r}: a table is needed")
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            close = get_close_matches(key, fields, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise RecipeError(f"unknown recipe key '{prefix}{key}': {hint}known are {', '.join(fields)}")
-    required = [
-        name
-        for name, f in fields.items()
-        if f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-        and name not in values
-    ]
-    if required:
-        raise RecipeError(f"recipe key '{prefix}{required[0]}' is missing")
-    return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
-
-
-def _value(hint: Any, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast("type", hint), value, f"{key}.")
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        if value in typing.get_args(hint):
-            return value
-        raise RecipeError(f"recipe key {key} = {value!r}: choose one of {', '.join(typing.get_args(hint))}")
-    if origin is tuple:
-        if isinstance(value, list):
-            return tuple(_value(typing.get_args(hint)[0], v, key) for v in value)
-        raise RecipeError(f"recipe key {key} = {value!r}: a list is needed, such as [..., ...]")
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif isinstance(hint, type) and type(value) is hint:
-        return value
-    kind = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a text"}[hint]
-    raise RecipeError(f"recipe key {key} = {value!r}: {kind} is needed")
-
-
-def _within(key: str, values: typing.Iterable[float], low: float, high: float) -> None:
+def _within(key: str, values: Iterable[float], low: float, high: float) -> None:
     for value in values:
         if not low <= value <= high:
             raise RecipeError(f"recipe key {key} = {value}: must be in [{low}, {high}]")

@@ -8,13 +8,14 @@ import torch
 
 from downshift.models.networks.resnet_cifar import BasicBlock, CifarResNet
 from downshift.models.supernet import Supernet
-from downshift.trainer.recipe import Recipe, parse
+from downshift.trainer.recipe_toml import parse
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downshift.models.masked_layer import Encoding
     from downshift.models.supernet import LayerRule
+    from downshift.trainer.recipe import Recipe
 
 CLASSES = 4
 CHANNELS = 3

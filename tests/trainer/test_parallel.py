@@ -21,7 +21,7 @@ PROGRAM = """
 import hashlib, json, os, sys
 from pathlib import Path
 import torch
-from downshift.trainer import recipe
+from downshift.trainer import recipe_toml
 from downshift.trainer.parallel import Workers
 from downshift.trainer.train import train
 
@@ -30,7 +30,7 @@ cpu = torch.device("cpu")
 workers = Workers.join(cpu)
 tensors = [torch.full((2,), float(workers.rank)), torch.full((1, 3), 10.0 * workers.rank)]
 workers.average(tensors)
-outcome = train(recipe.load(str(file)), folder, data_dir=folder, device="cpu")
+outcome = train(recipe_toml.load(str(file)), folder, data_dir=folder, device="cpu")
 digest = hashlib.sha256()
 for tensor in outcome.supernet.state_dict().values():
     digest.update(tensor.contiguous().numpy().tobytes())

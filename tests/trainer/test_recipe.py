@@ -11,7 +11,7 @@ from downshift.models.pattern import Block, NByM, Unstructured
 from downshift.trainer import recipe_toml
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.masks.masking import MaskPlan
-from downshift.trainer.recipe import bundled, load
+from downshift.trainer.recipe_toml import bundled, load
 from tests.trainer.small import small_recipe
 
 if TYPE_CHECKING:

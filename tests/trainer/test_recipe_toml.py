@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.trainer import recipe, recipe_toml
+from downshift.trainer import recipe_toml
 from tests.trainer.small import small_recipe
 
 
-@pytest.mark.parametrize("name", recipe.bundled())
+@pytest.mark.parametrize("name", recipe_toml.bundled())
 def test_every_bundled_recipe_survives(name: str) -> None:
-    chosen = recipe.load(name)
-    assert recipe.parse(tomllib.loads(recipe_toml.dumps(chosen))) == chosen
+    chosen = recipe_toml.load(name)
+    assert recipe_toml.parse(tomllib.loads(recipe_toml.dumps(chosen))) == chosen
 
 
 def test_the_text_names_every_value_of_every_section() -> None:
@@ -38,4 +38,4 @@ def test_any_text_and_number_survives(name: str, width: float, lr: float, sparsi
         optimizer={"lr": lr},
         subnets={"sparsities": sparsities},
     )
-    assert recipe.parse(tomllib.loads(recipe_toml.dumps(chosen))) == chosen
+    assert recipe_toml.parse(tomllib.loads(recipe_toml.dumps(chosen))) == chosen

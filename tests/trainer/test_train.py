@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from downshift.models import artifact
-from downshift.trainer import checkpoint, recipe, recipe_toml
+from downshift.trainer import checkpoint, recipe_toml
 from downshift.trainer.errors import CheckpointError, RecipeError, TrainerError
 from downshift.trainer.report import journal
 from downshift.trainer.run import CHECKPOINT
@@ -32,11 +32,11 @@ STEPS = 60
 PROGRAM = """
 import sys
 from pathlib import Path
-from downshift.trainer import recipe
+from downshift.trainer import recipe_toml
 from downshift.trainer.train import train
 
 file, folder = map(Path, sys.argv[1:])
-train(recipe.load(str(file)), folder, data_dir=folder, device="cpu")
+train(recipe_toml.load(str(file)), folder, data_dir=folder, device="cpu")
 """
 
 
@@ -68,8 +68,8 @@ def test_a_run_that_was_killed_and_resumed_leaves_the_same_files(
     assert 0 < checkpoint.load(broken / CHECKPOINT).step < STEPS
     assert not (broken / "model.onnx").exists()
     (broken / ".model.onnx.0123.part").write_bytes(b"what a kill in the middle of writing leaves")
-    train(recipe.load(str(file)), broken, data_dir=tmp_path, device="cpu", resume=True)
-    train(recipe.load(str(file)), straight, data_dir=tmp_path, device="cpu")
+    train(recipe_toml.load(str(file)), broken, data_dir=tmp_path, device="cpu", resume=True)
+    train(recipe_toml.load(str(file)), straight, data_dir=tmp_path, device="cpu")
     assert digests(broken) == digests(straight)
     assert {"model.onnx", "metrics.jsonl", "recipe.toml", CHECKPOINT} <= digests(straight).keys()
     assert list(broken.glob("*.part")) == []
@@ -79,7 +79,7 @@ def test_a_run_that_was_killed_and_resumed_leaves_the_same_files(
     train(RECIPE, straight, data_dir=tmp_path, device="cpu", resume=True)
     assert digests(straight) == before, "resuming a finished run writes its results again"
 
-    assert recipe.load(str(straight / "recipe.toml")) == RECIPE
+    assert recipe_toml.load(str(straight / "recipe.toml")) == RECIPE
     manifest = artifact.read(straight / "model.onnx").manifest
     *epochs, end = journal.read(straight / "metrics.jsonl")
     assert [record["epoch"] for record in epochs] == [10, 20, 30]

@@ -88,7 +88,7 @@ class FastPathMiddleware:
         self._infer = infer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handler the request or pass it on."""
+        """Serve an infer request; forward any other to the application."""
         found = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if found is None or scope["method"] != "POST":
             await self._app(scope, receive, send)
