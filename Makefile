@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test clients check docs browser bench bench-engines bench-server clean
+.PHONY: help demo test clients check docs proto browser bench bench-engines bench-server clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -39,6 +39,9 @@ docs: $(VENV)/.everything ## build the documentation into build/docs; a broken l
 	@$(bin)/properdocs build --quiet --strict --config-file docs/tools/mkdocs.yml --site-dir $(CURDIR)/build/docs
 
 bench: bench-policy-decision bench-step ## measure what takes minutes: a decision, a training step
+
+proto: $(VENV)/.everything ## generate the gRPC messages from their definition
+	@$(bin)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. downshift/server/grpc/inference.proto
 
 bench-engines: $(VENV)/.openvino bench-matrix ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
 	@for masks in uniform erk; do $(MAKE) bench-switching ARGS="cifar-resnet18 --threads 2 --masks $$masks"; done

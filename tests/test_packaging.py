@@ -110,7 +110,7 @@ class TestDependencies:
     """What pyproject.toml asks for."""
 
     PROJECT = PYPROJECT["project"]
-    EXTRAS = ("openvino", "otel", "train")
+    EXTRAS = ("grpc", "openvino", "otel", "train")
 
     def test_whatever_is_imported_is_asked_for_directly(self) -> None:
         requirements = list(self.PROJECT["dependencies"])

@@ -21,6 +21,9 @@ def serve(
     metrics_port: Annotated[
         int | None, option("Separate port for /metrics and the health endpoints", "none")
     ] = None,
+    grpc_port: Annotated[
+        int | None, option("Port for the V2 protocol over gRPC (needs downshift\\[grpc])", "none")
+    ] = None,
     access_log: Annotated[
         str | None, option("Access log: a file, one JSON line per request (- is standard output)", "none")
     ] = None,
@@ -58,6 +61,7 @@ def serve(
         port=port,
         threads=threads,
         metrics_port=metrics_port,
+        grpc_port=grpc_port,
         access_log=access_log,
         log_json=log_json or None,
         otel=otel or None,

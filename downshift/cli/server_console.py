@@ -38,10 +38,11 @@ class ServerConsole:
         else:
             self._loaded.append(text)
 
-    def ready(self, url: str, picture: Path) -> None:
-        """Print every model's sub-nets, a curl line that sends this picture, and the URL."""
+    def ready(self, url: str, picture: Path, grpc_address: str | None = None) -> None:
+        """Print every model's sub-nets, a curl line that sends this picture, and the addresses."""
         self._ready = True
-        print(*self._loaded, ready_text(url, picture), sep="\n", flush=True)
+        over_grpc = [] if grpc_address is None else [f"gRPC:  {grpc_address}"]
+        print(*self._loaded, ready_text(url, picture), *over_grpc, sep="\n", flush=True)
 
     def improved(self, model: str, profile: Profile) -> None:
         """Print the latencies after tuning."""

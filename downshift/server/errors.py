@@ -1,4 +1,4 @@
-"""Errors of the `server` package, and the one table from error to outcome and HTTP status.
+"""Errors of the `server` package, and the one table from error to outcome, HTTP status and gRPC code.
 
     ServerFault
     ├── BadInput            a request that cannot be understood; the text names value and remedy
@@ -25,6 +25,7 @@ is a 500 that carries nothing but the request's id, and the log has the rest.
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -145,54 +146,69 @@ class BadSetting(ServerFault):
 CLIENT_CLOSED_REQUEST = 499
 
 
+class Code(StrEnum):
+    """The codes of gRPC in use, by their names in `grpc.StatusCode`: gRPC itself is an extra."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    NOT_FOUND = "NOT_FOUND"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    CANCELLED = "CANCELLED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    INTERNAL = "INTERNAL"
+
+
 class Row(NamedTuple):
     """outcome: as metrics, history and statistics count it.
 
-    status: None where the text is not for clients, who get a 500 without it.
+    status: HTTP's; None where the text is not for clients, who get a 500 without it. code: gRPC's.
     """
 
     outcome: Outcome
     status: int | None
+    code: Code
 
 
 ERRORS: Mapping[type[Exception], Row] = {
-    BadInput: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
-    BrokenImage: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
-    InvalidRequest: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
-    UnknownName: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
-    AccuracyUnavailable: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
-    LoadFailed: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST),
-    Unauthorized: Row(Outcome.INVALID, HTTPStatus.UNAUTHORIZED),
-    Forbidden: Row(Outcome.INVALID, HTTPStatus.FORBIDDEN),
-    UnknownModel: Row(Outcome.INVALID, HTTPStatus.NOT_FOUND),
-    BodyTooLarge: Row(Outcome.INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    ImageTooLarge: Row(Outcome.INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    UnsupportedMedia: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    NotAnImage: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    UnsupportedImage: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    Shed: Row(Outcome.SHED, HTTPStatus.TOO_MANY_REQUESTS),
-    TooManyStreams: Row(Outcome.SHED, HTTPStatus.TOO_MANY_REQUESTS),
-    NotReady: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE),
-    Draining: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE),
-    ClientGone: Row(Outcome.CANCELLED, CLIENT_CLOSED_REQUEST),
-    DeadlinePassed: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
-    DeadlineImpossible: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
-    DeadlineExpired: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT),
-    Abandoned: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE),
-    Dead: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE),
-    ExecutionFailed: Row(Outcome.FAILED, HTTPStatus.INTERNAL_SERVER_ERROR),
+    BadInput: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST, Code.INVALID_ARGUMENT),
+    BrokenImage: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST, Code.INVALID_ARGUMENT),
+    InvalidRequest: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST, Code.INVALID_ARGUMENT),
+    UnknownName: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST, Code.INVALID_ARGUMENT),
+    AccuracyUnavailable: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST, Code.INVALID_ARGUMENT),
+    LoadFailed: Row(Outcome.INVALID, HTTPStatus.BAD_REQUEST, Code.INVALID_ARGUMENT),
+    Unauthorized: Row(Outcome.INVALID, HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED),
+    Forbidden: Row(Outcome.INVALID, HTTPStatus.FORBIDDEN, Code.PERMISSION_DENIED),
+    UnknownModel: Row(Outcome.INVALID, HTTPStatus.NOT_FOUND, Code.NOT_FOUND),
+    BodyTooLarge: Row(Outcome.INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.RESOURCE_EXHAUSTED),
+    ImageTooLarge: Row(Outcome.INVALID, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.RESOURCE_EXHAUSTED),
+    UnsupportedMedia: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID_ARGUMENT),
+    NotAnImage: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID_ARGUMENT),
+    UnsupportedImage: Row(Outcome.INVALID, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID_ARGUMENT),
+    Shed: Row(Outcome.SHED, HTTPStatus.TOO_MANY_REQUESTS, Code.RESOURCE_EXHAUSTED),
+    TooManyStreams: Row(Outcome.SHED, HTTPStatus.TOO_MANY_REQUESTS, Code.RESOURCE_EXHAUSTED),
+    NotReady: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE),
+    Draining: Row(Outcome.SHED, HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE),
+    ClientGone: Row(Outcome.CANCELLED, CLIENT_CLOSED_REQUEST, Code.CANCELLED),
+    DeadlinePassed: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT, Code.DEADLINE_EXCEEDED),
+    DeadlineImpossible: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT, Code.DEADLINE_EXCEEDED),
+    DeadlineExpired: Row(Outcome.EXPIRED, HTTPStatus.GATEWAY_TIMEOUT, Code.DEADLINE_EXCEEDED),
+    Abandoned: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE),
+    Dead: Row(Outcome.FAILED, HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE),
+    ExecutionFailed: Row(Outcome.FAILED, HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL),
     # Raised at start, in the background, or by commands: whoever runs the server reads them.
-    BadSetting: Row(Outcome.FAILED, None),
-    Missing: Row(Outcome.FAILED, None),
-    UnsupportedModel: Row(Outcome.FAILED, None),
-    CalibrationError: Row(Outcome.FAILED, None),
-    SelfCheckFailed: Row(Outcome.FAILED, None),
-    ProfileError: Row(Outcome.FAILED, None),
-    TraceError: Row(Outcome.FAILED, None),
+    BadSetting: Row(Outcome.FAILED, None, Code.INTERNAL),
+    Missing: Row(Outcome.FAILED, None, Code.INTERNAL),
+    UnsupportedModel: Row(Outcome.FAILED, None, Code.INTERNAL),
+    CalibrationError: Row(Outcome.FAILED, None, Code.INTERNAL),
+    SelfCheckFailed: Row(Outcome.FAILED, None, Code.INTERNAL),
+    ProfileError: Row(Outcome.FAILED, None, Code.INTERNAL),
+    TraceError: Row(Outcome.FAILED, None, Code.INTERNAL),
 }
-"""The one table from error to outcome and status; a subclass without a row has its nearest ancestor's."""
+"""The one table from error to outcome, status and code; without a row, the nearest ancestor's counts."""
 
-UNEXPECTED = Row(Outcome.FAILED, None)
+UNEXPECTED = Row(Outcome.FAILED, None, Code.INTERNAL)
 """What any other exception comes to."""
 
 

@@ -23,8 +23,8 @@ class Operator(Protocol):
     def loaded(self, model: str, prepared: Prepared) -> None:
         """A model is profiled and answers: at start, or again after its file was replaced."""
 
-    def ready(self, url: str, picture: Path) -> None:
-        """Every model of the command line answers at this URL; picture: one to try it with."""
+    def ready(self, url: str, picture: Path, grpc_address: str | None = None) -> None:
+        """Every model of the command line answers at this URL, and there over gRPC; picture: one to try."""
 
     def improved(self, model: str, profile: Profile) -> None:
         """Tuning in the background has found faster programs, with this profile."""
@@ -45,10 +45,10 @@ class Unfailing:
         with suppress(OSError, ValueError):
             self._operator.loaded(model, prepared)
 
-    def ready(self, url: str, picture: Path) -> None:
+    def ready(self, url: str, picture: Path, grpc_address: str | None = None) -> None:
         """See `Operator.ready`."""
         with suppress(OSError, ValueError):
-            self._operator.ready(url, picture)
+            self._operator.ready(url, picture, grpc_address)
 
     def improved(self, model: str, profile: Profile) -> None:
         """See `Operator.improved`."""
@@ -66,7 +66,7 @@ class NullOperator:
     def loaded(self, model: str, prepared: Prepared) -> None:
         """Ignored."""
 
-    def ready(self, url: str, picture: Path) -> None:
+    def ready(self, url: str, picture: Path, grpc_address: str | None = None) -> None:
         """Ignored."""
 
     def improved(self, model: str, profile: Profile) -> None:

@@ -36,7 +36,7 @@ from downshift.server.settings import read_settings
 from downshift.server.standard_streams import flush_standard_streams, open_standard_streams
 from downshift.server.telemetry.access_log import AccessLog
 from downshift.server.telemetry.json_log import log_as_json
-from downshift.server.telemetry.metrics import Metrics
+from downshift.server.telemetry.metrics import Metrics, software_version
 from downshift.server.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from downshift.server.grpc.server import GrpcServer
     from downshift.server.reload import Reloader
     from downshift.server.settings import Settings
     from downshift.server.telemetry.request_log import Sink
@@ -66,7 +67,10 @@ class Server(uvicorn.Server):
     signal ends it at once.
     """
 
-    def __init__(self, app: FastAPI, catalog: Catalog, settings: Settings) -> None:
+    def __init__(
+        self, app: FastAPI, catalog: Catalog, settings: Settings, rpc: RpcListener | None = None
+    ) -> None:
+        """rpc: serves the same models over gRPC."""
         if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
             raise BadSetting(
                 f"--ssl-keyfile {settings.ssl_keyfile} has no certificate: name it with --ssl-certfile"
@@ -91,6 +95,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._reloader = reloader
+        self._rpc = rpc
         self.server_state: ConcurrencyState = ConcurrencyState()
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
@@ -121,8 +126,16 @@ class Server(uvicorn.Server):
             finally:
                 signal.signal(signal.SIGHUP, before)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start gRPC, then as uvicorn does: once `started`, both answer."""
+        if self._rpc is not None:
+            await self._rpc.start(self.server_state)
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End as uvicorn does, then close what is left below TLS: silent clients, and late close_notify."""
+        if self._rpc is not None:
+            await self._rpc.stop(0.0 if self.force_exit else LINGER_SECONDS)
         await super().shutdown(sockets)
         for each in tuple(self.server_state.tls_sockets):
             each.abort()
@@ -142,6 +155,27 @@ class Server(uvicorn.Server):
             alone = self._leave_at is not None and not self.server_state.connections
             self.should_exit |= alone or now > min(self._leave_at or math.inf, self._give_up_at)
         return await super().on_tick(counter)
+
+
+class RpcListener:
+    """A gRPC server, and the port that is kept for it from the first moment on.
+
+    Its library binds ports itself, and only in a running event loop: the reservation ends just before.
+    """
+
+    def __init__(self, server: GrpcServer, reserved: socket.socket) -> None:
+        host, port = reserved.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._server, self._reserved = server, reserved
+
+    async def start(self, state: ConcurrencyState) -> None:
+        """Listen; raises `BadSetting` when somebody else has got the port."""
+        self._reserved.close()
+        await self._server.start(self.address, state)
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls, and end those in progress within that many seconds."""
+        await self._server.stop(grace)
 
 
 class Loader(threading.Thread):
@@ -198,7 +232,21 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     request_log = RequestLog(sinks(settings), supervisor=supervisor)
     if settings.log_json:
         log_as_json()
-    server = Server(create_app(catalog, metrics, settings, repository, request_log), catalog, settings)
+    app = create_app(catalog, metrics, settings, repository, request_log)
+    rpc = None
+    if settings.grpc_port is not None:
+        reserved = listen(settings.host, settings.grpc_port, option="--grpc-port")
+        over_grpc = grpc_server(
+            catalog=catalog,
+            metrics=metrics,
+            settings=settings,
+            repository=repository,
+            request_log=request_log,
+            reloader=app.state.reloader,
+            version=software_version(),
+        )
+        rpc = RpcListener(over_grpc, reserved)
+    server = Server(app, catalog, settings, rpc)
     with closing(listen(settings.host, settings.port)) as listener:
         address = url(listener, settings.ssl_certfile is not None)
 
@@ -206,7 +254,7 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
             warm_up()
             with operator.loading() as report:
                 repository.start(report)
-            operator.ready(address, sample_picture(sources[0].path))
+            operator.ready(address, sample_picture(sources[0].path), None if rpc is None else rpc.address)
 
         if settings.metrics_port is not None:
             expose(catalog, metrics, settings.host, settings.metrics_port)
@@ -219,6 +267,15 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
         raise loader.error
     if server.interrupted:
         raise KeyboardInterrupt
+
+
+def grpc_server(**arguments: Any) -> GrpcServer:
+    """See `GrpcServer`; raises `BadSetting` where gRPC is not installed."""
+    try:
+        from downshift.server.grpc.server import GrpcServer  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise BadSetting(f"gRPC is not installed ({error.name}): pip install 'downshift[grpc]'") from None
+    return GrpcServer(**arguments)
 
 
 def sinks(settings: Settings) -> list[Sink]:

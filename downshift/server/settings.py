@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="separate port for /metrics and the health endpoints"
     )
+    grpc_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port for gRPC (needs downshift[grpc]); 0 picks a free one"
+    )
     access_log: str | None = Field(
         default=None, description="access log: a file, one JSON line per request; - is standard output"
     )

@@ -11,7 +11,7 @@ from downshift.models.images.errors import ImageError
 from downshift.runtime import errors as runtime
 from downshift.runtime.request import Outcome
 from downshift.server import errors as server
-from downshift.server.errors import ERRORS, UNEXPECTED, row_of
+from downshift.server.errors import ERRORS, UNEXPECTED, Code, row_of
 from downshift.server.statistics import REASONS
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def test_bases_have_no_row_so_that_a_new_error_needs_one() -> None:
 
 
 def test_an_unexpected_exception_is_a_failure_whose_text_stays_here() -> None:
-    assert row_of(KeyError("secret")) == UNEXPECTED == (Outcome.FAILED, None)
+    assert row_of(KeyError("secret")) == UNEXPECTED == (Outcome.FAILED, None, Code.INTERNAL)
 
 
 def test_an_outcome_has_statuses_of_its_own_kind() -> None:
-    for kind, (outcome, status) in ERRORS.items():
+    for kind, (outcome, status, _) in ERRORS.items():
         assert outcome not in (Outcome.OK, Outcome.LATE), kind
         if outcome is Outcome.EXPIRED:
             assert status == HTTPStatus.GATEWAY_TIMEOUT
@@ -64,3 +64,29 @@ def test_an_outcome_has_statuses_of_its_own_kind() -> None:
 
 def test_every_outcome_without_an_answer_has_a_reason_of_tritons() -> None:
     assert REASONS.keys() == set(Outcome) - {Outcome.OK, Outcome.LATE}
+
+
+CODES = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    413: Code.RESOURCE_EXHAUSTED,
+    415: Code.INVALID_ARGUMENT,
+    429: Code.RESOURCE_EXHAUSTED,
+    499: Code.CANCELLED,
+    500: Code.INTERNAL,
+    503: Code.UNAVAILABLE,
+    504: Code.DEADLINE_EXCEEDED,
+    None: Code.INTERNAL,
+}
+
+
+def test_a_status_and_its_code_mean_the_same() -> None:
+    assert {status: code for _, status, code in ERRORS.values()} == CODES
+    assert all(CODES[status] is code for _, status, code in ERRORS.values())
+
+
+def test_every_code_is_one_of_grpcs() -> None:
+    grpc = pytest.importorskip("grpc")
+    assert {code.name for code in grpc.StatusCode} >= set(Code)

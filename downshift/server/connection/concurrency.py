@@ -27,20 +27,20 @@ class Socket(Protocol):
 class ConcurrencyState(ServerState):
     """uvicorn's server state, which also knows whether a single client is active.
 
-    streams: responses in progress that only wait for the clock (server-sent events). tls_sockets: open
-    connections below TLS, those within their handshake included.
+    streams: responses in progress that only wait for the clock (server-sent events). calls: requests in
+    progress over gRPC. tls_sockets: open connections below TLS, those within their handshake included.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.streams = 0
+        self.streams = self.calls = 0
         self.tls_sockets: set[Socket] = set()
         self._connection: object = None
         self._last_request = self._last_switch = -math.inf
 
     def request_began(self, connection: object, now: float) -> None:
         """A request begins on that connection at monotonic second `now`."""
-        if connection is not self._connection:
+        if connection != self._connection:
             if now - self._last_request < CONCURRENT_SECONDS:
                 self._last_switch = now
             self._connection = connection
@@ -50,7 +50,7 @@ class ConcurrencyState(ServerState):
     def alone(self) -> bool:
         """One request is in progress, streams excluded, and the ones before it used the same connection."""
         return (
-            len(self.tasks) - self.streams <= 1
+            len(self.tasks) + self.calls - self.streams <= 1
             and self._last_request - self._last_switch >= CONCURRENT_SECONDS
         )
 
@@ -60,6 +60,19 @@ def track(scope: MutableMapping[str, Any], state: ServerState, connection: objec
     scope[_KEY] = state
     if isinstance(state, ConcurrencyState):
         state.request_began(connection, now)
+
+
+@contextmanager
+def calling(
+    scope: MutableMapping[str, Any], state: ConcurrencyState, connection: str, now: float
+) -> Iterator[None]:
+    """Within, a request over gRPC is in progress, which began at second `now` on that connection."""
+    track(scope, state, connection, now)
+    state.calls += 1
+    try:
+        yield
+    finally:
+        state.calls -= 1
 
 
 def alone(scope: MutableMapping[str, Any]) -> bool:

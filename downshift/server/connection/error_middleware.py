@@ -40,15 +40,9 @@ class JsonResponse(Response):
 
 def error_response(error: Exception, request_id: str) -> Response:
     """The response for an error: its text if `ERRORS` gives it a status, else a 500 with the request's id."""
-    status = row_of(error).status
+    text, status = sentence(error, request_id), row_of(error).status
     if status is None:
-        log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
-        text = f"internal error; the server's log has it under request id {request_id}"
         return _error(HTTPStatus.INTERNAL_SERVER_ERROR, text, {})
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.__cause__ is not None:
-        log.error(
-            "request %s failed: %s", request_id, error, exc_info=error, extra={"request_id": request_id}
-        )
     headers = {}
     if (after := retry_after(error)) is not None:
         headers["Retry-After"] = str(after)
@@ -56,7 +50,20 @@ def error_response(error: Exception, request_id: str) -> Response:
         headers["Connection"] = "close"  # the next request belongs to another server
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer, Basic realm="downshift", charset="UTF-8"'
-    return _error(status, str(error), headers)
+    return _error(status, text, headers)
+
+
+def sentence(error: Exception, request_id: str) -> str:
+    """What the client is told of an error: its own text if `ERRORS` gives it a status. Logs what it hides."""
+    status = row_of(error).status
+    if status is None:
+        log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
+        return f"internal error; the server's log has it under request id {request_id}"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.__cause__ is not None:
+        log.error(
+            "request %s failed: %s", request_id, error, exc_info=error, extra={"request_id": request_id}
+        )
+    return str(error)
 
 
 async def http_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """Parser of V2 infer requests, in JSON and in the protocol's binary extension.
 
 Independent of HTTP, except for the value of the length header. No schema library on the hot path: one pass
-over orjson's output; every violation is a `BadInput`. orjson limits the nesting depth to 1024.
+over orjson's output, or over the same fields of a gRPC message; every violation is a `BadInput`. orjson
+limits the nesting depth to 1024.
 """
 
 from __future__ import annotations
@@ -62,7 +63,14 @@ def read_infer(body: bytes, json_size: str | None, manifest: Manifest, max_batch
     Raises `BadInput` naming the first violation.
     """
     head, tail = _split(body, json_size)
-    request = _read_json(head)
+    return check_infer(_read_json(head), tail, manifest, max_batch)
+
+
+def check_infer(request: Any, tail: bytes, manifest: Manifest, max_batch: int) -> InferRequest:
+    """The request with these fields of the protocol's JSON, and the tensor's bytes unless it is among them.
+
+    Raises `BadInput` naming the first thing that is wrong.
+    """
     if not isinstance(request, dict):
         raise BadInput("the body must be a JSON object with 'inputs'")
     request_id = request.get("id")
@@ -174,8 +182,8 @@ def _from_bytes(
     needed = math.prod(shape) * datatype.wire.itemsize
     if type(size) is not int or size != needed or len(tail) != needed:
         raise BadInput(
-            f"inputs[0] of datatype {datatype.name} and shape {list(shape)} takes {needed} bytes: "
-            f"binary_data_size says {_show(size)} and {len(tail)} follow the JSON"
+            f"inputs[0] of datatype {datatype.name} and shape {list(shape)} takes {needed} bytes, and "
+            f"{len(tail)} were sent" + (f": binary_data_size says {_show(size)}" if size != len(tail) else "")
         )
     return np.frombuffer(tail, dtype=datatype.wire).reshape(shape)
 

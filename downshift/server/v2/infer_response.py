@@ -43,7 +43,7 @@ def write_infer(
         flat = np.ascontiguousarray(outputs, dtype=FP32.wire).ravel()
         tensor = {"name": manifest.output, "datatype": FP32.name, "shape": list(outputs.shape)}
         return _binary(answer, tensor, flat.tobytes()) if requested.binary else _json(answer, tensor, flat)
-    texts = [text for row in outputs for text in _top(row, manifest.labels, requested.classes)]
+    texts = class_texts(outputs, manifest.labels, requested.classes)
     tensor = {"name": manifest.output, "datatype": "BYTES", "shape": [len(outputs), requested.classes]}
     return _binary(answer, tensor, bytes_tensor(texts)) if requested.binary else _json(answer, tensor, texts)
 
@@ -51,6 +51,11 @@ def write_infer(
 def bytes_tensor(texts: Iterable[str]) -> bytes:
     """A BYTES tensor in binary: every element prefixed by its length as little-endian uint32."""
     return b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, texts))
+
+
+def class_texts(outputs: NDArray[np.float32], labels: Sequence[str], count: int) -> list[str]:
+    """`value:index:label` of each row's best classes, the largest value first, one row after the other."""
+    return [text for row in outputs for text in _top(row, labels, count)]
 
 
 def _top(row: NDArray[np.float32], labels: Sequence[str], count: int) -> list[str]:

@@ -23,6 +23,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def grpc_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` at which a server of the tiny artifact speaks gRPC."""
+    pytest.importorskip("grpc_health")
+    with served(tmp_path_factory.mktemp("served"), over_grpc=True) as found:
+        yield found
+
+
 @pytest.fixture(scope="session")
 def expected() -> Callable[[NDArray[np.float32]], list[float]]:
     """Plain onnxruntime's logits of the densest sub-net, flat."""

@@ -32,8 +32,12 @@ run(sys.argv[1], port=0, threads=1, cache_dir=sys.argv[2], drain_seconds=5, oper
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """`host:port` of a server that is ready, and that obeys `ADMIN_KEY`; `folder` is for its files."""
+def served(folder: Path, *, over_grpc: bool = False) -> Iterator[str]:
+    """`host:port` of a server that is ready, and that obeys `ADMIN_KEY`; `folder` is for its files.
+
+    over_grpc: of the port that speaks gRPC.
+    """
+    told = r"gRPC:\s+(\S+)" if over_grpc else r"Open:\s+http://(\S+)"
     write(folder / f"{MODEL}.onnx", tiny_artifact())
     (folder / "keys").write_text(ADMIN_KEY)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
@@ -41,12 +45,14 @@ def served(folder: Path) -> Iterator[str]:
         [sys.executable, "-c", _SERVER, str(folder / f"{MODEL}.onnx"), str(folder / "cache")],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment | {"DOWNSHIFT_ADMIN_KEYS_FILE": str(folder / "keys")},
+        env=environment
+        | {"DOWNSHIFT_ADMIN_KEYS_FILE": str(folder / "keys")}
+        | ({"DOWNSHIFT_GRPC_PORT": "0"} if over_grpc else {}),
     ) as process:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                if found := re.match(r"Open:\s+http://(\S+)", line):
+                if found := re.match(told, line):
                     yield found[1]
                     break
             else:

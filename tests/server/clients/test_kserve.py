@@ -1,4 +1,4 @@
-"""KServe's InferenceRESTClient, unmodified."""
+"""KServe's InferenceRESTClient and InferenceGRPCClient, unmodified."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def test_a_refusal_is_an_exception_with_status_and_sentence(rest: Mapping[str, A
     status, message = rest["refusal"]
     assert status == 400
     assert "this model takes [N, 3, 5, 5]" in message
+
+
+def test_it_is_answered_over_grpc_as_it_asked(
+    grpc_address: str, expected: Callable[..., list[float]]
+) -> None:
+    found = seen("kserve_grpc.py", "kserve", grpc_address)
+    assert found["health"] == [True, True, True]
+    for way in ("raw", "typed"):
+        assert found[way]["logits"] == pytest.approx(expected(VALUES), rel=1e-4, abs=1e-5)
+        assert found[way]["id"] == "seven"

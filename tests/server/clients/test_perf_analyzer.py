@@ -13,11 +13,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def measure(address: str, table: Path, *options: str) -> list[dict[str, str]]:
+def measure(address: str, table: Path, *options: str, protocol: str = "http") -> list[dict[str, str]]:
     """The rows of the table that it exports."""
     program = client("perf_analyzer", "perf_analyzer")
     run(
-        *(program, "-m", MODEL, "-u", address, "-i", "http", "-f", table, "-H", "x-latency-budget-ms: 2500"),
+        *(
+            program,
+            "-m",
+            MODEL,
+            "-u",
+            address,
+            "-i",
+            protocol,
+            "-f",
+            table,
+            "-H",
+            "x-latency-budget-ms: 2500",
+        ),
         *("--stability-percentage", "999", "--max-trials", "3", "--warmup-request-count", "5", *options),
         LD_LIBRARY_PATH=str(program.parent / "lib"),
     )
@@ -46,3 +58,16 @@ def test_it_replays_a_trace_in_batches(address: str, tmp_path: Path) -> None:
         *("--measurement-interval", "300"),
     )
     assert float(row["Inferences/Second"]) > 0
+
+
+@pytest.mark.parametrize("options", [(), ("--streaming", "-a")], ids=["calls", "stream"])
+def test_it_measures_over_grpc(grpc_address: str, tmp_path: Path, options: tuple[str, ...]) -> None:
+    rows = measure(
+        *(grpc_address, tmp_path / "table.csv", "--concurrency-range", "1:2:1", *options),
+        *("--measurement-mode", "count_windows", "--measurement-request-count", "30"),
+        protocol="grpc",
+    )
+    assert {row["Concurrency"] for row in rows} == {"1", "2"}
+    for row in rows:
+        assert float(row["Inferences/Second"]) > 0
+        assert float(row["Server Compute Infer"]) > 0

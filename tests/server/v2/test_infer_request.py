@@ -200,12 +200,12 @@ def test_what_is_shown_of_a_bad_value_is_short() -> None:
         (
             binary(),
             VALUES.tobytes()[:-1],
-            r"datatype FP32 and shape .* takes 48 bytes: binary_data_size says 48 and 47 follow",
+            r"datatype FP32 and shape .* takes 48 bytes, and 47 were sent: binary_data_size says 48",
         ),
         (
             binary(47),
             VALUES.tobytes(),
-            r"datatype FP32 and shape .* takes 48 bytes: binary_data_size says 47 and 48 follow",
+            r"datatype FP32 and shape .* takes 48 bytes, and 48 were sent: binary_data_size says 47",
         ),
         (binary(48, datatype="FP64"), VALUES.tobytes(), "takes 96 bytes"),
         (binary(48, datatype="UINT8"), VALUES.tobytes(), "takes 12 bytes"),
