@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from downshift.cli.options import Model, option
+from downshift.cli.options import Model, check_output, option
 
 
 class Precision(StrEnum):
@@ -33,10 +33,7 @@ def export(
     from downshift.models.bundled import locate
     from downshift.models.materialize import materialize
 
-    if not out.parent.is_dir():
-        raise typer.BadParameter(f"--out {out}: the folder {out.parent} does not exist; create it first")
-    if out.is_dir():
-        raise typer.BadParameter(f"--out {out}: this is a folder; name a file, such as {out / 'model.onnx'}")
+    check_output(out)
     artifact = read(locate(model))
     if precision is Precision.INT8:
         from downshift.runtime.engines.exported import qdq_model

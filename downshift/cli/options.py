@@ -19,6 +19,14 @@ def option(text: str, default: str | bool = True, *flags: str, **limits: Any) ->
     return typer.Option(*flags, help=text, show_default=default, **limits)
 
 
+def check_output(out: Path) -> None:
+    """Raise `typer.BadParameter` unless a file `out` can be written; to check before the work, not after."""
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: the folder {out.parent} does not exist; create it first")
+    if out.is_dir():
+        raise typer.BadParameter(f"--out {out}: this is a folder; name a file, such as {out / 'model.onnx'}")
+
+
 Model = Annotated[str, argument("MODEL", "Artifact (a model.onnx file), or the name of a bundled network")]
 Threads = Annotated[
     int | None,

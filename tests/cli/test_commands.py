@@ -139,6 +139,49 @@ class TestInspect:
         assert "\x1b" not in done.stdout
 
 
+class TestQuantize:
+    def test_a_folder_with_classes_gives_every_sub_net_an_accuracy(self, tmp_path: Path) -> None:
+        for label in tiny_artifact().manifest.labels:
+            (tmp_path / label).mkdir()
+            for shade in (10, 200):
+                Image.new("RGB", (5, 5), (shade,) * 3).save(tmp_path / label / f"{shade}.png")
+        out = tmp_path / "int8.onnx"
+        said = run_json("quantize", "model.onnx", "--data", str(tmp_path), "--out", str(out), "--json")
+        assert (said["calibration_images"], said["validation_images"]) == (3, 3)
+        subnets = artifacts.read(out).manifest.subnets
+        assert [row["int8"] for row in said["subnets"]] == [s.int8 and s.int8.accuracy for s in subnets]
+        assert all(row["quantised"] and row["int8"] is not None for row in said["subnets"])
+
+    def test_plain_images_leave_the_accuracy_unknown_and_the_command_says_so(self, tmp_path: Path) -> None:
+        Image.new("RGB", (5, 5), (10, 20, 30)).save(tmp_path / "one.png")
+        out = tmp_path / "int8.onnx"
+        result = run("quantize", "model.onnx", "--data", str(tmp_path), "--out", str(out))
+        assert result.exit_code == 0
+        assert "on 1 images, int8 accuracy unknown: these images have no labels" in result.stdout
+        assert all(s.int8 and s.int8.accuracy is None for s in artifacts.read(out).manifest.subnets)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((), "give either --dataset NAME or --data FOLDER"),
+            (("--dataset", "digits", "--data", "."), "give either --dataset NAME or --data FOLDER"),
+            (("--data", "absent"), "absent is no folder"),
+        ],
+    )
+    def test_wrong_input_is_said_and_writes_nothing(
+        self, arguments: tuple[str, ...], said: str, tmp_path: Path
+    ) -> None:
+        result = run("quantize", "model.onnx", "--out", str(tmp_path / "out.onnx"), *arguments)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.replace("│", " ").split())
+        assert not list(tmp_path.iterdir())
+
+    def test_an_output_that_could_not_be_written_is_refused_before_the_work(self, tmp_path: Path) -> None:
+        result = run("quantize", "model.onnx", "--data", "absent", "--out", str(tmp_path / "no" / "out.onnx"))
+        assert result.exit_code == 2
+        assert "does not exist; create it first" in " ".join(result.stderr.replace("│", " ").split())
+
+
 class TestExport:
     def test_the_file_is_the_materialised_sub_net_and_runs_in_plain_onnxruntime(self) -> None:
         assert run("export", "model.onnx", "--subnet", "s2", "-o", "s2.onnx").exit_code == 0
@@ -388,6 +431,7 @@ class TestInterrupt:
         [
             "inspect model.onnx",
             "export model.onnx --subnet s1 -o interrupted.onnx",
+            "quantize model.onnx --data . --out interrupted.onnx",
             "evaluate model.onnx --dataset digits",
             "profile model.onnx --remeasure",
             "predict model.onnx red.png",

@@ -99,13 +99,15 @@ RULES: Mapping[str, Rule] = {
 def calibrate(
     artifact: Artifact,
     images: NDArray[np.uint8],
-    validation: LabelledImages,
+    validation: LabelledImages | None,
     report: Progress = lambda _fraction, _text: None,
 ) -> Artifact:
     """The artifact with activation ranges and int8 accuracy of every sub-net that can be quantised.
 
-    images: uint8 [N, H, W, C] of the training part, N >= 1, as the network's input has them. A sub-net with a
-    layer that cannot be quantised stays float32. Raises `CalibrationError` when no sub-net can be.
+    images: uint8 [N, H, W, C] of the training part, N >= 1, as the network's input has them. Without
+    `validation` the int8 accuracy stays unknown, and the ranges are those that answer `images` most often as
+    float32 does. A sub-net with a layer that cannot be quantised stays float32. Raises
+    `CalibrationError` when no sub-net can be.
     """
     if len(images) == 0:
         raise CalibrationError("no images to calibrate on: give a folder or data set with some")
@@ -124,19 +126,27 @@ def calibrate(
 
 
 def _calibrated(
-    artifact: Artifact, subnet: str, images: NDArray[np.uint8], validation: LabelledImages
+    artifact: Artifact, subnet: str, images: NDArray[np.uint8], validation: LabelledImages | None
 ) -> Int8Spec:
-    graph = lower(materialize(artifact, subnet))
-    seen = _histograms(spelled_out(graph), _normalised(artifact, images))
-    best: Int8Spec | None = None
+    model = materialize(artifact, subnet)
+    graph = lower(model)
+    inputs = _normalised(artifact, images)
+    seen = _histograms(spelled_out(graph), inputs)
+    judges = validation or LabelledImages(images, _answers(model, inputs))
+    measured = []
     for rule in RULES.values():
         ranges = {name: rule(histogram) for name, histogram in seen.items()}
         program = _Int8(_session(emit_qdq(quantize(graph, ranges))))
-        accuracy = top1(program, validation.images, validation.labels, artifact.manifest.input)
-        if best is None or best.accuracy is None or accuracy > best.accuracy:
-            best = Int8Spec(accuracy, ranges)
-    assert best is not None  # noqa: S101 - there are rules
-    return best
+        measured.append((top1(program, judges.images, judges.labels, artifact.manifest.input), ranges))
+    accuracy, ranges = max(measured, key=lambda one: one[0])
+    return Int8Spec(None if validation is None else accuracy, ranges)
+
+
+def _answers(model: onnx.ModelProto, inputs: FloatArray) -> NDArray[np.int64]:
+    """The class that the float32 network answers for each input, [N]."""
+    session, name = _session(model), model.graph.input[0].name
+    batches = (inputs[at : at + BATCH] for at in range(0, len(inputs), BATCH))
+    return np.concatenate([session.run(None, {name: batch})[0].argmax(axis=1) for batch in batches])
 
 
 def _normalised(artifact: Artifact, images: NDArray[np.uint8]) -> FloatArray:

@@ -73,6 +73,22 @@ def list_class_folders(folder: Path) -> tuple[tuple[str, ...], Files]:
     return tuple(names), Files(tuple(paths), tuple(labels))
 
 
+def has_folders(folder: Path) -> bool:
+    """Whether a folder holds others that could be classes."""
+    return any(entry.is_dir() for entry in _visible(folder))
+
+
+def list_images(folder: Path) -> Files:
+    """The image files of a folder without class folders, in alphabetical order, all of class 0.
+
+    Raises `DataError` where there are none, and for an image in a format that the server could not read.
+    """
+    paths = tuple(sorted(_images(str(folder))))
+    if not paths:
+        raise DataError(f"{printable(str(folder))} holds no image files: put some there, or in class folders")
+    return Files(paths, (0,) * len(paths))
+
+
 def printable(text: str) -> str:
     r"""The text with control characters and bytes that are not UTF-8 as escapes, such as \n or \xe9."""
     whole = os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -75,9 +75,14 @@ def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderData
             f"validation {validation}: {shown}/train has {len(files)} images; "
             f"choose between 1 and {len(files) - 1}"
         )
+    return FolderDataset(name, labels, *divide(files, validation, seed), test)
+
+
+def divide(files: Files, validation: int, seed: int) -> tuple[Files, Files]:
+    """The files without `validation` of them, drawn by `seed`, and those; 0 < validation < len(files)."""
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
     train, held_out = sorted(order[:-validation]), sorted(order[-validation:])
-    return FolderDataset(name, labels, files.take(train), files.take(held_out), test)
+    return files.take(train), files.take(held_out)
 
 
 class FolderBatches:

@@ -12,6 +12,7 @@ from downshift.models import manifest_json
 from downshift.models.artifact import read, write
 from downshift.models.bundled import locate
 from downshift.models.errors import SpecError
+from downshift.models.materialize import materialize
 from downshift.models.pixels import normalise
 from downshift.models.spec import Int8Spec
 from downshift.runtime.engines.exported import qdq_model
@@ -22,6 +23,8 @@ from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from downshift.models.artifact import Artifact
 
 BUNDLED = "cifar10-resnet20"
 
@@ -53,6 +56,25 @@ def test_every_sub_net_gets_ranges_that_survive_the_file_and_an_export_that_agre
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     [found] = session.run(None, {"input": inputs})
     assert (found.argmax(axis=1) == labels).mean() == pytest.approx(densest.int8.accuracy)
+
+
+def test_without_labels_the_accuracy_stays_unknown_and_the_ranges_answer_as_float32_does() -> None:
+    artifact, images = read(locate(BUNDLED)), noise(24, 32, seed=1)
+    plain = calibrate(artifact, images, None)
+    judged = calibrate(artifact, images, LabelledImages(images, answers(artifact, "s80", images)))
+    unknown, known = plain.manifest.subnet("s80").int8, judged.manifest.subnet("s80").int8
+    assert unknown is not None
+    assert known is not None
+    assert (unknown.accuracy, unknown.ranges) == (None, known.ranges)
+
+
+def answers(artifact: Artifact, subnet: str, images: np.ndarray) -> np.ndarray:
+    """The classes that plain onnxruntime answers in float32."""
+    spec = artifact.manifest.input
+    model = materialize(artifact, subnet).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    [logits] = session.run(None, {spec.name: normalise(images.transpose(0, 3, 1, 2), spec)})
+    return logits.argmax(axis=1).astype(np.int64)
 
 
 def test_the_manifest_of_an_artifact_without_int8_does_not_mention_it() -> None:
