@@ -317,5 +317,5 @@ class TestServingEnvironment:
         with urllib.request.urlopen(url) as page:
             assert page.headers.get_content_type() == "text/html"
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=60)
+        server.communicate(timeout=120)
         assert server.returncode == 0

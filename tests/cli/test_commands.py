@@ -378,7 +378,7 @@ main.app()
     def stop(self, how: signal.Signals) -> tuple[int, str, str]:
         """Exit code, standard output since the start-up text, standard error."""
         self._process.send_signal(how)
-        out, err = self._process.communicate(timeout=60)
+        out, err = self._process.communicate(timeout=120)
         return self._process.returncode, out, err
 
 

@@ -34,7 +34,7 @@ def test_sigterm_while_the_server_is_imported_ends_it_with_success() -> None:
     with subprocess.Popen(COMMAND, stderr=subprocess.PIPE) as process:
         wait_for(lambda: catches(psutil.Process(process.pid), signal.SIGTERM))
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert said == b"", "it had not come to look for the model"
 
@@ -51,7 +51,7 @@ def test_process_1_ends_on_sigterm_too() -> None:
         [inside] = psutil.Process(outside.pid).children()
         wait_for(lambda: catches(inside, signal.SIGTERM))
         inside.send_signal(signal.SIGTERM)
-        _, said = outside.communicate(timeout=60)
+        _, said = outside.communicate(timeout=120)
     assert outside.returncode == 0, said
     assert said == b"", "it had not come to look for the model"
 
@@ -60,7 +60,7 @@ def test_sighup_while_the_server_is_imported_does_not_end_it() -> None:
     with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: catches(psutil.Process(process.pid), signal.SIGHUP))
         process.send_signal(signal.SIGHUP)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 2, "it came to look for the model"
     assert "absent.onnx" in said
 
@@ -70,7 +70,7 @@ def test_under_nohup_sighup_stays_ignored() -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         wait_for(lambda: catches(psutil.Process(process.pid), signal.SIGTERM))
         assert not catches(psutil.Process(process.pid), signal.SIGHUP)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_server_that_has_drained_ends_with_the_status_of_its_signal(
         assert process.stdout is not None
         assert any(re.match(r"Open:\s+\S+", line) for line in process.stdout)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == status, said
     assert "Traceback" not in said
 

@@ -87,7 +87,7 @@ def named(expression: str) -> set[str]:
     return set(_NAME.findall(expression))
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
     """The first true value of the condition."""
     give_up = time.monotonic() + seconds
     while not (value := condition()):
@@ -106,7 +106,7 @@ def server(artifact: Path, cache: Path, **variables: str) -> Iterator[httpx2.Cli
     command = [sys.executable, "-c", _SERVER, str(artifact), str(cache), str(port)]
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, cwd=ROOT) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120) as client,
     ):
         try:
             until(lambda: _answers(client, "/v2/health/ready"), "the server is ready")
@@ -160,7 +160,9 @@ def prometheus(folder: Path, *servers: httpx2.Client) -> Iterator[RealPrometheus
         log = stack.enter_context((folder / "log").open("wb"))
         process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
         stack.callback(process.kill)
-        client = stack.enter_context(httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False))
+        client = stack.enter_context(
+            httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120)
+        )
         until(lambda: process.poll() is not None or _answers(client, "/-/ready"), "Prometheus is ready")
         assert process.poll() is None, (folder / "log").read_text()
         yield RealPrometheus(client)

@@ -26,7 +26,7 @@ def test_the_result_is_what_the_work_returns() -> None:
 
 def test_a_long_task_runs_elsewhere_while_its_pieces_only_rest() -> None:
     gate = threading.Event()
-    work = aside(lambda: (gate.wait(30), threading.current_thread().name))
+    work = aside(lambda: (gate.wait(60), threading.current_thread().name))
     assert [next(work) > 0 for _ in range(3)] == [True] * 3
     gate.set()
     waited, thread = finish(work)
@@ -49,7 +49,7 @@ def test_what_the_task_raises_comes_out() -> None:
 
 def test_closing_waits_for_the_task() -> None:
     gate, ended = threading.Event(), threading.Event()
-    work = aside(lambda: (gate.wait(30), ended.set()))
+    work = aside(lambda: (gate.wait(60), ended.set()))
     next(work)
     gate.set()
     work.close()

@@ -50,7 +50,7 @@ def test_every_pinned_sub_net_answers_what_its_own_export_does(model: Path, setu
     inputs = np.random.default_rng(1).standard_normal((3, 3, 5, 5), dtype=np.float32)
     with Deployment(prepare(model, setup)) as deployment:
         for name in deployment.manifest.names:
-            answer = deployment.submit(Request(inputs, subnet=name)).result(30)
+            answer = deployment.submit(Request(inputs, subnet=name)).result(60)
             plain = materialize(tiny_artifact(), name).SerializeToString()
             session = onnxruntime.InferenceSession(plain, providers=["CPUExecutionProvider"])
             assert answer.point.name == name
@@ -70,10 +70,10 @@ def test_a_sub_net_pinned_in_int8_answers_what_its_int8_export_does(
         plain = qdq_model(quantized_artifact(), "s1").SerializeToString()
         session = onnxruntime.InferenceSession(plain, providers=["CPUExecutionProvider"])
         expected = session.run(None, {"input": inputs})[0]
-        answer = deployment.submit(Request(inputs, subnet="s1-int8")).result(30)
+        answer = deployment.submit(Request(inputs, subnet="s1-int8")).result(60)
         assert (answer.point.name, answer.point.precision, answer.engine) == ("s1-int8", "int8", engine)
         assert np.abs(answer.outputs - expected).max() < 0.02 * np.abs(expected).max()
-        full = deployment.submit(Request(inputs, subnet="s1")).result(30)
+        full = deployment.submit(Request(inputs, subnet="s1")).result(60)
         assert (full.point.precision, full.engine) == ("fp32", "onnxruntime")
 
 
@@ -90,7 +90,7 @@ def test_int8_that_no_engine_computes_is_unknown(tmp_path: Path, setup: Setup) -
 def test_budgets_decide(model: Path, setup: Setup) -> None:
     inputs = np.zeros((1, 3, 5, 5), np.float32)
     with Deployment(prepare(model, setup)) as deployment:
-        answer = deployment.submit(Request(inputs, deadline=time.monotonic() + 60.0)).result(30)
+        answer = deployment.submit(Request(inputs, deadline=time.monotonic() + 60.0)).result(60)
         assert answer.point.name == deployment.manifest.names[0]
         with pytest.raises(DeadlineImpossible):
             deployment.submit(Request(inputs, deadline=time.monotonic() - 1.0))
@@ -100,7 +100,7 @@ def test_budgets_decide(model: Path, setup: Setup) -> None:
 
 def test_another_policy_can_be_given(model: Path, setup: Setup) -> None:
     with Deployment(prepare(model, setup), policy=FixedPolicy("s2")) as deployment:
-        answer = deployment.submit(Request(np.zeros((1, 3, 5, 5), np.float32))).result(30)
+        answer = deployment.submit(Request(np.zeros((1, 3, 5, 5), np.float32))).result(60)
         assert answer.point.name == "s2"
 
 
@@ -140,13 +140,13 @@ def test_serving_begins_with_what_there_is_and_ends_with_tuned_programs_that_the
     inputs = np.random.default_rng(1).standard_normal((1, 3, 5, 5), dtype=np.float32)
     with Deployment(prepared, observers=[events], improved=lambda _: improved.set()) as deployment:
         expected = {
-            name: deployment.submit(Request(inputs, subnet=name)).result(30).outputs
+            name: deployment.submit(Request(inputs, subnet=name)).result(60).outputs
             for name in deployment.manifest.names
         }
         asked = len(expected)
         while not improved.wait(0.05):
             for name, outputs in expected.items():
-                answer = deployment.submit(Request(inputs, subnet=name)).result(30)
+                answer = deployment.submit(Request(inputs, subnet=name)).result(60)
                 np.testing.assert_allclose(answer.outputs, outputs, rtol=1e-4, atol=1e-5)
                 asked += 1
         assert deployment.profile != prepared.profile
@@ -154,7 +154,7 @@ def test_serving_begins_with_what_there_is_and_ends_with_tuned_programs_that_the
         by_subnet = deployment.programs.by_subnet
         assert {(subnet, name) for subnet, found in by_subnet.items() for name in found} == won
         for name, outputs in expected.items():
-            answer = deployment.submit(Request(inputs, subnet=name)).result(30)
+            answer = deployment.submit(Request(inputs, subnet=name)).result(60)
             np.testing.assert_allclose(answer.outputs, outputs, rtol=1e-4, atol=1e-5)
             asked += 1
         found = deployment.profile

@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_a_worker_survives_whatever_its_work_raises(error: BaseException) -> None:
     supervisor, done = Supervisor(retry=0.001), threading.Event()
     worker = supervisor.start("sampler", failing(3, error, done), period=0.001)
-    assert done.wait(30)
+    assert done.wait(60)
     assert supervisor.alive
     worker.close()
     assert supervisor.health == (WorkerHealth(name="sampler", errors=3, healthy=True, alive=True),)
@@ -89,7 +89,7 @@ def test_a_task_of_an_event_loop_survives_too_and_ends_when_cancelled() -> None:
             await asyncio.Event().wait()
 
         task = asyncio.create_task(supervisor.run("watch", work))
-        await asyncio.wait_for(done.wait(), 30)
+        await asyncio.wait_for(done.wait(), 60)
         alive = supervisor.health[0].healthy
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -104,8 +104,8 @@ def test_workers_of_one_name_are_counted_together_and_errors_outlast_them() -> N
     supervisor, first, second = Supervisor(retry=0.001), threading.Event(), threading.Event()
     one = supervisor.start("load", failing(1, ValueError(), first), period=0.001)
     other = supervisor.start("load", failing(2, ValueError(), second), period=0.001)
-    assert first.wait(30)
-    assert second.wait(30)
+    assert first.wait(60)
+    assert second.wait(60)
     one.close()
     other.close()
     assert supervisor.health == (WorkerHealth(name="load", errors=3, healthy=True, alive=True),)

@@ -182,7 +182,7 @@ async def serving(
 
 async def until(condition: Callable[[], object]) -> None:
     """Give way to other tasks until the condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):  # a generous bound
         while not condition():  # noqa: ASYNC110  nobody could set an event for an arbitrary condition
             await asyncio.sleep(0.001)
 

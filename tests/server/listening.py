@@ -39,7 +39,7 @@ def get(path: str = "/v2/health/live", headers: str = "") -> bytes:
 
 def wait_for(condition: Callable[[], object]) -> None:
     """Return when the condition holds."""
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < give_up, "the condition never came true"
         time.sleep(0.005)
@@ -56,8 +56,8 @@ class Listening:
     port: int
 
     def connect(self) -> socket.socket:
-        """A new connection, on which nothing waits longer than 20 s."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        """A new connection, on which nothing waits longer than two minutes."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
     def ask(self, *pieces: bytes) -> bytes:
         """Everything the server sends for these pieces until it closes the connection."""

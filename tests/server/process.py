@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 START = "import sys; from downshift.cli.main import app; app(sys.argv[1:])"
@@ -22,13 +22,16 @@ class ServerProcess:
     url: where it answers. process: to signal and to wait for.
     """
 
-    def __init__(self, model: Path, settings: Mapping[str, str], planted: str = "") -> None:
+    def __init__(
+        self, model: Path, settings: Mapping[str, str], planted: str = "", more: Sequence[Path] = ()
+    ) -> None:
         """settings: environment variables. planted: Python that runs before anything else in the process.
 
-        Cache and log are kept beside the model.
+        more: models that are served, too. Cache and log are kept beside the model.
         """
         self._log = model.with_name("server.log")
-        self._command = [sys.executable, "-c", f"{planted}\n{START}", "serve", str(model), "--port", "0"]
+        models = map(str, (model, *more))
+        self._command = [sys.executable, "-c", f"{planted}\n{START}", "serve", *models, "--port", "0"]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
         cache = {"DOWNSHIFT_CACHE_DIR": str(model.with_name("cache"))}
         self._environment = {**inherited, **cache, **settings}
@@ -52,5 +55,5 @@ class ServerProcess:
     def stop(self) -> str:
         """Ask it to end, wait until it has, and return its log."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=120)
         return self._log.read_text(encoding="utf-8")

@@ -49,7 +49,7 @@ def test_none_of_them_is_executed() -> None:
     with listening(deployment, max_queue=CLIENTS + 1) as served:
         first = served.connect()
         first.sendall(post(body(-1.0)))
-        assert gate.entered.wait(20)
+        assert gate.entered.wait(60)
         waiting = [served.connect() for _ in range(CLIENTS)]
         for mark, connection in enumerate(waiting):
             connection.sendall(post(body(float(mark))))

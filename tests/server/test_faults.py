@@ -39,7 +39,7 @@ def served(folder: Path, planted: str = "", **settings: str) -> Iterator[tuple[S
     environment = {"DOWNSHIFT_THREADS": "1", "DOWNSHIFT_ENGINES": '["onnxruntime"]'} | settings
     with (
         ServerProcess(folder / "tiny.onnx", environment, planted) as server,
-        httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        httpx2.Client(base_url=server.url, trust_env=False, timeout=120) as client,
     ):
         yield server, client
 
@@ -211,7 +211,7 @@ def test_a_storm_of_scrapes_takes_nothing_from_those_who_ask(tmp_path: Path, exp
         over, scraped = threading.Event(), []
 
         def scrape() -> None:
-            with httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as scraper:
+            with httpx2.Client(base_url=server.url, trust_env=False, timeout=120) as scraper:
                 while not over.is_set():
                     scraped.append(scraper.get("/metrics").status_code)
                     scraped.append(scraper.get("/v2/models/stats").status_code)

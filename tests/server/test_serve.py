@@ -42,20 +42,14 @@ from downshift.server.telemetry.metrics import Metrics
 from tests.models.images.pictures import encoded, noise, picture
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
+from tests.server.listening import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 INFER = f"/v2/models/{MODEL}/infer"
 BUDGET = 30.0
-PATIENCE = 60.0  # seconds: a generous bound for what takes moments
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up, "the condition never came true"
-        time.sleep(0.005)
+PATIENCE = 120.0  # seconds: a generous bound for what takes moments
 
 
 @contextmanager
@@ -378,7 +372,7 @@ def test_several_models_and_a_swap_that_fails_and_one_that_succeeds(folder: Path
     command += [str(folder / "first.onnx"), f"other={folder / 'second.onnx'}"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started,
-        httpx2.Client(trust_env=False, timeout=60) as client,
+        httpx2.Client(trust_env=False, timeout=120) as client,
     ):
         assert started.stdout is not None
         found = next(filter(None, (re.match(r"Open:\s+(\S+)", line) for line in started.stdout)))
@@ -411,7 +405,7 @@ def test_a_damaged_artifact_ends_the_server_with_its_error(tmp_path: Path) -> No
         [sys.executable, "-c", SCRIPT, str(tmp_path / "broken.onnx"), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ended.returncode == 1

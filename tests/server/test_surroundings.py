@@ -33,7 +33,7 @@ def test_a_model_whose_file_has_an_odd_name_costs_the_others_nothing(tmp_path: P
     environment = {"DOWNSHIFT_REPOSITORY": str(models), "DOWNSHIFT_THREADS": "1", "DOWNSHIFT_LOG_JSON": "1"}
     with (
         ServerProcess(models / "tiny.onnx", environment) as server,
-        httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        httpx2.Client(base_url=server.url, trust_env=False, timeout=120) as client,
     ):
         assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
         index = {each["name"]: each for each in client.post("/v2/repository/index").json()}
@@ -80,7 +80,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, redirection: 
     shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command]
     with (
         subprocess.Popen(shell, cwd=tmp_path, env=environment) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120) as client,
     ):
         try:
             wait_for(lambda: process.poll() is not None or ready(client))
@@ -116,7 +116,7 @@ def test_without_a_home_folder_the_server_goes_on(tmp_path: Path) -> None:
     environment = {"DOWNSHIFT_CACHE_DIR": "", "XDG_CACHE_HOME": "", "DOWNSHIFT_THREADS": "1"}
     with (
         ServerProcess(tmp_path / "tiny.onnx", environment, NOBODY) as server,
-        httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        httpx2.Client(base_url=server.url, trust_env=False, timeout=120) as client,
     ):
         assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
         server.stop()

@@ -40,12 +40,16 @@ train(recipe_toml.load(str(file)), folder, data_dir=folder, device="cpu")
 """
 
 
+LIMIT_S = 300  # a generous bound for a run of seconds
+
+
 def killed_after_its_first_checkpoint(folder: Path, file: Path) -> None:
     """A run in a process of its own, ended without notice."""
     surroundings = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-c", PROGRAM, str(file), str(folder)]
     victim = subprocess.Popen(command, cwd=ROOT, env=surroundings)
-    while not (folder / CHECKPOINT).exists() and victim.poll() is None:
+    end = time.monotonic() + LIMIT_S
+    while not (folder / CHECKPOINT).exists() and victim.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL, "the run ended before it could be killed"

@@ -104,7 +104,7 @@ def test_latency_counts_from_when_a_request_was_due_even_if_no_connection_was_fr
     def serve(connection: socket.socket) -> None:
         with connection:
             whole_request(connection)
-            go.wait(10)
+            go.wait(60)
             connection.sendall(ANSWER)
             whole_request(connection)
             connection.sendall(ANSWER)
@@ -151,7 +151,7 @@ def test_what_is_never_answered_is_waited_for_until_grace_ends() -> None:
 
     def serve(connection: socket.socket) -> None:
         with connection:
-            done.wait(10)
+            done.wait(60)
 
     with listening(serve) as port:
         record = CLIENT.open_loop(port, np.array([0.0]), grace=0.1)

@@ -59,7 +59,7 @@ def test_samples_are_taken_on_another_thread() -> None:
     script = Script(*[1.0] * 40)
     load = MachineLoad(0.001, cpu=lambda: script)
     load.start()
-    assert script.over.wait(30)
+    assert script.over.wait(60)
     load.close()
     assert load.cpu_utilization == pytest.approx(1.0), "smoothed, but 40 samples are enough"
     assert script.samplers.isdisjoint({threading.get_ident()})
@@ -70,7 +70,7 @@ def test_sampling_goes_on_once_there_are_file_descriptors_again() -> None:
     script = Script(OSError(errno.EMFILE, "Too many open files"), *[1.0] * 40)
     load = MachineLoad(0.001, supervisor=supervisor, cpu=lambda: script)
     load.start()
-    assert script.over.wait(30)
+    assert script.over.wait(60)
     assert [(each.name, each.errors, each.alive) for each in supervisor.health] == [("load", 1, True)]
     load.close()
     assert load.cpu_utilization == pytest.approx(1.0)

@@ -43,14 +43,14 @@ def tls_files(folder: Path) -> dict[str, Path]:
 
 
 def shown_certificate(port: int) -> str:
-    return ssl.get_server_certificate(("127.0.0.1", port), timeout=20)
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=120)
 
 
 def ask(port: int, request: bytes) -> bytes:
     """What a TLS client is answered that sends its request with the end of its handshake."""
     context = ssl._create_unverified_context()
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=20) as tcp,
+        socket.create_connection(("127.0.0.1", port), timeout=120) as tcp,
         context.wrap_socket(tcp) as connection,
     ):
         connection.sendall(request)
@@ -61,7 +61,7 @@ def test_requests_are_answered_over_tls_only(certificate: Path) -> None:
     with listening(**tls_files(certificate)) as served:
         trusted = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
         address = f"https://127.0.0.1:{served.port}"
-        with httpx2.Client(base_url=address, verify=trusted, trust_env=False) as client:
+        with httpx2.Client(base_url=address, verify=trusted, trust_env=False, timeout=120) as client:
             assert client.post(INFER, json=tensor()).status_code == 200
         assert b"200" not in served.ask(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
     with listen("127.0.0.1", 0) as listener:

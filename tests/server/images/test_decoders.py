@@ -18,7 +18,7 @@ class Gate:
 
     def __call__(self) -> str:
         self.began.set()
-        assert self.opened.wait(20)
+        assert self.opened.wait(60)
         return "done"
 
 
@@ -31,7 +31,7 @@ def test_work_is_done_on_another_thread() -> None:
 def test_a_full_queue_refuses_until_somebody_leaves_it() -> None:
     decoders, gate = Decoders(waiting=1, threads=1), Gate()
     running = decoders.submit(gate)
-    assert gate.began.wait(20)
+    assert gate.began.wait(60)
     waiting = decoders.submit(lambda: "second")
     for refuse in (decoders.check, lambda: decoders.submit(lambda: "third")):
         with pytest.raises(DecodersBusy, match="1 images wait to be decoded, as many as may: retry"):
@@ -57,7 +57,7 @@ def test_work_whose_deadline_passed_while_it_waited_is_not_done() -> None:
     now = [10.0]
     decoders, gate, done = Decoders(waiting=2, threads=1, now=lambda: now[0]), Gate(), []
     running = decoders.submit(gate, deadline=11.0)
-    assert gate.began.wait(20)
+    assert gate.began.wait(60)
     late, early = (decoders.submit(lambda: done.append(1), deadline=each) for each in (10.5, 12.0))
     now[0] = 11.5
     gate.opened.set()
@@ -72,7 +72,7 @@ def test_work_whose_deadline_passed_while_it_waited_is_not_done() -> None:
 def test_closing_cancels_what_waits() -> None:
     decoders, gate = Decoders(waiting=1, threads=1), Gate()
     running = decoders.submit(gate)
-    assert gate.began.wait(20)
+    assert gate.began.wait(60)
     waiting = decoders.submit(lambda: "never")
     decoders.close()
     gate.opened.set()

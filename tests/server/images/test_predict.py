@@ -79,7 +79,7 @@ def busy_decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
 
     def slow(body: bytes, *_: object) -> object:
         began.append(body)
-        assert ended.wait(20)
+        assert ended.wait(60)
         return np.zeros((1, 3, 2, 2), np.float32)
 
     monkeypatch.setattr(predict, "to_input", slow)

@@ -22,7 +22,7 @@ from downshift.server.telemetry.metrics import Metrics
 from tests.models.images.pictures import encoded, noise, picture
 from tests.runtime.doubles import settled
 from tests.server.doubles import ENGINE, ScriptedBackend
-from tests.server.test_serve import wait_for
+from tests.server.listening import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,7 @@ FLAGS = [
 ]
 AXE = Path(sys.prefix) / "axe.min.js"
 UNKNOWN = "\N{EN DASH}"
+PATIENCE = 300.0  # seconds for a script of the page: a generous bound
 DESK, PHONE = (1280, 1000), (390, 844)
 
 
@@ -143,6 +144,7 @@ def driver() -> Iterator[Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = Service(DRIVER)
     browser = webdriver.Chrome(options=options, service=service)
+    browser.set_script_timeout(PATIENCE)
     yield browser
     browser.quit()
 
@@ -221,7 +223,7 @@ def test_a_fresh_page_shows_the_past(page: Page, tmp_path: Path) -> None:
     page.upload(tmp_path)
     wait_for(lambda: "1 answers in the last minute" in page.text("#mix-now"))
     page.open()
-    assert "1 answers in the last minute" in page.text("#mix-now")
+    wait_for(lambda: "1 answers in the last minute" in page.text("#mix-now"))
 
 
 def test_dark_and_light_follow_the_system(page: Page) -> None:

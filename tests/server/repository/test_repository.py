@@ -52,7 +52,7 @@ class ScriptedLoad:
         self.asked.append(source.path)
         report(0.0, "reading")
         if self.hold is not None:
-            assert self.hold.wait(20)
+            assert self.hold.wait(60)
         report(0.5, "measuring")
         if self.error is not None:
             raise self.error
