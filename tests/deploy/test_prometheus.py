@@ -86,7 +86,7 @@ def test_the_dashboard_shows_every_metric_of_the_specification() -> None:
 
 def test_every_alert_says_what_it_means_and_what_to_do() -> None:
     alerts = list(rules("alert"))
-    assert len({alert["alert"] for alert in alerts}) == len(alerts) == 10
+    assert len({alert["alert"] for alert in alerts}) == len(alerts) == 11
     for alert in alerts:
         assert alert["labels"]["severity"] in ("page", "ticket")
         assert set(alert["annotations"]) == {"summary", "remedy"}

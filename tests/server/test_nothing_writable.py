@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
@@ -15,6 +17,9 @@ from tests.models.images.pictures import encoded, noise, picture
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.listening import wait_for
 from tests.server.process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 SAID = "so the next start measures again"
@@ -50,12 +55,15 @@ def inside() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("read-only")
-    write(made / "tiny.onnx", tiny_artifact())
-    write(made / "other.onnx", tiny_artifact(seed=1))
-    (made / "picture.png").write_bytes(encoded(picture(noise(9, 7))))
-    return made
+def folder() -> Iterator[Path]:
+    """Two models and a picture, where a stranger may read them; pytest's own folders are private."""
+    with TemporaryDirectory(prefix="downshift-") as name:
+        made = Path(name)
+        made.chmod(0o755)
+        write(made / "tiny.onnx", tiny_artifact())
+        write(made / "other.onnx", tiny_artifact(seed=1))
+        (made / "picture.png").write_bytes(encoded(picture(noise(9, 7))))
+        yield made
 
 
 @pytest.mark.parametrize("arguments", ["profile tiny.onnx --json", "predict tiny.onnx picture.png --json"])
@@ -92,7 +100,7 @@ def served(url: str, folder: Path) -> None:
 
 def test_the_server_goes_on_without_a_cache_and_says_so_once(inside: list[str], folder: Path) -> None:
     command = [*inside, sys.executable, "-B", "-m", "downshift", "serve", "tiny.onnx", "other.onnx"]
-    with (folder.parent / "server.log").open("w+") as log:
+    with TemporaryFile("w+") as log:
         with subprocess.Popen(
             [*command, "--port", "0", "--threads", "1"],
             cwd=folder,
