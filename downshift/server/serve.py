@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
-import resource
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,6 +21,7 @@ from downshift.runtime.supervisor import Supervisor
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.concurrency import ConcurrencyState
+from downshift.server.connection.listener import allow_files, listen, url
 from downshift.server.connection.probe import Probe
 from downshift.server.connection.protocol import ConnectionLimits, HttpProtocol
 from downshift.server.connection.tls import Certificate, TlsProtocol
@@ -40,6 +38,7 @@ from downshift.server.telemetry.metrics import Metrics, software_version
 from downshift.server.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
     from types import FrameType
 
@@ -56,8 +55,6 @@ LINGER_SECONDS = 1.0  # for requests that are on their way when everything accep
 SWITCH_SECONDS = 5e-4
 """How long a thread may keep another from Python, a tenth of what is usual: the event loop would make a batch
 that has ended, and whoever starts the next one, wait that long."""
-_BACKLOG = 2048
-_OTHER_FILES = 256  # artifacts, the cache, the metrics' port, the event loop's own
 
 
 class Server(uvicorn.Server):
@@ -322,40 +319,3 @@ def expose(catalog: Catalog, metrics: Metrics, host: str, port: int) -> socket.s
 
     metrics.supervisor.start("metrics-port", serve_metrics)
     return listener
-
-
-def allow_files(connections: int) -> None:
-    """Raise this process's limit of open files, where it may, to what that many connections need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """A listening socket that answers without Nagle's delay; raises `BadSetting` when there can be none."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        both = address[0] == "::" and socket.has_dualstack_ipv6()  # as every other server takes ::
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    except OSError as error:
-        why, remedy = error.strerror or error, f"choose another with {option}"
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            remedy = "give --host an address of this machine, such as 127.0.0.1"
-        raise BadSetting(f"cannot listen on {host!r}, port {port} ({why}): {remedy}") from None
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-def url(listener: socket.socket, tls: bool = False) -> str:
-    """Where a browser on this machine finds the server."""
-    host, port = listener.getsockname()[:2]
-    if host == "0.0.0.0":  # noqa: S104  shown, not bound
-        host = "localhost"
-    elif host == "::":
-        only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-        host = "::1" if only else "localhost"
-    scheme = "https" if tls else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from downshift.runtime.gpu.monitor import Gpu
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
-from downshift.server.serve import listen
+from downshift.server.connection.listener import listen
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, Load, ScriptedBackend

@@ -25,17 +25,16 @@ from downshift.models.artifact import write
 from downshift.models.materialize import materialize
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
+from downshift.server.connection.listener import listen, url
 from downshift.server.errors import BadSetting
 from downshift.server.serve import (
     SWITCH_SECONDS,
     Loader,
     Server,
     expose,
-    listen,
     run,
     sample_picture,
     sinks,
-    url,
 )
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics

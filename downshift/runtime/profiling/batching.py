@@ -1,4 +1,7 @@
-"""Candidate batches: for each sub-net the batch sizes worth running, tabulated once per profile."""
+"""Candidate batches: for each sub-net the batch sizes worth running, tabulated once per profile.
+
+Apart from `profile`, which with it would be 350 lines long: the profile caches the tables, this fills them.
+"""
 
 from __future__ import annotations
 

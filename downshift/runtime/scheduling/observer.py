@@ -45,7 +45,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """Base of observers that care about some events only: the others do nothing, and are not even called."""
+    """Base of observers of some events only: the inherited methods do nothing, and are never called."""
 
     def accepted(self, request: Request) -> None:
         """Do nothing."""

@@ -1,7 +1,8 @@
-"""The scheduler: requests in on any thread, one execution thread, answers out through futures.
+"""The scheduler: thread-safe submission, one execution thread, answers through futures.
 
-Inline execution: a caller that would only wait may run its own short request, as two thread switches cost as
-much as a small network.
+Inline execution: the submitting thread runs a short request itself if the executor is idle, as two context
+switches cost as much as a small network. Events are reported from here, not through a fan-out of their own: a
+request passes few files.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ log = logging.getLogger(__name__)
 Event = ParamSpec("Event")
 
 QUIET_SECONDS = 0.02
-"""Idle time after the last request before background work goes on."""
+"""Idle time after the last request before background work resumes."""
 INLINE_SECONDS = 0.002
 """The longest p99 at which a request may run on its caller's thread, the server's event loop."""
 STOPPED = "the scheduler stopped"
-"""Logged after a bug, of a policy perhaps: the server turns unready and every queued request fails."""
+"""Logged after a bug, such as an exception in a policy: the server turns unready, queued requests fail."""
 QUIET_PIECES = 50
-"""Pieces of background work that wait for `QUIET_SECONDS` after a batch: load comes in bursts."""
+"""Steps of background work that each wait `QUIET_SECONDS` after a batch, as arrivals are bursty."""
 
 
 class Scheduler:
     """Drives a `Core` from one dedicated thread. Every public method may be called from any thread.
 
-    While the queue is empty that thread does background work, one short piece at a time: a request that
-    arrives in the middle of a piece waits for its end.
+    Background work is cooperative: while the queue is empty, the thread runs it in short steps. A request
+    that arrives during a step waits for its end.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Scheduler:
         observers: Iterable[Observer] = (),
         supervisor: Supervisor | None = None,
     ) -> None:
-        """observers: each receives every event, in this order. supervisor: learns that the thread died."""
+        """observers: receive every event, in this order. supervisor: is told if the execution thread dies."""
         self._core = core
         self._executor = executor
         self._load = load
@@ -80,15 +81,15 @@ class Scheduler:
         self._thread = threading.Thread(target=self._serve, name="downshift-executor", daemon=True)
 
     def start(self, background: Work[None] | None = None) -> None:
-        """Begin to execute; and to do that background work while the queue is empty."""
+        """Start the execution thread, with that background work for when the queue is empty."""
         self._background = background
         self._patience = None if background is None else 0.0
         self._thread.start()
 
     def adopt(self, profile: Profile, programs: Programs) -> None:
-        """Use this profile and these programs from now on: the last step of background work.
+        """Swap in this profile and these programs: the last step of background tuning.
 
-        Called by that work alone, on the execution thread: no batch is between its decision and its run.
+        Only called by that work, on the execution thread, so never between a decision and its execution.
         """
         with self._changed:
             self._core.adopt(profile)
@@ -99,14 +100,14 @@ class Scheduler:
         _tell(self._improved, fraction, text)
 
     def refused(self, subnet: str, engine: str) -> None:
-        """Report a tuned program that computes something else and was not swapped in."""
+        """Report a tuned program that failed the self-check and was not swapped in."""
         _tell(self._unfit, subnet, engine)
 
     def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         """The future of the request's answer; returns at once.
 
-        inline: the caller would only wait for the answer. If the executor is idle and the p99 is at most
-        `INLINE_SECONDS`, the request runs on this thread and the future comes back done.
+        inline: allow inline execution. If the executor is idle and the p99 is at most `INLINE_SECONDS`, the
+        request runs on this thread and the returned future is done.
 
         Raises instead, with nothing executed: `InvalidRequest`, `UnknownName` for a pin that does not
         exist, or a `Rejected`. The future raises `DeadlineExpired`, an `ExecutionFailed`, `Abandoned` when

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from downshift.server.connection.listener import listen, url
 from downshift.server.errors import BadSetting
-from downshift.server.serve import listen, run, url
+from downshift.server.serve import run
 from tests.server.doubles import tensor
 from tests.server.listening import BODY, INFER, get, listening, post, read_all, status, wait_for
 

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
+from downshift.server.connection.listener import listen
 from downshift.server.grpc import inference_pb2 as pb
 from downshift.server.grpc.server import SERVICE, GrpcServer
-from downshift.server.serve import RpcListener, Server, listen
+from downshift.server.serve import RpcListener, Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from downshift.server.telemetry.request_log import RequestLog

@@ -15,11 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from downshift.models.artifact import write
+from downshift.server.connection.listener import listen
 from downshift.server.errors import BadSetting
 from downshift.server.grpc import inference_pb2 as pb
 from downshift.server.grpc.calls import timeout_value
 from downshift.server.grpc.server import SERVICE
-from downshift.server.serve import grpc_server, listen, run
+from downshift.server.serve import grpc_server, run
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.connection.test_tls import make_certificate, tls_files
 from tests.server.doubles import MODEL, ScriptedBackend

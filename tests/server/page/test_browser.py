@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from downshift.runtime.request import Outcome
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
-from downshift.server.serve import Server, listen, url
+from downshift.server.connection.listener import listen, url
+from downshift.server.serve import Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.models.images.pictures import encoded, noise, picture
