@@ -32,5 +32,9 @@ Threads = Annotated[
     int | None,
     option("Threads for one sub-net's computation", "physical cores", min=1, max=MOST_THREADS),
 ]
+Device = Annotated[
+    str | None,
+    option("GPU for GPU engines: cuda:1, a UUID, or cpu for none", "the first, where there is one"),
+]
 DataDir = Annotated[Path, option("Folder with the data sets; a missing one is downloaded into it")]
 Json = Annotated[bool, option("Print JSON instead of text", False, "--json")]

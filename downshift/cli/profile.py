@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from downshift.cli.options import Json, Model, Threads, option
+from downshift.cli.options import Device, Json, Model, Threads, option
 
 EXAMPLE = "downshift profile model.onnx --threads 2"
 
@@ -20,6 +20,7 @@ def profile(
         Path | None,
         option("PNG file for a plot of accuracy against latency (needs downshift\\[train])", "none"),
     ] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Measure every sub-net's latency on this machine, for each engine and batch size."""
@@ -29,18 +30,23 @@ def profile(
     from downshift.cli import plots
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.models.bundled import locate
+    from downshift.runtime.gpu.driver import DeviceChoice
     from downshift.runtime.preparation import Setup, prepare
+    from downshift.runtime.profiling.flatness import flat
 
     with progress_bar() as report:
-        prepared = prepare(locate(model), Setup(threads=threads, remeasure=remeasure), report)
+        prepared = prepare(
+            locate(model), Setup(threads=threads, remeasure=remeasure, device=DeviceChoice(device)), report
+        )
     measurements, dominated = prepared.profile.measurements, prepared.profile.dominated
     if plot is not None:
         plots.draw(plot, prepared.profile)
     if as_json:
         typer.echo(json.dumps([asdict(measurement) for measurement in measurements], indent=2))
         return
-    for reason in prepared.programs.skipped:
-        typer.echo(f"note: {reason}", err=True)
+    for note in (*prepared.programs.skipped, flat(prepared.profile)):
+        if note is not None:
+            typer.echo(f"note: {note}", err=True)
     print_table(
         ("sub-net", "sparsity", "accuracy", "engine", "batch", "p50 ms", "p95 ms", "p99 ms", "chosen", ""),
         (

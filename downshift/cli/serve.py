@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from downshift.cli.options import Threads, argument, option
+from downshift.cli.options import Device, Threads, argument, option
 
 EXAMPLE = "downshift serve model.onnx digits=runs/digits/model.onnx --port 8000"
 
@@ -18,6 +18,7 @@ def serve(
     host: Annotated[str | None, option("Address to bind", "127.0.0.1")] = None,
     port: Annotated[int | None, option("Port to bind (0 picks a free one)", "8000")] = None,
     threads: Threads = None,
+    device: Device = None,
     metrics_port: Annotated[
         int | None, option("Separate port for /metrics and the health endpoints", "none")
     ] = None,
@@ -60,6 +61,7 @@ def serve(
         host=host,
         port=port,
         threads=threads,
+        device=device,
         metrics_port=metrics_port,
         grpc_port=grpc_port,
         access_log=access_log,

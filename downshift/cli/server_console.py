@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from downshift.cli.console import progress_bar
+from downshift.runtime.profiling.flatness import flat
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -55,7 +56,8 @@ def subnets_text(model: str, prepared: Prepared) -> str:
     lines += map(_line, prepared.profile.subnets)
     if prepared.improvement is not None:
         lines.append("  note: measured roughly; tuning goes on while no request waits")
-    lines += (f"  note: {reason}" for reason in prepared.programs.skipped)
+    notes = (*prepared.programs.skipped, flat(prepared.profile))
+    lines += (f"  note: {note}" for note in notes if note is not None)
     return "\n".join(lines)
 
 

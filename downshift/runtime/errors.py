@@ -14,6 +14,8 @@
     │       └── Overloaded      the work already queued leaves no time within the budget
     ├── ExecutionFailed         accepted and executed, without an answer
     │   ├── EngineFailed        the engine raised
+    │   ├── DeviceFault         the device that computes failed
+    │   │   └── OutOfDeviceMemory   its memory does not hold this batch
     │   └── NonFiniteOutput     the network answered NaN or infinity for this request
     ├── Missing                 something that this machine lacks
     │   ├── DeviceUnavailable   a GPU, its driver or a library of CUDA
@@ -134,6 +136,17 @@ class EngineFailed(ExecutionFailed):
     def __init__(self, engine: str, subnet: str) -> None:
         self.engine, self.subnet = engine, subnet
         super().__init__(f"engine {engine} failed while running sub-net {subnet}; see the server's log")
+
+
+class DeviceFault(ExecutionFailed):
+    """The device failed: a CUDA error, a lost GPU. Raised by programs, the cause of an `EngineFailed`."""
+
+    def __init__(self, engine: str, device: str, reason: str) -> None:
+        super().__init__(f"engine {engine} failed on {device}: {reason}")
+
+
+class OutOfDeviceMemory(DeviceFault):
+    """The device's memory, or the limit set for it, does not hold this batch; a smaller one may fit."""
 
 
 class NonFiniteOutput(ExecutionFailed):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from downshift.models import artifact as artifacts
 from downshift.runtime.background import finish
 from downshift.runtime.engines.programs import Programs, compile_artifact, load_engines
+from downshift.runtime.gpu.driver import DeviceChoice
 from downshift.runtime.improvement import Improvement
 from downshift.runtime.json_cache import JsonCache, default_folder
 from downshift.runtime.machine import default_threads, this_machine
@@ -57,7 +58,7 @@ class Setup:
     engines: names from `downshift.runtime.engines.table`; by default all that work here.
     cache_dir: where profiles and tilings are kept; by default `json_cache.default_folder()`.
     cache: used instead; one for several artifacts says once, not for each, that nothing can be stored.
-    remeasure: measure even when there is a cached profile. effort: how thoroughly.
+    device: for GPU engines. remeasure: measure even when there is a cached profile. effort: how thoroughly.
     check: refuse an artifact whose programs do not answer what they should, as `self_check` says.
     tune: when. Unless programs are tuned first, their profile is a rough one, of the usual batch sizes, and
     is not kept.
@@ -66,6 +67,7 @@ class Setup:
     threads: int | None = None
     engines: Sequence[str] | None = None
     cache_dir: Path | None = None
+    device: DeviceChoice = field(default_factory=DeviceChoice)
     remeasure: bool = False
     effort: Effort = field(default_factory=Effort)
     check: bool = False
@@ -80,7 +82,7 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     all others have run once.
     progress: called with a fraction in [0, 1] and a text for people; the last call is 1.0.
 
-    Raises `ArtifactError`, `UnknownName` (engine), `EngineUnavailable`, `UnsupportedModel`,
+    Raises `ArtifactError`, `UnknownName` (engine, device), a `Missing`, `UnsupportedModel`,
     `SelfCheckFailed`, and whatever `progress` raises, which is a way to give up.
     """
     report = progress or (lambda _fraction, _text: None)
@@ -89,11 +91,13 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     manifest = artifact.manifest
     threads = setup.threads or default_threads()
     json_cache = setup.cache or JsonCache(setup.cache_dir or default_folder())
-    engines = load_engines(setup.engines, json_cache)
+    engines = load_engines(setup.engines, json_cache, setup.device)
     cache = ProfileCache(json_cache)
     machine = this_machine(threads, engines.versions)
     improvement, reference = None, Reference(artifact)
     effort = setup.effort.between_requests if setup.tune is Tune.LATER else setup.effort
+    if engines.on_device:
+        effort = effort.for_device
     profile = None if setup.remeasure else cache.load(manifest.sha256, machine)
     if profile is not None and not effort.met_by(profile):
         profile = None

@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     engines: tuple[str, ...] | None = Field(
         default=None, min_length=1, description='engines to use, such as ["onnxruntime"]; none: all that work'
     )
+    device: str | None = Field(
+        default=None,
+        description="where GPU engines compute: cuda:1, a UUID, or cpu; none: the first GPU",
+    )
+    gpu_memory_bytes: int | None = Field(
+        default=None, ge=1, description="most GPU memory for one model on one engine; none: no limit"
+    )
     cache_dir: Path | None = Field(
         default=None, description="folder for profiles and tilings; none: the user's cache"
     )

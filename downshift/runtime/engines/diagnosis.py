@@ -9,6 +9,7 @@ import numpy as np
 
 from downshift.runtime.engines.table import load_engine
 from downshift.runtime.errors import Missing, UnsupportedModel
+from downshift.runtime.gpu.driver import DeviceChoice
 
 if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
@@ -32,7 +33,12 @@ class Diagnosis:
         return self.missing is None
 
 
-def diagnose(name: str, artifact: Artifact, cache: JsonCache) -> Diagnosis:
+def diagnose(
+    name: str,
+    artifact: Artifact,
+    cache: JsonCache,
+    choice: DeviceChoice = DeviceChoice(),  # noqa: B008 - frozen
+) -> Diagnosis:
     """Load the engine, compile the artifact's sparsest sub-net on one thread, and run it on zeros.
 
     Whatever fails first is what is missing. An engine in a precision that the artifact does not have is only
@@ -40,7 +46,7 @@ def diagnose(name: str, artifact: Artifact, cache: JsonCache) -> Diagnosis:
     """
     manifest = artifact.manifest
     try:
-        engine = load_engine(name, cache)
+        engine = load_engine(name, cache, choice)
         points = [point.name for point in manifest.points if point.precision == engine.precision]
         if not points:
             return Diagnosis(name, engine.version)

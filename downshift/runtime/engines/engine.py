@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from downshift.models.spec import Precision
     from downshift.runtime.background import Work
     from downshift.runtime.errors import UnsupportedModel
+    from downshift.runtime.gpu.busy import BusyMeter
+    from downshift.runtime.gpu.driver import Device
     from downshift.runtime.request import FloatArray
 
 Forward: TypeAlias = "Callable[[FloatArray], FloatArray]"
@@ -60,6 +62,21 @@ class Tunable(Protocol):
         before. When `fit`, which may be called on another thread, rejects the result, it keeps running as
         before and counts as not tuned.
         """
+        ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A program, or an engine, that computes on a GPU."""
+
+    @property
+    def device(self) -> Device:
+        """Which one."""
+        ...
+
+    @property
+    def busy(self) -> BusyMeter:
+        """Our own time on it, of all programs of the engine together."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The onnxruntime engine: every sub-net as a plain ONNX model, on CPU (float32 or int8), CUDA or TensorRT."""
+"""The onnxruntime engine on the CPU: every sub-net as a plain ONNX model, in float32 or int8."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from downshift.runtime.engines.exported import dense_model
-from downshift.runtime.errors import DeviceUnavailable, EngineUnavailable, UnsupportedModel
-from downshift.runtime.gpu.driver import find_devices
-from downshift.runtime.gpu.libraries import preload
+from downshift.runtime.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from downshift.runtime.json_cache import JsonCache
     from downshift.runtime.request import FloatArray
 
+PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3  # onnxruntime's log severity: warnings about placement are of no use to those who serve
 
 
@@ -42,10 +41,9 @@ class OnnxProgram:
 
 @dataclass(frozen=True)
 class OnnxEngine:
-    """Compiles each sub-net with one execution provider, falling back to no other."""
+    """Compiles each sub-net for the CPU."""
 
     name: str
-    provider: str
     precision: Precision = "fp32"
 
     @property
@@ -69,45 +67,19 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         model = dense_model(artifact, subnet)
         try:
-            session = ort.InferenceSession(model, options, providers=[self.provider])
+            session = ort.InferenceSession(model, options, providers=[PROVIDER])
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
             return UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {str(error).splitlines()[0]}")
-        if session.get_providers()[0] != self.provider:
-            return UnsupportedModel(
-                f"engine {self.name}: {self.provider} does not start here; check driver, CUDA and cuDNN"
-            )
         return OnnxProgram(self.name, session)
 
 
 def cpu(_cache: JsonCache) -> OnnxEngine:
     """onnxruntime on the CPU; always available."""
     ort.disable_telemetry_events()
-    return OnnxEngine("onnxruntime", "CPUExecutionProvider")
+    return OnnxEngine("onnxruntime")
 
 
 def int8(_cache: JsonCache) -> OnnxEngine:
     """onnxruntime on the CPU for quantised sub-nets; always available."""
     ort.disable_telemetry_events()
-    return OnnxEngine("onnxruntime-int8", "CPUExecutionProvider", "int8")
-
-
-def cuda(_cache: JsonCache) -> OnnxEngine:
-    """onnxruntime on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
-    return _on_gpu("onnxruntime-cuda", "CUDAExecutionProvider")
-
-
-def tensorrt(_cache: JsonCache) -> OnnxEngine:
-    """onnxruntime through TensorRT on the first NVIDIA GPU; raises `EngineUnavailable` without one."""
-    return _on_gpu("onnxruntime-tensorrt", "TensorrtExecutionProvider")
-
-
-def _on_gpu(name: str, provider: str) -> OnnxEngine:
-    ort.disable_telemetry_events()
-    if provider not in ort.get_available_providers():
-        raise EngineUnavailable(name, f"this onnxruntime has no {provider}", "pip install onnxruntime-gpu")
-    try:
-        find_devices()
-        preload(provider)
-    except DeviceUnavailable as error:
-        raise EngineUnavailable(name, error.missing, error.remedy) from error
-    return OnnxEngine(name, provider)
+    return OnnxEngine("onnxruntime-int8", "int8")

@@ -9,7 +9,9 @@ import numpy as np
 
 from downshift.models.errors import UnknownName
 from downshift.runtime.engines import table as registry
+from downshift.runtime.engines.engine import OnDevice
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.gpu.driver import DeviceChoice, find_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,11 @@ class Engines:
     def versions(self) -> Mapping[str, str]:
         """Engine -> version."""
         return {engine.name: engine.version for engine in self.loaded}
+
+    @property
+    def on_device(self) -> frozenset[str]:
+        """Names of those that compute on a GPU."""
+        return frozenset(engine.name for engine in self.loaded if isinstance(engine, OnDevice))
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,12 @@ class Programs:
         }
         return replace(self, by_subnet=kept)
 
+    @property
+    def on_device(self) -> tuple[OnDevice, ...]:
+        """Those that compute on a GPU."""
+        everything = (program for programs in self.by_subnet.values() for program in programs.values())
+        return tuple(program for program in everything if isinstance(program, OnDevice))
+
     def warm_up(self, shape: tuple[int, ...]) -> None:
         """Run every program once, on zeros of that shape, so that the first request finds it ready."""
         example = np.zeros((1, *shape), np.float32)
@@ -79,17 +92,24 @@ class Programs:
                 program.run(example)
 
 
-def load_engines(names: Sequence[str] | None, cache: JsonCache) -> Engines:
+def load_engines(
+    names: Sequence[str] | None,
+    cache: JsonCache,
+    choice: DeviceChoice = DeviceChoice(),  # noqa: B008 - frozen
+) -> Engines:
     """The named engines, or every default engine that works here.
 
     An engine that was asked for and cannot work raises `EngineUnavailable`; a default one is skipped.
-    Raises `UnknownName` for an unknown engine.
+    choice: of the GPU; one that is named must be there, or `DeviceUnavailable` is raised.
+    Raises `UnknownName` for an unknown engine or device.
     """
+    if choice.device not in {None, "cpu"}:
+        find_device(choice.device)
     skipped: list[str] = []
     loaded: list[Engine] = []
-    for name in names or registry.DEFAULT_ENGINES:
+    for name in names or registry.default_engines(choice):
         try:
-            loaded.append(registry.load_engine(name, cache))
+            loaded.append(registry.load_engine(name, cache, choice))
         except EngineUnavailable as reason:
             if names:
                 raise

@@ -34,6 +34,23 @@ class Device:
         return f"cuda:{self.ordinal} ({self.name}, {self.uuid})"
 
 
+@dataclass(frozen=True)
+class DeviceChoice:
+    """Where GPU engines compute.
+
+    device: `cuda:1`, a UUID or the beginning of one, `cpu` for no GPU; None for the first where there is one.
+    memory: most bytes of its memory for the sub-nets of one model on one engine; None for no limit.
+    """
+
+    device: str | None = None
+    memory: int | None = None
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether GPU engines are to be tried unasked: a GPU is named, or none is and one answers."""
+        return self.device != "cpu" and (self.device is not None or answers())
+
+
 def find_devices() -> tuple[Device, ...]:
     """Every device that CUDA offers and NVML knows, in CUDA's order.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from downshift.runtime.background import Work, finish
 from downshift.runtime.clock import Clock, MonotonicClock
+from downshift.runtime.engines.device_program import LADDER
 from downshift.runtime.errors import ProfileError
 from downshift.runtime.machine import this_machine
 from downshift.runtime.profiling.profile import Measurement, Profile
@@ -78,6 +79,13 @@ class Effort:
             min_runs=min(ROUGH_RUNS, self.min_runs),
             tune_seconds=0.0,
         )
+
+    @property
+    def for_device(self) -> Effort:
+        """The same with the larger batches that a GPU needs to be busy, unless sizes were chosen."""
+        if self.batch_sizes != Effort.batch_sizes:
+            return self
+        return replace(self, batch_sizes=LADDER)
 
     @property
     def between_requests(self) -> Effort:

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.deployment import Deployment
+from downshift.runtime.gpu.driver import DeviceChoice
 from downshift.runtime.json_cache import JsonCache, default_folder
 from downshift.runtime.preparation import Setup, Tune, prepare
 from downshift.server.operator import NullOperator
@@ -60,7 +61,14 @@ class DeploymentLoad:
         """
         settings = self.settings
         tune = Tune.LATER if settings.tune else Tune.NEVER
-        setup = Setup(settings.threads, settings.engines, cache=self.cache, check=True, tune=tune)
+        setup = Setup(
+            settings.threads,
+            settings.engines,
+            cache=self.cache,
+            device=DeviceChoice(settings.device, settings.gpu_memory_bytes),
+            check=True,
+            tune=tune,
+        )
         prepared = prepare(source.path, setup, report)
         events = self.metrics.announce(source.name, prepared.manifest, prepared.programs.versions)
         statistics = Statistics()

@@ -15,6 +15,8 @@ from tests.runtime.doubles import FakeClock, FakeEngine, FakeProgram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from downshift.runtime.gpu.driver import DeviceChoice
+
 ARTIFACT = tiny_artifact(2)
 CACHE = JsonCache(None)
 
@@ -24,7 +26,7 @@ def loading(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeEngine | Exception
     """Makes the table load that engine, or raise that error."""
 
     def use(engine: FakeEngine | Exception) -> None:
-        def load(name: str, cache: JsonCache) -> FakeEngine:
+        def load(name: str, cache: JsonCache, choice: DeviceChoice) -> FakeEngine:
             if isinstance(engine, Exception):
                 raise engine
             return engine

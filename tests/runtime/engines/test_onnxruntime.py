@@ -9,14 +9,13 @@ import numpy as np
 import onnx
 import onnx.reference
 import onnxruntime
-import pynvml
 import pytest
 from onnx import helper
 
 from downshift.models.materialize import materialize
 from downshift.runtime.engines import onnxruntime as onnx_engine
 from downshift.runtime.engines.onnxruntime import cpu
-from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
+from downshift.runtime.errors import UnsupportedModel
 from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:
@@ -68,33 +67,6 @@ def test_a_sub_net_onnxruntime_cannot_run_is_named_with_the_reason(monkeypatch: 
 
 def test_the_version_is_onnxruntimes() -> None:
     assert cpu(NOWHERE).version == onnxruntime.__version__
-
-
-def has_gpu() -> bool:
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return False
-    pynvml.nvmlShutdown()
-    return True
-
-
-@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
-@pytest.mark.parametrize("factory", [onnx_engine.cuda, onnx_engine.tensorrt])
-def test_without_a_gpu_its_engines_say_so(factory: object) -> None:
-    assert callable(factory)
-    with pytest.raises(EngineUnavailable, match=r"engine onnxruntime-.*; install the NVIDIA driver"):
-        factory(NOWHERE)
-
-
-@pytest.mark.skipif(not has_gpu(), reason="needs an NVIDIA GPU")
-def test_cuda_answers_what_the_cpu_does() -> None:
-    artifact = tiny_artifact()
-    on_cpu = cpu(NOWHERE).compile(artifact, NAMES, threads=1)["s1"]
-    on_gpu = onnx_engine.cuda(NOWHERE).compile(artifact, NAMES, threads=1)["s1"]
-    assert not isinstance(on_cpu, UnsupportedModel)
-    assert not isinstance(on_gpu, UnsupportedModel)
-    np.testing.assert_allclose(on_gpu.run(batch(4)), on_cpu.run(batch(4)), atol=1e-3)
 
 
 def test_compiling_and_running_prints_nothing() -> None:
