@@ -1,5 +1,5 @@
-// The sparse convolution: accumulate every nonzero's weight times V aligned vectors of its source plane, column by
-// column of the kernel, and move each column's sum sideways once. R > 1 output channels may share their positions.
+// The sparse convolution: for each kernel column accumulate every nonzero's weight times V aligned vectors of its source
+// plane, then shift the column's sum horizontally once. With R > 1, output channels share the nonzeros' positions.
 #pragma once
 #include "isa.hpp"
 #include "vector.hpp"
@@ -42,7 +42,7 @@ DOWNSHIFT_INLINE void add_scaled(Vec (&sum)[V], Vec weight, const float* source)
     for (int v = 0; v < V; ++v) sum[v] += weight * load(source + v * lanes);
 }
 
-// One output channel. Few vectors get several sums each, or every product would wait for the one before it.
+// One output channel. With few vectors, several accumulators each: a single one would be bound by the FMA latency.
 template <int V, class Places>
 DOWNSHIFT_INLINE void accumulate(Vec (&sum)[1][V], const float* weights, Places& places, int count) {
     constexpr int sums = V == 1 ? 4 : V == 2 ? 2 : 1;
@@ -73,7 +73,7 @@ DOWNSHIFT_INLINE void accumulate(Vec (&sum)[1][V], const float* weights, Places&
     }
 }
 
-// R output channels that read the same positions: every loaded vector is used R times.
+// R output channels with the same positions: register blocking, every loaded vector is used R times.
 template <int V, int R, class Places>
 DOWNSHIFT_INLINE void accumulate(Vec (&sum)[R][V], const float* weights, Places& places, int count) {
     for (int i = 0; i < count; ++i) {
@@ -175,7 +175,7 @@ DOWNSHIFT_INLINE void close_sums(const ConvTask& task, int channel, Vec (&sum)[V
         DOWNSHIFT_UNROLL
         for (int v = 0; v < V; ++v) sum[v] = larger(sum[v], Vec{});
     } else if (task.activation != Activation::none) {
-        // The loop that is not unrolled works on a copy: only what it indexes has to live in memory.
+        // The loop that is not unrolled indexes a copy, so that the accumulators themselves stay in registers.
         Vec value[V];
         DOWNSHIFT_UNROLL
         for (int v = 0; v < V; ++v) value[v] = sum[v];

@@ -1,8 +1,8 @@
-// The seam between packing and kernels: plain data in, vectors of one instruction set inside.
+// The interface between packing and kernels: plain data outside, vectors of one instruction set inside.
 //
-// Each instruction set is one translation unit compiled with its own flags. Nothing here may be an inline function,
-// and kernel code uses no template of the standard library: the linker keeps one copy of such a function, perhaps
-// the one compiled for a machine that is not this one.
+// Each instruction set is one translation unit with its own compiler flags. ODR trap: no inline functions here, and no
+// standard library templates in kernel code, as the linker keeps one copy of each, perhaps the one compiled for an
+// instruction set this machine lacks.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace downshift {
 
 enum class Activation : std::uint8_t { none, relu, relu6, silu, hard_swish, hard_sigmoid, sigmoid };
 
-// How a result is moved sideways by some columns, which depends on how rows lie in vectors.
+// Implementation of the horizontal shift of a result, by how rows lie in vectors.
 enum class Columns : std::uint8_t {
     none,    // never moved: 1x1 kernels, expanded sources
     pitch4,  // rows of 4 floats, several in a vector

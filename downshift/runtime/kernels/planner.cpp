@@ -12,18 +12,18 @@ namespace downshift {
 
 namespace {
 
-constexpr int farthest_column = 3;          // columns a kernel can move a result sideways
-constexpr int slack_vectors = 32;           // a tile that ends outside the map still reads its V vectors
-constexpr double most_waste = 0.35;         // zeros among the stored weights at which sharing positions still pays
+constexpr int farthest_column = 3;          // largest horizontal shift of a kernel, in columns
+constexpr int slack_vectors = 32;           // over-read of a tile that ends outside the map: up to V vectors
+constexpr double most_waste = 0.35;         // fill-in: largest share of stored zeros at which row blocking pays
 
 int floor_divide(int value, int divisor) {
     return value >= 0 ? value / divisor : -((-value + divisor - 1) / divisor);
 }
 
-// How a convolution finds its pixels.
-//   direct      in the input's own planes
-//   phases      in planes that hold every stride-th row and column, one for each remainder in use
-//   expanded    in one plane for every tap, already in place: any window at all, but much to write
+// The source layout of a convolution.
+//   direct      the input's own planes
+//   phases      polyphase decomposition for strides: a plane of every stride-th row and column per remainder in use
+//   expanded    im2col: one shifted plane per tap; works for any window, at the highest memory traffic
 enum class Access { direct, phases, expanded };
 
 struct Reach {
@@ -219,7 +219,7 @@ private:
         if (--uses_[std::size_t(tensor)] == 0 && value(tensor).buffer >= 0) free_.push_back(value(tensor));
     }
 
-    // The output takes over a buffer that is read here for the last time, or gets one of its own.
+    // Buffer reuse by liveness: the output takes over a buffer at its last use, or gets a new one.
     void place_output(int output, int dying) {
         if (dying >= 0 && uses_[std::size_t(dying)] == 1 && value(dying).layout.same_map(value(output).layout)) {
             value(output).buffer = value(dying).buffer;
@@ -356,8 +356,8 @@ private:
         add(flatten_step(value(op.input), value(op.output)));
     }
 
-    // Cycles for one vector's multiply-add when V vectors share a weight (measured from the L1 cache), times the
-    // vectors computed in vain by the last tile.
+    // Cost model: cycles per multiply-add of a vector when V vectors share a weight (measured in L1), times the padding
+    // of the last tile.
     static double cost(int vectors, const Layout& output) {
         const double cycles = 0.6 + 0.7 / vectors;
         const int tiles = (output.vectors + vectors - 1) / vectors;
@@ -368,7 +368,7 @@ private:
         const int rows_between = reach.dy.back() - reach.dy.front();
         const int touched = reach.output.rows > 1 ? vectors * std::min(reach.output.rows, rows_between + 1)
                                                   : vectors + rows_between * reach.output.per_row;
-        // The rest of the cache is for the stream, partial sums and results that pass through.
+        // A quarter of the L1 cache is left for the weight stream, partial sums and outputs.
         const int most = std::max(1, int(l1_data_bytes() / 4 * 3) / (touched * isa_.lanes * 4));
         const int blocks = (planes + most - 1) / most;
         return (planes + blocks - 1) / blocks;

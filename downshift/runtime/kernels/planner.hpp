@@ -1,4 +1,4 @@
-// Decides how a network runs: where tensors lie, how each convolution finds its pixels, and which kernel runs it.
+// The planner: buffer allocation, and for each convolution its source layout, its kernel and its tiling.
 #pragma once
 #include <functional>
 

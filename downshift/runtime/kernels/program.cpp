@@ -75,8 +75,8 @@ void Program::run_alone(Workspace& workspace, int thread) {
         for (int item = 0; item < step->items(); ++item) step->run(workspace, item, scratch);
 }
 
-// As many examples as fill all threads go one to a thread, from first step to last while their values are in cache;
-// the few that are left are each shared by all threads.
+// Data parallelism over examples while they fill all threads: one example per thread through all steps, its activations
+// in cache. The remainder runs with parallelism within each step.
 void Program::run(const float* input, float* output, int examples) {
     constexpr int most_at_once = 1 << 12;
     const std::size_t input_floats =

@@ -11,7 +11,7 @@
 
 namespace downshift {
 
-// Memory of one example on its way through a program; buffers are zero where no pixel is ever written.
+// The activations of one example; buffers are zero wherever no pixel is ever written.
 struct Workspace {
     std::vector<Aligned<float>> buffers;
     const float* input = nullptr;  // the caller's example, [C][H][W]
@@ -29,7 +29,7 @@ struct Value {
     }
 };
 
-// One operation made ready to run. Items are independent and can run at once on different threads.
+// One compiled operation. Its items are independent and run in parallel on the threads.
 class Step {
 public:
     virtual ~Step() = default;
@@ -80,7 +80,7 @@ private:
     std::vector<Aligned<float>> scratch_;  // one for every thread
 };
 
-// The search for better tilings of a network's convolutions, in pieces as short as its owner wants them.
+// Incremental autotuning of the tilings of a network's convolutions, in time slices chosen by its owner.
 class Tuning {
 public:
     // The network must outlive it.

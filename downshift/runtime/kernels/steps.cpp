@@ -7,7 +7,7 @@ namespace downshift {
 
 namespace {
 
-// Channels are handed out in a few pieces: enough to share, not so many that handing out costs.
+// Granularity: channels per work item, coarse enough that scheduling is cheap, fine enough to balance the load.
 constexpr int channel_items = 16;
 
 class ChannelStep : public Step {

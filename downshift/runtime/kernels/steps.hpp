@@ -4,7 +4,7 @@
 
 namespace downshift {
 
-// The caller's example brought into layout.
+// Copies the caller's example into the internal layout.
 std::unique_ptr<Step> load_step(const Isa& isa, Value output);
 // One rearranged plane for every (input channel, phase): pixel (y, x) is input (y * stride_y + top, x * stride_x + left).
 struct Phase {

@@ -12,7 +12,7 @@ struct Range {
     int begin, end;
 };
 
-// Units cut into consecutive ranges with about the same work each.
+// Load balancing: units partitioned into consecutive ranges of about equal work.
 std::vector<Range> balanced(const std::vector<double>& work, int parts) {
     std::vector<Range> ranges;
     const double total = std::accumulate(work.begin(), work.end(), 0.0);
@@ -139,7 +139,7 @@ private:
         std::vector<const Unit*> order;
         for (const Unit& unit : units)
             if (opens || closes || unit.size(columns)) order.push_back(&unit);
-        // Units of one length after another: the end of the kernel's inner loop becomes predictable.
+        // Units sorted by length, so that the branch at the end of the kernel's inner loop is predictable.
         if (columns.end - columns.begin == 1)
             std::stable_sort(order.begin(), order.end(),
                              [&](const Unit* a, const Unit* b) { return a->size(columns) > b->size(columns); });

@@ -1,14 +1,14 @@
-// The nonzeros of one convolution, packed in the order in which a kernel reads them.
+// The sparse weight format: nonzeros of one convolution in the order in which a kernel streams through them.
 //
-//   part    output channels that one thread works through; parts are balanced by nonzeros
-//   block   source planes that fit the L1 cache together
+//   part    output channels of one thread; parts are load-balanced by nonzeros
+//   block   cache blocking: source planes that fit the L1 cache together
 //   section one block, with all kernel columns or one of them
-//   unit    R output channels of a section, which share the positions of their nonzeros
-//   column  nonzeros of a unit whose results move sideways alike
+//   unit    row blocking: R output channels of a section that share the positions of their nonzeros
+//   column  nonzeros of a unit with the same horizontal shift
 //
-// A nonzero is R floats and a 16-bit offset from the section's base, or, where the kernel can and every step from one
-// nonzero of a column to the next fits, a step of 8 bits: R = 1 costs 6 or 5 bytes. A unit costs 2 bytes and 2 for
-// every column.
+// A nonzero is R floats and a 16-bit offset from the section's base. Delta encoding where the kernel supports it and
+// every distance between neighbouring nonzeros of a column fits: an 8-bit step instead. R = 1 costs 6 or 5 bytes. A unit
+// costs 2 bytes, and 2 for every column.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -32,7 +32,7 @@ struct SourceMap {
     std::vector<std::int8_t> shifts;   // columns to the right at which kernel columns read
 };
 
-// How a convolution is cut up; found by measuring.
+// The tiling of a convolution; found by autotuning.
 struct Tiling {
     int vectors = 1;     // V: output vectors of a tile
     int rows = 1;        // R: output channels that share positions
@@ -61,8 +61,8 @@ struct Stream {
     std::size_t bytes() const;
 };
 
-// The nonzeros of a convolution by units of `rows` output channels, in the order of their source planes: what stays
-// the same however it is tiled.
+// The nonzeros of a convolution by units of `rows` output channels, sorted by source plane: the part of packing that
+// does not depend on the tiling.
 struct Nonzeros {
     struct Position {
         int plane;

@@ -11,7 +11,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The search for one convolution's tiling: first the kernel, with columns together or apart, then the size of blocks,
+// Coordinate search for one convolution's tiling: first the kernel, with columns together or apart, then the block size,
 // then the number of parts.
 class ConvSearch {
 public:
@@ -66,8 +66,8 @@ private:
 
 }  // namespace
 
-// Whole runs of a plan, because a convolution that only ever follows itself finds its branches predicted and its
-// stream in cache. Every convolution tries something else in the same run.
+// Measures whole runs of a plan: a convolution timed alone in a loop would have warm branch predictors and caches. All
+// convolutions try a candidate in the same run.
 class Tuning::Search {
 public:
     Search(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers)

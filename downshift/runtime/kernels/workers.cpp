@@ -34,8 +34,8 @@ Workers::~Workers() {
     for (std::thread& other : others_) other.join();
 }
 
-// Hands out the shares of a new step. Nobody holds an item of the step before, because all of them were done; a thread
-// that still looks at that step's words fails to exchange them.
+// Publishes the shares of a new step. No item of the previous step is outstanding; a thread that still holds one of its
+// words fails the compare-and-swap, as the step number differs.
 std::uint32_t Workers::publish(int items) {
     const std::uint32_t step = step_.load(std::memory_order_relaxed) + 1;
     for (int thread = 0; thread < threads_; ++thread) {
@@ -77,14 +77,14 @@ bool Workers::take(int thread, std::uint32_t step, int& item) {
     return false;
 }
 
-// Works until nothing of the step is left to take; returns how many items it did.
+// Executes items until none of the step is left to take or steal; returns their number.
 int Workers::work(int thread, std::uint32_t step) {
     int count = 0;
     for (int item; take(thread, step, item); ++count) call_(context_, item, thread);
     return count;
 }
 
-// A thread watches its own share: when a step comes, the word that says so already holds the items.
+// A worker's loop: it spins, then parks, on its own share, whose word announces a step together with its items.
 void Workers::serve(int thread) {
     const std::atomic<std::uint64_t>& word = shares_[std::size_t(thread)].word;
     std::uint32_t seen = 0;

@@ -1,4 +1,4 @@
-// A few persistent threads that share out the items of one step after another.
+// A thread pool with work stealing for a sequence of short parallel steps.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -19,9 +19,9 @@ public:
 
     int threads() const { return threads_; }
 
-    // Calls job(item, thread) once for every item in [0, items), at most 65535, and returns when all have returned.
-    // Every thread starts on a share of its own, neighbouring items together, and then takes from the others' ends:
-    // a thread that the machine keeps busy elsewhere delays the step by no more than the item it is in.
+    // Parallel for: calls job(item, thread) once for every item in [0, items), at most 65535, and returns when all have
+    // returned (a barrier). Work stealing: every thread starts with a contiguous share of its own, then steals from
+    // the ends of the others' shares, so a descheduled thread delays the step by at most the item it is in.
     // Jobs do not throw. One run at a time: hold `exclusive` from the first run of a sequence to its last.
     template <class Job>
     void run(int items, const Job& job) {
@@ -38,7 +38,7 @@ public:
 private:
     using Call = void (*)(const void*, int, int);
 
-    // Step number and the items [begin, end) left of a thread's share, in one word so that they change as one.
+    // Step number and the remaining items [begin, end) of a thread's share, in one word for compare-and-swap.
     struct alignas(64) Share {
         std::atomic<std::uint64_t> word{0};
     };
@@ -53,7 +53,7 @@ private:
     int threads_;
     std::unique_ptr<Share[]> shares_;
     alignas(64) std::atomic<std::uint32_t> step_{0};
-    alignas(64) std::atomic<std::uint32_t> done_{0};  // items the others ever did
+    alignas(64) std::atomic<std::uint32_t> done_{0};  // items completed by the other threads, cumulative
     alignas(64) std::atomic<int> parked_{0};
     std::uint32_t expected_ = 0;                      // what done_ must reach
     Call call_ = nullptr;
