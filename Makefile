@@ -61,6 +61,7 @@ bench-overload: ARGS = $(BIG) ## goodput of the overloaded server, and the simul
 bench-load-levels: ARGS = $(BIG) ## sub-nets by load, without budgets
 bench-noisy-neighbour: ARGS = $(BIG) --seconds 18 ## how soon decisions follow a busy neighbour
 bench-overhead: ARGS = $(MODEL) ## what serving adds to the program
+bench-grpc-overhead: ARGS = $(MODEL) ## what gRPC costs beside HTTP and a bare echo
 bench-throughput: ARGS = $(MODEL) --environments $(VENV)/.servers ## our server beside others
 bench-budgets: ARGS = $(MODEL) ## which sub-net answers within which budget
 bench-responsiveness: ARGS = cifar-resnet18 ## refusals, health probes and memory under overload
