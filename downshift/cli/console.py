@@ -49,6 +49,8 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(table)
 
 
-def percent(ratio: float | None) -> str:
-    """`91.25 %` for 0.9125; `unknown` for None."""
-    return "unknown" if ratio is None else f"{100 * ratio:.2f} %"
+def percent(ratio: float | None, error: float | None = None) -> str:
+    """`91.25 %` for 0.9125; `91.25 ± 0.40 %` with the standard error 0.004; `unknown` for None."""
+    if ratio is None:
+        return "unknown"
+    return f"{100 * ratio:.2f} %" if error is None else f"{100 * ratio:.2f} ± {100 * error:.2f} %"

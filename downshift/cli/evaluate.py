@@ -24,6 +24,7 @@ def evaluate(
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.models.artifact import read
     from downshift.models.bundled import locate
+    from downshift.models.spec import standard_error
     from downshift.runtime.engines.programs import compile_artifact, load_engines
     from downshift.runtime.json_cache import JsonCache, default_folder
     from downshift.runtime.machine import default_threads
@@ -43,19 +44,23 @@ def evaluate(
             measured.append(top1(programs.get(point.name), images, labels, manifest.input))
     if as_json:
         rows = [
-            {"subnet": point.name, "accuracy": ratio} for point, ratio in zip(points, measured, strict=True)
+            {"subnet": point.name, "accuracy": ratio, "standard_error": standard_error(ratio, len(labels))}
+            for point, ratio in zip(points, measured, strict=True)
         ]
         typer.echo(
             json.dumps({"dataset": dataset, "test": split, "images": len(labels), "subnets": rows}, indent=2)
         )
         return
-    typer.echo(f"{model} on {len(labels):,} test images of {dataset} ({split})")
+    typer.echo(
+        f"{model} on {len(labels):,} test images of {dataset} ({split}); accuracy ± its standard error"
+    )
     print_table(
         ("sub-net", "sparsity", "pattern", "accuracy", "on validation"),
         (
             (
                 *(point.name, f"{point.sparsity:.4f}", str(point.subnet.pattern)),
-                *(percent(accuracy), percent(point.accuracy)),
+                percent(accuracy, standard_error(accuracy, len(labels))),
+                percent(point.accuracy, point.standard_error),
             )
             for point, accuracy in zip(points, measured, strict=True)
         ),

@@ -24,10 +24,12 @@ def inspect(model: Model, as_json: Json = False) -> None:
         ("sub-net", "sparsity", "pattern", "accuracy", "in int8", "non-zeros", "MFLOPs"),
         (
             (
-                *(s.name, f"{s.sparsity:.4f}", str(s.pattern), percent(s.accuracy)),
-                "-" if s.int8 is None else percent(s.int8.accuracy),
+                *(s.name, f"{s.sparsity:.4f}", str(s.pattern), percent(s.accuracy, s.standard_error)),
+                "-" if s.int8 is None else percent(s.int8.accuracy, s.int8.standard_error),
                 *(f"{s.nonzeros:,}", f"{s.flops / 1e6:.2f}"),
             )
             for s in manifest.subnets
         ),
     )
+    if any(s.standard_error is not None for s in manifest.subnets):
+        typer.echo("accuracy on the validation split ± its standard error")

@@ -62,8 +62,8 @@ def quantize(
         ("sub-net", "sparsity", "fp32 accuracy", "int8 accuracy"),
         (
             (
-                *(s.name, f"{s.sparsity:.4f}", percent(s.accuracy)),
-                "not quantised" if s.int8 is None else percent(s.int8.accuracy),
+                *(s.name, f"{s.sparsity:.4f}", percent(s.accuracy, s.standard_error)),
+                "not quantised" if s.int8 is None else percent(s.int8.accuracy, s.int8.standard_error),
             )
             for s in subnets
         ),

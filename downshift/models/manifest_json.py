@@ -28,7 +28,7 @@ LARGEST = 2**63 - 1
 LONGEST_TEXT = 4096
 DEEPEST = 16
 LONGEST_SHOWN = 60
-OPTIONAL = frozenset({"int8"})
+OPTIONAL = frozenset({"int8", "standard_error"})
 """Keys that are absent, not null, where there is nothing to say."""
 
 
@@ -134,6 +134,7 @@ def _subnet(path: str, value: object) -> SubnetSpec:
         flops=fields.integer("flops"),
         nonzeros=fields.integer("nonzeros"),
         int8=None if fields.get("int8") is None else _int8(fields.path("int8"), fields.get("int8")),
+        standard_error=None if fields.get("standard_error") is None else fields.real("standard_error"),
     )
 
 
@@ -141,7 +142,8 @@ def _int8(path: str, value: object) -> Int8Spec:
     fields = _Fields(path, value, Int8Spec)
     ranges = {name: fields.pair(name, item) for name, item in fields.mapping("ranges").items()}
     accuracy = None if fields.get("accuracy") is None else fields.real("accuracy")
-    return fields.build(Int8Spec, accuracy=accuracy, ranges=ranges)
+    error = None if fields.get("standard_error") is None else fields.real("standard_error")
+    return fields.build(Int8Spec, accuracy=accuracy, ranges=ranges, standard_error=error)
 
 
 def _input(path: str, value: object) -> InputSpec:

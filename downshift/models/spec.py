@@ -29,20 +29,28 @@ Precision = Literal["fp32", "int8"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 
+def standard_error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy, a ratio, measured on that many images: of a binomial share."""
+    return round(math.sqrt(accuracy * (1.0 - accuracy) / images), 6)
+
+
 @dataclass(frozen=True)
 class Int8Spec:
     """What a sub-net needs to run in int8, found by calibration, and what it is worth then.
 
     accuracy: top-1 on the validation split in int8, a ratio in [0, 1]; None when never measured.
     ranges: by name of a value of the graph, the least and the largest activation, in real units.
+    standard_error: of the accuracy, a ratio; None where it is not known.
     """
 
     accuracy: float | None
     ranges: Mapping[str, tuple[float, float]]
+    standard_error: float | None = None
 
     def __post_init__(self) -> None:
         if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
             raise SpecError(f"int8 accuracy {self.accuracy} is not in [0, 1]")
+        _check_error("int8", self.standard_error)
         if not self.ranges:
             raise SpecError("int8 without activation ranges: run `downshift quantize` again")
         for name, (low, high) in self.ranges.items():
@@ -59,6 +67,7 @@ class SubnetSpec:
     flops: 2 x multiply-adds of one input, counting only non-zero weights.
     nonzeros: non-zero weights in masked layers.
     int8: how it runs in int8; None where it was not quantised.
+    standard_error: of the accuracy, a ratio; None where it is not known.
     """
 
     name: str
@@ -68,6 +77,7 @@ class SubnetSpec:
     flops: int
     nonzeros: int
     int8: Int8Spec | None = None
+    standard_error: float | None = None
 
     def __post_init__(self) -> None:
         if not SUBNET_NAME.fullmatch(self.name):
@@ -76,6 +86,7 @@ class SubnetSpec:
             raise SpecError(f"sub-net {self.name}: sparsity {self.sparsity} is not in [0, 1)")
         if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
             raise SpecError(f"sub-net {self.name}: accuracy {self.accuracy} is not in [0, 1]")
+        _check_error(f"sub-net {self.name}", self.standard_error)
         if self.flops < 0 or self.nonzeros < 0:
             raise SpecError(f"sub-net {self.name}: flops and nonzeros cannot be negative")
 
@@ -106,6 +117,18 @@ class Point:
         if self.precision == "fp32":
             return self.subnet.accuracy
         return None if self.subnet.int8 is None else self.subnet.int8.accuracy
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of that accuracy, a ratio; None where it is not known."""
+        if self.precision == "fp32":
+            return self.subnet.standard_error
+        return None if self.subnet.int8 is None else self.subnet.int8.standard_error
+
+
+def _check_error(whose: str, value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise SpecError(f"{whose}: standard error {value} is not in [0, 1]")
 
 
 @dataclass(frozen=True)

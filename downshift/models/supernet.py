@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from downshift.models.dataflow import norms_behind
 from downshift.models.errors import SpecError, UnknownName
-from downshift.models.masked_layer import (
+from downshift.models.layers.dataflow import norms_behind
+from downshift.models.layers.masked_layer import (
     Encoding,
     MaskedLayer,
     Selection,
@@ -25,9 +25,9 @@ from downshift.models.masked_layer import (
     unmask,
     weight_attribute,
 )
+from downshift.models.layers.switchable_norm import SwitchableNorm
 from downshift.models.networks.memory_format import lay_out
 from downshift.models.pattern import Pattern, Unstructured
-from downshift.models.switchable_norm import SwitchableNorm
 
 MOST_SUBNETS = 255  # what one byte a weight can tell apart
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from downshift.models.encode import encode
-from downshift.models.spec import LayerSpec, Manifest, NormSpec, SubnetSpec
+from downshift.models.spec import LayerSpec, Manifest, NormSpec, SubnetSpec, standard_error
 from downshift.trainer.cost import weight_uses
 from downshift.trainer.graph import OUTPUT, onnx_graph
 from downshift.trainer.report.provenance import provenance
@@ -20,25 +20,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from downshift.models.artifact import Artifact
-    from downshift.models.masked_layer import MaskedLayer
+    from downshift.models.layers.masked_layer import MaskedLayer
+    from downshift.models.layers.switchable_norm import SwitchableNorm
     from downshift.models.spec import InputSpec
     from downshift.models.supernet import Supernet
-    from downshift.models.switchable_norm import SwitchableNorm
     from downshift.trainer.recipe import Recipe
 
 SPARSITY_DIGITS = 6
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
-def export(
+def export(  # noqa: PLR0913 - what an artifact says, once
     supernet: Supernet,
     recipe: Recipe,
     image: InputSpec,
     labels: tuple[str, ...],
     validation: Mapping[str, float],
+    *,
+    images: int = 0,
 ) -> Artifact:
     """Every sub-net of `supernet`, with its `validation` accuracy by name, as one sealed artifact.
 
+    images: how many the accuracies were measured on, which gives their standard error; 0 where unknown.
     Equal supernets give equal artifacts: nothing in it tells the time or the place. Raises `ArtifactError`
     when training has left a weight that is not finite, `ExportError` for a network whose graph does not hold
     the masked weights as they are.
@@ -47,7 +50,7 @@ def export(
     norms = supernet.switchable_norms
     manifest = Manifest(
         network=recipe.network.name,
-        subnets=subnet_specs(supernet, recipe, image.shape, validation),
+        subnets=subnet_specs(supernet, recipe, image.shape, validation, images),
         input=image,
         output=OUTPUT,
         labels=labels,
@@ -67,7 +70,11 @@ def export(
 
 
 def subnet_specs(
-    supernet: Supernet, recipe: Recipe, shape: tuple[int, int, int], validation: Mapping[str, float]
+    supernet: Supernet,
+    recipe: Recipe,
+    shape: tuple[int, int, int],
+    validation: Mapping[str, float],
+    images: int = 0,
 ) -> tuple[SubnetSpec, ...]:
     """What every sub-net is and what it is worth, densest first; counted from its masks."""
     layers = {f"{name}.{layer.parameter}": layer for name, layer in supernet.masked_layers.items()}
@@ -81,7 +88,10 @@ def subnet_specs(
         nonzeros = sum(kept.values())
         flops = 2 * sum(count * kept.get(layer, sizes[layer]) for layer, count in uses.items())
         sparsity = round(1.0 - nonzeros / total, SPARSITY_DIGITS)
-        specs.append(SubnetSpec(name, sparsity, pattern, validation[name], flops, nonzeros))
+        error = standard_error(validation[name], images) if images else None
+        specs.append(
+            SubnetSpec(name, sparsity, pattern, validation[name], flops, nonzeros, standard_error=error)
+        )
     return tuple(specs)
 
 

@@ -24,10 +24,13 @@ class NetworkChoice:
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Which data set; `validation` training images are held out for model selection."""
+    """Which data set; `validation` training images are held out for model selection.
+
+    0 holds out 5,000, but at most a fifth of the training images.
+    """
 
     name: str
-    validation: int = 2000
+    validation: int = 0
     test: str = "official"
     augment: Literal["none", "crop", "crop-flip"] = "none"
     workers: int = 2
@@ -151,7 +154,7 @@ class Recipe:
         _within("masks.interval", (masks.interval,), 1, 10**9)
         _within("masks.offset", (masks.offset,), 0, masks.interval)
         _within("network.width", (self.network.width,), 0.01, 64)
-        _within("data.validation", (self.data.validation,), 1, 10**9)
+        _within("data.validation", (self.data.validation,), 0, 10**9)
         _within("data.workers", (self.data.workers,), 0, 256)
         for key in ("epochs", "batch_size", "evaluate_every", "checkpoint_every"):
             _within(f"run.{key}", (getattr(run, key),), 1, 10**6)

@@ -29,7 +29,7 @@ from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from downshift.models.masked_layer import Encoding
+    from downshift.models.layers.masked_layer import Encoding
     from downshift.trainer.data.training_data import Part, TrainingData
     from downshift.trainer.progress import Reporter
     from downshift.trainer.recipe import Recipe

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,16 @@ class TestInspect:
     def test_the_table_has_one_row_for_each_sub_net(self) -> None:
         rows = [line.split() for line in run("inspect", "model.onnx").stdout.splitlines()]
         assert [row[0] for row in rows if row and re.fullmatch(r"s\d", row[0])] == ["s0", "s1", "s2"]
+
+    def test_accuracy_has_its_standard_error_where_that_is_known(self) -> None:
+        found = tiny_artifact()
+        first, *others = found.manifest.subnets
+        measured = (replace(first, accuracy=0.9, standard_error=0.004), *others)
+        artifacts.write("measured.onnx", replace(found, manifest=replace(found.manifest, subnets=measured)))
+        printed = run("inspect", "measured.onnx").stdout
+        assert "90.00 ± 0.40 %" in printed
+        assert "± its standard error" in printed
+        assert "±" not in run("inspect", "model.onnx").stdout
 
     def test_a_table_in_a_pipe_is_not_cut_off_and_not_coloured(self) -> None:
         done = subprocess.run(

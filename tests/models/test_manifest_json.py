@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -268,3 +269,14 @@ def test_any_manifest_comes_back_equal(subnets: Any, recipe: Any, labels: list[s
     )
     assert loads(dumps(manifest)) == manifest
     assert dumps(loads(dumps(manifest))) == dumps(manifest)
+
+
+def test_a_standard_error_comes_back_and_is_absent_where_it_is_not_known() -> None:
+    first, *others = MANIFEST.subnets
+    measured = replace(MANIFEST, subnets=(replace(first, standard_error=0.004), *others))
+    assert loads(dumps(measured)) == measured
+    subnets = to_dict(measured)["subnets"]
+    assert ["standard_error" in subnet for subnet in subnets] == [True, *(False for _ in others)]
+    broken = dumps(measured).replace("0.004", "-0.004")
+    with pytest.raises(ArtifactError, match=r"subnets\[0\].*standard error -0.004 is not in"):
+        loads(broken)

@@ -13,7 +13,7 @@ from downshift.trainer.recipe_toml import parse
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from downshift.models.masked_layer import Encoding
+    from downshift.models.layers.masked_layer import Encoding
     from downshift.models.supernet import LayerRule
     from downshift.trainer.recipe import Recipe
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downshift.models.artifact import Artifact
-    from downshift.models.masked_layer import Encoding
+    from downshift.models.layers.masked_layer import Encoding
     from downshift.trainer.recipe import Recipe
 
 LABELS = ("a", "b", "c", "d")
@@ -238,9 +238,10 @@ def test_an_artifact_whose_masks_break_its_pattern_is_refused() -> None:
 def test_the_manifest_says_what_was_handed_over() -> None:
     supernet = sparse(Supernet(small_network(), 2), (0.5, 0.25))
     recipe = small_recipe(subnets={"sparsities": [0.5, 0.75]}, run={"seed": 7})
-    manifest = export(supernet, recipe, IMAGE, LABELS, {"s50": 0.75, "s75": 0.5}).manifest
+    manifest = export(supernet, recipe, IMAGE, LABELS, {"s50": 0.75, "s75": 0.5}, images=100).manifest
     assert (manifest.network, manifest.labels, manifest.input) == ("cifar-resnet20", LABELS, IMAGE)
     assert [subnet.accuracy for subnet in manifest.subnets] == [0.75, 0.5]
+    assert [subnet.standard_error for subnet in manifest.subnets] == [0.043301, 0.05]
     origin = manifest.provenance
     assert (origin.recipe, origin.seed, origin.dataset) == (recipe.as_dict(), 7, "digits")
     assert {"python", "torch", "onnx"} <= origin.versions.keys()

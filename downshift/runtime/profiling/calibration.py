@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from downshift.models.materialize import materialize
 from downshift.models.pixels import normalise
-from downshift.models.spec import Int8Spec
+from downshift.models.spec import Int8Spec, standard_error
 from downshift.runtime.engines.onnxruntime import ERRORS_ONLY
 from downshift.runtime.errors import CalibrationError, UnsupportedModel
 from downshift.runtime.lowering.emit import Writer
@@ -139,7 +139,9 @@ def _calibrated(
         program = _Int8(_session(emit_qdq(quantize(graph, ranges))))
         measured.append((top1(program, judges.images, judges.labels, artifact.manifest.input), ranges))
     accuracy, ranges = max(measured, key=lambda one: one[0])
-    return Int8Spec(None if validation is None else accuracy, ranges)
+    if validation is None:
+        return Int8Spec(None, ranges)
+    return Int8Spec(accuracy, ranges, standard_error(accuracy, len(validation.labels)))
 
 
 def _answers(model: onnx.ModelProto, inputs: FloatArray) -> NDArray[np.int64]:

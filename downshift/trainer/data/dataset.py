@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+VALIDATION = 5000  # images
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images uint8 [N, H, W, C] and their classes int64 [N]."""
@@ -63,18 +66,30 @@ class Dataset:
 def divide(name: str, source: RawDataset, *, validation: int, seed: int) -> Dataset:
     """The data set whose validation split is `validation` training images, drawn by `seed`.
 
-    The split is deterministic in `seed`. Raises `DataError` if no training images would remain.
+    0 draws as many as `validation_size` says. The split is deterministic in `seed`. Raises `DataError` if no
+    training images would remain.
     """
     count = len(source.train)
-    if not 0 < validation < count:
-        raise DataError(
-            f"validation {validation}: {name} has {count} training images; choose between 1 and {count - 1}"
-        )
+    validation = validation_size(name, count, validation)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     train = source.train.take(order[:-validation].sort().values)
     held_out = source.train.take(order[-validation:].sort().values)
     mean, std = channel_statistics(train.images)
     return Dataset(name, source.labels, train, held_out, source.test, mean, std)
+
+
+def validation_size(name: str, count: int, wanted: int) -> int:
+    """How many of `count` training images validate: `wanted`, or for 0 the usual 5,000, at most a fifth.
+
+    5,000 images measure an accuracy of 90 % with a standard error of 0.4 points. Raises `DataError` if no
+    training images would remain.
+    """
+    size = wanted or min(VALIDATION, count // 5)
+    if not 0 < size < count:
+        raise DataError(
+            f"validation {wanted}: {name} has {count} training images; choose between 1 and {count - 1}"
+        )
+    return size
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

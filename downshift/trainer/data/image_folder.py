@@ -20,6 +20,7 @@ from downshift.models.images.preprocess import read_pixels
 from downshift.models.images.reader import read_image
 from downshift.models.spec import InputSpec
 from downshift.trainer.data.class_folders import Files, list_class_folders, printable
+from downshift.trainer.data.dataset import validation_size
 from downshift.trainer.data.image_loader import EVALUATION_BATCH, load_batches
 from downshift.trainer.data.normalisation import Normalisation
 from downshift.trainer.errors import DataError
@@ -70,11 +71,7 @@ def read(name: str, data_dir: Path, *, validation: int, seed: int) -> FolderData
         raise DataError(
             f"{shown}: train and val hold different classes ({', '.join(odd)}, …); give both the same"
         )
-    if not 0 < validation < len(files):
-        raise DataError(
-            f"validation {validation}: {shown}/train has {len(files)} images; "
-            f"choose between 1 and {len(files) - 1}"
-        )
+    validation = validation_size(f"{shown}/train", len(files), validation)
     return FolderDataset(name, labels, *divide(files, validation, seed), test)
 
 

@@ -40,6 +40,10 @@ class TrainingData(Protocol):
     def image(self) -> InputSpec:
         """Preprocessing from image to network input, in evaluation and serving."""
 
+    @property
+    def validation_images(self) -> int:
+        """Images in the validation split."""
+
     def __len__(self) -> int:
         """Training batches per epoch."""
 
@@ -80,6 +84,7 @@ class InMemory:
         self.labels = data.labels
         self.image = InputSpec(INPUT, *data.shape, data.mean, data.std)
         self._workers = workers
+        self.validation_images = len(data.validation)
         self._splits = {"validation": data.validation.to(device), "test": data.test.to(device)}
         self._normalisation = Normalisation(data.mean, data.std)
         self._batches = Batches(
@@ -114,6 +119,7 @@ class InFolders:
     def __init__(self, recipe: Recipe, data: FolderDataset, device: torch.device, workers: Workers) -> None:
         self.labels = data.labels
         self.image = data.image
+        self.validation_images = len(data.validation)
         self._recipe = recipe
         self._data = data
         self._device = device

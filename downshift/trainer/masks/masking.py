@@ -17,7 +17,7 @@ from downshift.trainer.masks.schedule import Ramp, Updates, cosine_fraction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from downshift.models.masked_layer import MaskedLayer
+    from downshift.models.layers.masked_layer import MaskedLayer
     from downshift.models.pattern import Pattern
     from downshift.models.supernet import Supernet
     from downshift.trainer.masks.pruning import Layers

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import SubnetSpec
     from downshift.trainer.report.plots import Plot
 
 PAGE = "report.html"
@@ -92,7 +93,7 @@ def _page(findings: Findings, pictures: Iterable[Plot]) -> str:
                 s.name,
                 f"{s.sparsity:.2%}",
                 str(s.pattern),
-                "unknown" if s.accuracy is None else f"{s.accuracy:.2%}",
+                _accuracy(s),
                 f"{findings.test[s.name]:.2%}",
                 f"{s.flops / 1e6:,.2f}",
                 f"{s.nonzeros:,}",
@@ -139,3 +140,10 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     header = f"<thead><tr>{head}</tr></thead>\n" if any(columns) else ""
     return f"<table>\n{header}<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _accuracy(subnet: SubnetSpec) -> str:
+    if subnet.accuracy is None:
+        return "unknown"
+    error = "" if subnet.standard_error is None else f" ± {subnet.standard_error:.2%}"
+    return f"{subnet.accuracy:.2%}{error}"

@@ -29,7 +29,9 @@ def write_results(folder: Path, recipe: Recipe, data: TrainingData, outcome: Tra
 
     `folder` already holds the run's journal.
     """
-    exported = export(outcome.supernet, recipe, data.image, data.labels, outcome.validation)
+    exported = export(
+        outcome.supernet, recipe, data.image, data.labels, outcome.validation, images=data.validation_images
+    )
     records = journal.read(folder / journal.NAME)
     text = _changes(records) + recipe_toml.dumps(recipe)
     findings = Findings(exported, outcome.test, records, text)

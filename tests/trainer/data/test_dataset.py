@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.trainer.data.dataset import Dataset, RawDataset, Split, channel_statistics, divide
+from downshift.trainer.data.dataset import (
+    Dataset,
+    RawDataset,
+    Split,
+    channel_statistics,
+    divide,
+    validation_size,
+)
 from downshift.trainer.errors import DataError
 
 
@@ -75,7 +82,14 @@ def test_the_shape_is_channels_height_width() -> None:
     assert divided(9, 2, seed=0).shape == (2, 3, 4)
 
 
-@pytest.mark.parametrize("validation", [0, -1, 9, 10])
+@pytest.mark.parametrize(
+    ("count", "wanted", "size"), [(50_000, 0, 5000), (25_000, 0, 5000), (1000, 0, 200), (1000, 7, 7)]
+)
+def test_five_thousand_images_validate_where_the_data_allow(count: int, wanted: int, size: int) -> None:
+    assert validation_size("numbers", count, wanted) == size
+
+
+@pytest.mark.parametrize("validation", [-1, 9, 10])
 def test_a_validation_split_that_leaves_nothing_is_refused(validation: int) -> None:
     with pytest.raises(DataError, match=f"validation {validation}: numbers has 9 training images"):
         divided(9, validation, seed=0)

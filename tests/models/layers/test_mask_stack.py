@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.models.mask_stack import BitStack, LevelStack
+from downshift.models.layers.mask_stack import BitStack, LevelStack
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from downshift.models.masked_layer import Selection
+    from downshift.models.layers.masked_layer import Selection
 
 
 class SwitchableNorm(nn.Module):

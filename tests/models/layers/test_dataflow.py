@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from downshift.models.dataflow import norms_behind
 from downshift.models.errors import SpecError
+from downshift.models.layers.dataflow import norms_behind
 from downshift.models.network import build
 from downshift.models.supernet import Supernet
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from downshift.models.errors import SpecError
-from downshift.models.mask_stack import BitStack, LevelStack
+from downshift.models.layers.mask_stack import BitStack, LevelStack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
