@@ -1,65 +1,88 @@
 // The convolution kernels, over the vectors of one instruction set: compiled once for each.
 //
 // sum = exact int32 sums of u8 * s8; result = saturate_u8(round(fma(sum, scale, bias) [fma residual])). ReLU is the
-// saturation at zero point 0.
+// saturation at zero point 0. Kernels of stride S move S vectors to the next pixel.
 #pragma once
 #include "isa.hpp"
 #include "vector.hpp"
 
 namespace downshift::int8::DOWNSHIFT_ISA {
 
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 20")
+#define ALWAYS __attribute__((always_inline))
+
+template <bool V>
+struct Flag {
+    static constexpr bool value = V;
+};
 
 // Output channel C of a group of four: its sums become bytes; the fourth one stores the finished vectors.
 template <int H, int W, int C>
-inline __attribute__((always_inline)) void finish(const ConvTask& task, int group, const Sums (&sums)[H * W],
-                                                  Packer (&packers)[H * W], char* output) {
+inline ALWAYS void finish(const ConvTask& task, int group, const Sums (&sums)[H * W], Packer (&packers)[H * W], char* output) {
     const Floats scale = floats(task.scale[group * 4 + C]), bias = floats(task.bias[group * 4 + C]);
-    UNROLL for (int v = 0; v < H * W; ++v) {
-        const std::ptrdiff_t at = (v / W) * task.output_row + (v % W) * 64;
-        Floats value = multiply_add(to_floats(sums[v]), scale, bias);
-        if (task.residual) {
-            const Sums bytes = load(task.residual + (output - task.output) + at);
-            value = multiply_add(to_floats(byte_of<C>(bytes)), floats(task.residual_scale), value);
+    const auto each = [&](auto with_residual) ALWAYS {
+        UNROLL for (int v = 0; v < H * W; ++v) {
+            const std::ptrdiff_t at = (v / W) * task.output_row + (v % W) * 64;
+            Floats value = multiply_add(to_floats(sums[v]), scale, bias);
+            if constexpr (with_residual.value) {
+                const Sums bytes = load(task.residual + (output - task.output) + at);
+                value = multiply_add(to_floats(byte_of<C>(bytes)), floats(task.residual_scale), value);
+            }
+            packers[v].template put<C>(value);
+            if constexpr (C == 3) packers[v].store(output + at, task.valid ? task.valid[v] : 0xffff, task.outside);
         }
-        packers[v].template put<C>(value);
-        if (C == 3) packers[v].store(output + at, task.valid ? task.valid[v] : 0xffff, task.outside);
-    }
+    };
+    if (task.residual)
+        each(Flag<true>());
+    else
+        each(Flag<false>());
 }
 
-// Few vectors get several chains of sums each, so that the latency of a product does not hold them up.
-template <int V>
-constexpr int chains = V == 1 ? 4 : V == 2 ? 2 : 1;
-
+// One output channel: every position loads a tile of vectors. Few vectors get several chains of sums each, so that the
+// latency of a product does not hold them up, and take their weights by fours: a broadcast for each would cost too much.
 template <int H, int W, int S>
-inline __attribute__((always_inline)) void accumulate(Sums (&sums)[H * W], const std::int32_t* weights,
-                                                      const std::uint32_t* offsets, std::uint32_t count,
-                                                      const char* source, std::ptrdiff_t row) {
-    constexpr int V = H * W, K = chains<V>;
-    Sums parts[K][V];
-    UNROLL for (int k = 0; k < K; ++k) UNROLL for (int v = 0; v < V; ++v) parts[k][v] = no_sums();
-    const auto add = [&](Sums(&to)[V], std::int32_t weight, std::uint32_t offset) __attribute__((always_inline)) {
-        const Sums four = broadcast(weight);
-        const char* from = source + offset;
-        UNROLL for (int v = 0; v < V; ++v) dot(to[v], load(from + (v / W) * row + (v % W) * S * 64), four);
+inline ALWAYS void accumulate(Sums (&sums)[H * W], const std::int32_t* weights, const std::uint16_t* offsets,
+                              std::uint32_t count, const char* source, std::ptrdiff_t row) {
+    constexpr int V = H * W, K = V == 1 ? 4 : V == 2 ? 2 : 1;
+    Sums chains[K][V];
+    UNROLL for (int k = 0; k < K; ++k) UNROLL for (int v = 0; v < V; ++v) chains[k][v] = no_sums();
+    const auto add = [&](Sums(&to)[V], Sums weight, std::size_t offset) ALWAYS {
+        const char* from = source + offset * 8;
+        UNROLL for (int v = 0; v < V; ++v) dot(to[v], load(from + (v / W) * row + (v % W) * S * 64), weight);
     };
     std::uint32_t i = 0;
-    for (; i + K <= count; i += K) UNROLL for (int k = 0; k < K; ++k) add(parts[k], weights[i + k], offsets[i + k]);
-    for (; i < count; ++i) add(parts[0], weights[i], offsets[i]);
+    if constexpr (V <= 4) {
+        for (; i + 4 <= count; i += 4) {
+            const Four weight = four(weights + i);
+            add(chains[0], splat<0>(weight), offsets[i]);
+            add(chains[1 % K], splat<1>(weight), offsets[i + 1]);
+            add(chains[2 % K], splat<2>(weight), offsets[i + 2]);
+            add(chains[3 % K], splat<3>(weight), offsets[i + 3]);
+        }
+        if (count & 2) {
+            add(chains[0], broadcast(weights[i]), offsets[i]);
+            add(chains[1 % K], broadcast(weights[i + 1]), offsets[i + 1]);
+            i += 2;
+        }
+        if (count & 1) add(chains[0], broadcast(weights[i]), offsets[i]);
+    } else {
+        for (; i < count; ++i) add(chains[0], broadcast(weights[i]), offsets[i]);
+    }
     UNROLL for (int v = 0; v < V; ++v) {
-        sums[v] = parts[0][v];
-        UNROLL for (int k = 1; k < K; ++k) sums[v] = added(sums[v], parts[k][v]);
+        sums[v] = chains[0][v];
+        UNROLL for (int k = 1; k < K; ++k) sums[v] = added(sums[v], chains[k][v]);
     }
 }
 
-// Every output channel has positions of its own.
+// ROWS 1: every output channel has positions of its own.
 template <int H, int W, int S>
-void unstructured(const ConvTask& task) {
+void separate(const ConvTask& task) {
     constexpr int V = H * W;
     const std::int32_t* weights = task.weights;
-    const std::uint32_t *offsets = task.offsets, *counts = task.counts;
+    const std::uint16_t* offsets = task.offsets;
+    const std::uint32_t* counts = task.counts;
     char* output = task.output;
-    const auto channel = [&](Sums(&sums)[V]) __attribute__((always_inline)) {
+    const auto channel = [&](Sums(&sums)[V]) ALWAYS {
         const std::uint32_t count = *counts++;
         accumulate<H, W, S>(sums, weights, offsets, count, task.source, task.source_row * S);
         weights += count;
@@ -75,26 +98,27 @@ void unstructured(const ConvTask& task) {
     }
 }
 
-// Four output channels share their positions, so that every loaded vector serves four products: blocks of 4x4, and
-// layers so dense that some products with zeros are cheaper than the loads.
+// ROWS 4: four output channels share their positions, so that every loaded vector serves four products: blocks of 4x4,
+// and layers so dense that some products with zeros are cheaper than the loads.
 template <int H, int W, int S>
 void shared(const ConvTask& task) {
     constexpr int V = H * W, K = V == 1 ? 2 : 1;
     const std::int32_t* weights = task.weights;
-    const std::uint32_t *offsets = task.offsets, *counts = task.counts;
+    const std::uint16_t* offsets = task.offsets;
+    const std::uint32_t* counts = task.counts;
     const std::ptrdiff_t row = task.source_row * S;
     char* output = task.output;
     for (int group = 0; group < task.groups; ++group, output += task.output_group) {
         Sums parts[K][4][V];
         UNROLL for (int k = 0; k < K; ++k) UNROLL for (int c = 0; c < 4; ++c) UNROLL for (int v = 0; v < V; ++v)
             parts[k][c][v] = no_sums();
-        const auto add = [&](Sums(&to)[4][V]) __attribute__((always_inline)) {
-            const char* from = task.source + *offsets++;
-            Sums four[4];
-            UNROLL for (int c = 0; c < 4; ++c) four[c] = broadcast(weights[c]);
+        const auto add = [&](Sums(&to)[4][V]) ALWAYS {
+            const char* from = task.source + std::size_t(*offsets++) * 8;
+            Sums weight[4];
+            UNROLL for (int c = 0; c < 4; ++c) weight[c] = broadcast(weights[c]);
             UNROLL for (int v = 0; v < V; ++v) {
                 const Sums pixels = load(from + (v / W) * row + (v % W) * S * 64);
-                UNROLL for (int c = 0; c < 4; ++c) dot(to[c][v], pixels, four[c]);
+                UNROLL for (int c = 0; c < 4; ++c) dot(to[c][v], pixels, weight[c]);
             }
             weights += 4;
         };
@@ -111,6 +135,13 @@ void shared(const ConvTask& task) {
     }
 }
 
+template <int ROWS, int H, int W, int S>
+void convolve(const ConvTask& task) {
+    if constexpr (ROWS == 1) separate<H, W, S>(task);
+    if constexpr (ROWS == 4) shared<H, W, S>(task);
+}
+
+#undef ALWAYS
 #undef UNROLL
 
 }  // namespace downshift::int8::DOWNSHIFT_ISA

@@ -13,7 +13,7 @@ namespace downshift::int8 {
 struct ConvTask {
     const std::uint32_t* counts;   // positions of every output channel (rows = 1) or of every group of four (rows = 4)
     const std::int32_t* weights;   // `rows` for every position: the weights of four input channels, one a byte
-    const std::uint32_t* offsets;  // of every position, bytes from `source`
+    const std::uint16_t* offsets;  // of every position, from `source` in units of 8 bytes: an addressing mode
     const float* scale;            // of every output channel
     const float* bias;
     const char* source;            // group 0 of the expanded input, moved to the tile's first vector
@@ -26,6 +26,17 @@ struct ConvTask {
     int groups;                    // of four output channels
     const std::uint16_t* valid;    // lanes inside the map for every vector of the tile, or null when all are
     std::uint32_t outside;         // what the other lanes hold: the zero point four times
+};
+
+// One row of vectors of a map, `left` and `right` vectors of halo around it, all moved down by `down` blocks.
+struct ExpandTask {
+    const char* from;            // group 0
+    char* to;                    // likewise; the next group follows at once
+    std::ptrdiff_t from_group;   // bytes from one group to the next
+    int groups, width, step;     // every `step`-th of width * step vectors
+    int left, right;             // at most width * step
+    int down;                    // -1, 0 or 1
+    std::uint32_t outside;       // what enters from outside the map
 };
 
 struct ConvEntry {
@@ -42,8 +53,8 @@ struct Isa {
     int conv_count;
     // to[i] = lane table[i] of `from` (bytes), or `outside` where the table is negative; `count` vectors.
     void (*gather)(const char* from, const std::int32_t* table, std::uint32_t outside, char* to, int count);
-    // to[i] = lanes of from[i] moved down `dy` and right `dx` blocks (-1, 0 or 1), `outside` entering; `count` vectors.
-    void (*shift)(const char* from, int dy, int dx, std::uint32_t outside, char* to, int count);
+    // A row of a map with its halo.
+    void (*expand)(const ExpandTask& task);
     // Pixels of 1 to 4 channel planes as quantised bytes: clip(rne(x * inverse + zero)); missing channels are `zero`.
     void (*quantize)(const float* const* planes, int channels, int count, float inverse, int zero, std::uint32_t* to);
     // The largest of `taps` vectors at offsets from `source`, byte by byte.
@@ -51,6 +62,7 @@ struct Isa {
                     char* to);
     // Sums over lanes of `count` vectors, `stride` bytes apart, only lanes in `valid[i]`, added to four sums.
     void (*sum)(const char* from, std::ptrdiff_t stride, int count, const std::uint16_t* valid, std::int32_t sums[4]);
+    float (*product)(const float* a, const float* b, int count);
 };
 
 extern const Isa portable_isa;

@@ -42,19 +42,22 @@ struct Window {
     int height, width, stride, top, left, bottom, right;
 };
 
-// A map with the halo that a window needs, in blocks that correspond to those of what the window writes.
+// A map with the halo that a window needs, in blocks that correspond to those of what the window writes. A window of one
+// pixel skips what its stride skips.
 class Expansion {
 public:
     Expansion(const Map& map, const Map& output, const Window& window);
 
+    // Whether it equals the map itself.
+    bool direct() const { return direct_; }
+    // In vectors, from what one output vector needs to what the next one does.
+    int stride() const { return window_.stride / step_; }
     int rows() const { return rows_; }
-    int row_of(int output_row) const { return output_row * window_.stride; }
     std::size_t row_bytes() const { return std::size_t(groups_) * std::size_t(columns_) * vector_bytes; }
     std::size_t bytes() const { return std::size_t(rows_) * row_bytes(); }
     // Bytes from the vector an output vector begins at to what a tap of an input channel group reads.
-    std::uint32_t offset(int group, int tap_y, int tap_x) const {
-        return std::uint32_t(std::size_t(tap_y) * row_bytes() +
-                             (std::size_t(group) * std::size_t(columns_) + std::size_t(tap_x)) * vector_bytes);
+    std::size_t offset(int group, int tap_y, int tap_x) const {
+        return std::size_t(tap_y) * row_bytes() + (std::size_t(group) * std::size_t(columns_) + std::size_t(tap_x)) * vector_bytes;
     }
     bool aligned() const { return aligned_; }
     // Row `row` when aligned: the home row it comes from and by how many blocks it has to move down.
@@ -62,13 +65,14 @@ public:
     int down(int row) const;
     int left() const { return window_.left; }
     int columns() const { return columns_; }
+    int step() const { return step_; }
     // Row `row` otherwise: for every column and lane, the byte in group 0 of the home, or -1.
     const std::int32_t* table(int row) const { return table_.data() + std::size_t(row) * std::size_t(columns_) * lanes; }
 
 private:
     Window window_;
-    int groups_, rows_, columns_, block_height_;
-    bool aligned_;
+    int groups_, rows_, columns_, block_height_, step_;
+    bool aligned_, direct_;
     std::vector<std::int32_t> table_;
 };
 

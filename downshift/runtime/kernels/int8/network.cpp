@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "steps/packing.hpp"
+
 namespace downshift::int8 {
 namespace {
 
@@ -64,6 +66,8 @@ void Network::conv(Conv operation, int output_channels, int zero) {
         refuse(who, "weight, scale and bias do not fit its input");
     if (zero < 0 || zero > 255) refuse(who, "its zero point is out of range");
     const Map output = windowed(source.map, operation.window, output_channels, who);
+    if (!fits_offsets(Expansion(source.map, output, operation.window), source.map, operation.window))
+        refuse(who, "the map is too large");
     double largest_residual = 0;
     if (operation.residual >= 0) {
         const Map& residual = quantised(operation.residual, who).map;

@@ -13,49 +13,43 @@ public:
           output_(target.tensor(conv.output).map),
           source_(target.isa, target.tensor(conv.input).map, target.tensor(conv.input).zero, output_, window_),
           packed_(pack(conv, target.tensor(conv.input).map, output_, source_.expansion())),
-          entry_(choose(target.isa)),
           from_(target.buffer(conv.input)),
           to_(target.buffer(conv.output)),
           residual_(conv.residual < 0 ? -1 : target.buffer(conv.residual)),
           residual_scale_(conv.residual_scale),
           outside_(four_times(target.tensor(conv.output).zero)),
           scale_(conv.scale),
-          bias_(conv.bias),
-          tiles_x_(output_.block_width() / entry_->width),
-          tiles_(tiles_x_ * (output_.block_height() / entry_->height)) {
+          bias_(conv.bias) {
         const auto padded = std::size_t(output_.groups()) * 4;
         scale_.resize(padded, 0.0f);
         bias_.resize(padded, float(target.tensor(conv.output).zero));
-        share_out(target.threads == 1 ? 1 : std::max(1, (4 * target.threads + tiles_ - 1) / tiles_));
-        if (output_.ragged())
-            for (int tile = 0; tile < tiles_; ++tile)
-                for (int v = 0; v < entry_->height * entry_->width; ++v)
-                    masks_.push_back(output_.valid(tile / tiles_x_ * entry_->height + v / entry_->width,
-                                                   tile % tiles_x_ * entry_->width + v % entry_->width));
+        tile(target.isa);
+        const int tiles = int(tiles_.size());
+        share_out(target.threads == 1 ? 1 : std::max(1, (4 * target.threads + tiles - 1) / tiles));
     }
 
-    int items() const override { return tiles_ * int(parts_.size()); }
+    int items() const override { return int(tiles_.size() * parts_.size()); }
 
     std::size_t bytes() const override { return packed_.bytes() + (scale_.size() + bias_.size()) * 4; }
 
     ScratchNeed scratch() const override { return source_.scratch(); }
 
     void run(Workspace& space, int item, Scratch& scratch) const override {
-        const int tile = item / int(parts_.size());
+        const Tile& tile = tiles_[std::size_t(item) / parts_.size()];
         const Part& part = parts_[std::size_t(item) % parts_.size()];
-        const int y = tile / tiles_x_ * entry_->height, x = tile % tiles_x_ * entry_->width;
         const Expansion& expansion = source_.expansion();
-        const int first = expansion.row_of(y), last = expansion.row_of(y + entry_->height - 1) + window_.height - 1;
+        const int stride = expansion.stride();
+        const int first = tile.y * stride, last = (tile.y + tile.entry->height - 1) * stride + window_.height - 1;
         const char* expanded = source_.rows(space.homes[std::size_t(from_)].data(), space.run, first, last, scratch);
-        const std::size_t at = std::size_t(y) * output_.row_bytes() + std::size_t(part.first) * output_.group_bytes() +
-                               std::size_t(x) * vector_bytes;
+        const std::size_t at = std::size_t(tile.y) * output_.row_bytes() + std::size_t(part.first) * output_.group_bytes() +
+                               std::size_t(tile.x) * vector_bytes;
         ConvTask task;
         task.counts = packed_.counts.data() + part.count;
         task.weights = packed_.weights.data() + part.position * std::size_t(packed_.rows);
         task.offsets = packed_.offsets.data() + part.position;
         task.scale = scale_.data() + part.first * 4;
         task.bias = bias_.data() + part.first * 4;
-        task.source = expanded + std::size_t(first) * expansion.row_bytes() + std::size_t(x * window_.stride) * vector_bytes;
+        task.source = expanded + std::size_t(first) * expansion.row_bytes() + std::size_t(tile.x * stride) * vector_bytes;
         task.output = space.homes[std::size_t(to_)].data() + at;
         task.residual = residual_ < 0 ? nullptr : space.homes[std::size_t(residual_)].data() + at;
         task.residual_scale = residual_scale_;
@@ -63,27 +57,48 @@ public:
         task.output_row = std::ptrdiff_t(output_.row_bytes());
         task.output_group = std::ptrdiff_t(output_.group_bytes());
         task.groups = part.last - part.first;
-        task.valid = masks_.empty() ? nullptr : masks_.data() + std::size_t(tile * entry_->height * entry_->width);
+        task.valid = masks_.empty() ? nullptr : masks_.data() + tile.mask;
         task.outside = outside_;
-        entry_->run(task);
+        tile.entry->run(task);
     }
 
 private:
+    // Output vectors that one kernel writes at a time.
+    struct Tile {
+        const ConvEntry* entry;
+        int y, x;
+        std::size_t mask;  // of its first vector
+    };
+
+    // Groups of output channels.
     struct Part {
-        int first, last;  // groups of output channels
+        int first, last;
         std::size_t count, position;
     };
 
-    const ConvEntry* choose(const Isa& isa) const {
-        const ConvEntry* best = nullptr;
+    const ConvEntry* entry(const Isa& isa, int height, int width) const {
         for (int e = 0; e < isa.conv_count; ++e) {
-            const ConvEntry& candidate = isa.convs[e];
-            if (candidate.rows != packed_.rows || candidate.stride != window_.stride ||
-                output_.block_height() % candidate.height || output_.block_width() % candidate.width)
-                continue;
-            if (!best || candidate.height * candidate.width > best->height * best->width) best = &candidate;
+            const ConvEntry& one = isa.convs[e];
+            if (one.rows == packed_.rows && one.stride == source_.expansion().stride() && one.height == height && one.width == width)
+                return &one;
         }
-        return best;  // tiles of one vector fit every map
+        return nullptr;
+    }
+
+    // Two rows at a time or one, and each in the widest pieces there are kernels for.
+    void tile(const Isa& isa) {
+        const int width = output_.block_width(), most = packed_.rows == 1 ? 8 : 4;
+        const int height = output_.block_height() % 2 == 0 && entry(isa, 2, width) ? 2 : 1;
+        for (int y = 0; y < output_.block_height(); y += height) {
+            for (int x = 0, piece; x < width; x += piece) {
+                const int left = width - x, pieces = (left + most - 1) / most;
+                piece = (left + pieces - 1) / pieces;
+                while (!entry(isa, height, piece)) --piece;
+                tiles_.push_back({entry(isa, height, piece), y, x, masks_.size()});
+                if (output_.ragged())
+                    for (int v = 0; v < height * piece; ++v) masks_.push_back(output_.valid(y + v / piece, x + v % piece));
+            }
+        }
     }
 
     // Parts of about equal work: positions, and finishing a group counted as twelve of them.
@@ -105,12 +120,11 @@ private:
     Map output_;
     Source source_;
     PackedWeights packed_;
-    const ConvEntry* entry_;
     int from_, to_, residual_;
     float residual_scale_;
     std::uint32_t outside_;
     std::vector<float> scale_, bias_;
-    int tiles_x_, tiles_;
+    std::vector<Tile> tiles_;
     std::vector<Part> parts_;
     std::vector<std::uint16_t> masks_;
 };

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "step.hpp"
 
@@ -14,7 +13,15 @@ public:
           map_(target.tensor(0).map),
           inverse_(1.0f / target.network.scale()),
           zero_(target.tensor(0).zero),
-          buffer_(target.buffer(0)) {}
+          buffer_(target.buffer(0)) {
+        for (int y = 0; y < (map_.ragged() ? map_.block_height() : 1); ++y)
+            for (int x = 0; x < map_.block_width(); ++x)
+                for (int lane = 0; lane < lanes; ++lane) {
+                    const int column = lane % side * map_.block_width() + x;
+                    const bool inside = map_.valid(y, x) >> lane & 1;
+                    table_.push_back(inside ? (lane / side * map_.width + column) * 4 : -1);
+                }
+    }
 
     int items() const override { return map_.block_height(); }
 
@@ -36,13 +43,8 @@ public:
             }
             char* to = space.homes[std::size_t(buffer_)].data() + std::size_t(y) * map_.row_bytes() +
                        std::size_t(group) * map_.group_bytes();
-            for (int x = 0; x < map_.block_width(); ++x)
-                for (int lane = 0; lane < lanes; ++lane) {
-                    const int row = lane / side * map_.block_height() + y, column = lane % side * map_.block_width() + x;
-                    const bool inside = row < map_.height && column < map_.width;
-                    const std::uint32_t pixel = inside ? pixels[lane / side * map_.width + column] : four_times(zero_);
-                    std::memcpy(to + std::size_t(x) * vector_bytes + std::size_t(lane) * 4, &pixel, 4);
-                }
+            const std::size_t row = map_.ragged() ? std::size_t(y) * std::size_t(map_.block_width()) * lanes : 0;
+            isa_.gather(scratch.rows.data(), table_.data() + row, four_times(zero_), to, map_.block_width());
         }
     }
 
@@ -51,6 +53,7 @@ private:
     Map map_;
     float inverse_;
     int zero_, buffer_;
+    std::vector<std::int32_t> table_;  // of every lane, the byte among the four rows, or -1 outside; equal rows once
 };
 
 }  // namespace

@@ -3,6 +3,8 @@
 namespace downshift::int8 {
 namespace {
 
+constexpr std::size_t offset_unit = 8;
+
 // Blocks of four input channels by output channel, input group and tap.
 class Blocks {
 public:
@@ -42,6 +44,10 @@ bool worth_sharing(const Blocks& blocks, const Map& input, const Map& output) {
 
 }  // namespace
 
+bool fits_offsets(const Expansion& expansion, const Map& input, const Window& window) {
+    return expansion.offset(input.groups() - 1, window.height - 1, window.width - 1) / offset_unit < 1 << 16;
+}
+
 PackedWeights pack(const Conv& conv, const Map& input, const Map& output, const Expansion& expansion) {
     const Blocks blocks(conv, input, output);
     PackedWeights packed;
@@ -56,7 +62,8 @@ PackedWeights pack(const Conv& conv, const Map& input, const Map& output, const 
                     bool any = false;
                     for (int r = 0; r < packed.rows; ++r) any |= (words[r] = blocks.at(unit * 4 + first + r, group, tap)) != 0;
                     if (!any) continue;
-                    packed.offsets.push_back(expansion.offset(group, tap / conv.window.width, tap % conv.window.width));
+                    packed.offsets.push_back(
+                        std::uint16_t(expansion.offset(group, tap / conv.window.width, tap % conv.window.width) / offset_unit));
                     packed.weights.insert(packed.weights.end(), words, words + packed.rows);
                 }
             packed.counts.push_back(std::uint32_t(packed.offsets.size() - before));

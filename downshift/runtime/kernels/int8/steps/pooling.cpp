@@ -14,7 +14,7 @@ public:
           to_(target.buffer(pool.output)),
           outside_(four_times(target.tensor(pool.output).zero)) {
         for (int tap = 0; tap < window_.height * window_.width; ++tap)
-            taps_.push_back(source_.expansion().offset(0, tap / window_.width, tap % window_.width));
+            taps_.push_back(std::uint32_t(source_.expansion().offset(0, tap / window_.width, tap % window_.width)));
     }
 
     int items() const override { return output_.block_height(); }
@@ -23,11 +23,11 @@ public:
 
     void run(Workspace& space, int y, Scratch& scratch) const override {
         const Expansion& expansion = source_.expansion();
-        const int first = expansion.row_of(y);
+        const int first = y * expansion.stride();
         const char* expanded = source_.rows(space.homes[std::size_t(from_)].data(), space.run, first, first + window_.height - 1, scratch);
         for (int group = 0; group < output_.groups(); ++group)
             for (int x = 0; x < output_.block_width(); ++x)
-                isa_.maximum(expanded + std::size_t(first) * expansion.row_bytes() + expansion.offset(group, 0, x * window_.stride),
+                isa_.maximum(expanded + std::size_t(first) * expansion.row_bytes() + expansion.offset(group, 0, x * expansion.stride()),
                              taps_.data(), int(taps_.size()), output_.valid(y, x), outside_,
                              space.homes[std::size_t(to_)].data() + std::size_t(y) * output_.row_bytes() +
                                  std::size_t(group) * output_.group_bytes() + std::size_t(x) * vector_bytes);

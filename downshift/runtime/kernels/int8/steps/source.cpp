@@ -5,6 +5,7 @@
 namespace downshift::int8 {
 
 const char* Source::rows(const char* home, std::uint64_t run, int first, int last, Scratch& scratch) const {
+    if (expansion_.direct()) return home;
     if (scratch.owner != this || scratch.run != run) {
         scratch.owner = this;
         scratch.run = run;
@@ -26,17 +27,18 @@ void Source::make(const char* home, int row, char* to) const {
             isa_.gather(home + std::size_t(group) * map_.group_bytes(), table, outside_, to, columns);
         return;
     }
-    const int width = map_.block_width(), left = expansion_.left(), right = columns - left - width;
-    const int down = expansion_.down(row);
-    const char* from = home + std::size_t(expansion_.home_row(row)) * map_.row_bytes();
-    for (int group = 0; group < map_.groups(); ++group, from += map_.group_bytes()) {
-        isa_.shift(from + std::size_t(width - left) * vector_bytes, down, 1, outside_, to, left);
-        to += std::size_t(left) * vector_bytes;
-        isa_.shift(from, down, 0, outside_, to, width);
-        to += std::size_t(width) * vector_bytes;
-        isa_.shift(from, down, -1, outside_, to, right);
-        to += std::size_t(right) * vector_bytes;
-    }
+    ExpandTask task;
+    task.from = home + std::size_t(expansion_.home_row(row)) * map_.row_bytes();
+    task.to = to;
+    task.from_group = std::ptrdiff_t(map_.group_bytes());
+    task.groups = map_.groups();
+    task.width = map_.block_width() / expansion_.step();
+    task.step = expansion_.step();
+    task.left = expansion_.left();
+    task.right = columns - task.left - task.width;
+    task.down = expansion_.down(row);
+    task.outside = outside_;
+    isa_.expand(task);
 }
 
 }  // namespace downshift::int8

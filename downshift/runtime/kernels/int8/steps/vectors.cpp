@@ -13,7 +13,7 @@ public:
     int items() const override { return 1; }
 
 protected:
-    float* target(Workspace& space) const { return last_ ? space.logits : space.vectors[std::size_t(tensor_)].data(); }
+    float* result(Workspace& space) const { return last_ ? space.logits : space.vectors[std::size_t(tensor_)].data(); }
 
 private:
     int tensor_;
@@ -35,7 +35,7 @@ public:
 
     void run(Workspace& space, int, Scratch&) const override {
         const char* home = space.homes[std::size_t(from_)].data();
-        float* to = target(space);
+        float* to = result(space);
         for (int group = 0; group < map_.groups(); ++group) {
             std::int32_t sums[4] = {};
             for (int y = 0; y < map_.block_height(); ++y)
@@ -65,7 +65,7 @@ public:
 
     void run(Workspace& space, int, Scratch&) const override {
         const char* home = space.homes[std::size_t(from_)].data();
-        float* to = target(space);
+        float* to = result(space);
         for (int c = 0; c < map_.channels; ++c)
             for (int row = 0; row < map_.height; ++row)
                 for (int column = 0; column < map_.width; ++column) {
@@ -86,27 +86,22 @@ private:
 
 class LinearStep final : public VectorStep {
 public:
-    LinearStep(const Linear& linear, bool last) : VectorStep(linear.output, last), linear_(linear) {}
+    LinearStep(const Target& target, const Linear& linear, bool last)
+        : VectorStep(linear.output, last), isa_(target.isa), linear_(linear) {}
 
     std::size_t bytes() const override { return (linear_.weight.size() + linear_.bias.size()) * 4; }
 
     void run(Workspace& space, int, Scratch&) const override {
         const std::vector<float>& from = space.vectors[std::size_t(linear_.input)];
-        float* to = target(space);
+        float* to = result(space);
         for (std::size_t o = 0; o < linear_.bias.size(); ++o) {
-            const float* row = linear_.weight.data() + o * from.size();
-            float sums[16] = {};
-            std::size_t i = 0;
-            for (; i + 16 <= from.size(); i += 16)
-                for (std::size_t lane = 0; lane < 16; ++lane) sums[lane] += row[i + lane] * from[i + lane];
-            float total = linear_.bias[o];
-            for (; i < from.size(); ++i) total += row[i] * from[i];
-            for (const float sum : sums) total += sum;
+            const float total = linear_.bias[o] + isa_.product(linear_.weight.data() + o * from.size(), from.data(), int(from.size()));
             to[o] = linear_.relu ? std::max(0.0f, total) : total;
         }
     }
 
 private:
+    const Isa& isa_;
     Linear linear_;
 };
 
@@ -120,8 +115,8 @@ std::unique_ptr<Step> make_dequantize(const Target& target, const Dequantize& de
     return std::make_unique<DequantizeStep>(target, dequantize, last);
 }
 
-std::unique_ptr<Step> make_linear(const Target&, const Linear& linear, bool last) {
-    return std::make_unique<LinearStep>(linear, last);
+std::unique_ptr<Step> make_linear(const Target& target, const Linear& linear, bool last) {
+    return std::make_unique<LinearStep>(target, linear, last);
 }
 
 }  // namespace downshift::int8

@@ -1,0 +1,27 @@
+// Rows of a map with their halo, over the vectors of one instruction set.
+#pragma once
+#include "isa.hpp"
+#include "vector.hpp"
+
+namespace downshift::int8::DOWNSHIFT_ISA {
+
+template <int DY>
+static void expand_down(const ExpandTask& task) {
+    const Sums outside = broadcast(std::int32_t(task.outside));
+    const char* from = task.from;
+    char* to = task.to;
+    for (int group = 0; group < task.groups; ++group, from += task.from_group) {
+        const char* last = from + (task.width * task.step - task.left) * 64;
+        for (int x = 0; x < task.left; ++x, to += 64) store(to, moved<DY, 1>(load(last + x * 64), outside));
+        for (int x = 0; x < task.width; ++x, to += 64) store(to, moved<DY, 0>(load(from + x * task.step * 64), outside));
+        for (int x = 0; x < task.right; ++x, to += 64) store(to, moved<DY, -1>(load(from + x * 64), outside));
+    }
+}
+
+static void expand(const ExpandTask& task) {
+    if (task.down > 0) return expand_down<1>(task);
+    if (task.down < 0) return expand_down<-1>(task);
+    expand_down<0>(task);
+}
+
+}  // namespace downshift::int8::DOWNSHIFT_ISA
