@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from benchmarks.harness.check import Floats
     from downshift.runtime.lowering.graph import Graph
 
-TOLERANCES = {"fp32": TOLERANCE, "bf16": 1e-1}
-"""Largest error of a logit by precision, as a share of the largest logit."""
+TOLERANCES = {"fp32": TOLERANCE, "bf16": 1e-1, "int8": 1e-1}
+"""Largest error of a logit by precision, as a share of the largest logit; int8 against its own QDQ model."""
 
 
 class Contender(Protocol):
@@ -57,13 +57,27 @@ class Contender(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What everybody computes: a sub-net's graph, a batch, the right logits, and with how many threads."""
+    """What everybody computes: a sub-net, a batch, the right logits, and with how many threads.
+
+    graph: in float32. quantized: the sub-net as QDQ model, where the task is to compute it in int8.
+    """
 
     graph: Graph
     sparsity: float
     images: Floats
     expected: Floats
     threads: int
+    quantized: bytes | None = None
+
+    @property
+    def model(self) -> bytes:
+        """The sub-net as plain ONNX, one input called `input`."""
+        return self.quantized or bytes(emit(self.graph).SerializeToString())
+
+    @property
+    def precision(self) -> str:
+        """Of the answers that are right."""
+        return "fp32" if self.quantized is None else "int8"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +88,7 @@ class InProcess:
     version: str
     task: Task
     run: Callable[[Floats], Any]
-    precision: str = "fp32"
+    half: bool = False
 
     @property
     def sparsity(self) -> float:
@@ -91,7 +105,12 @@ class InProcess:
             begin = time.perf_counter()
             answer = self.run(images)
             seconds.append(time.perf_counter() - begin)
-            check(self.engine, np.asarray(answer), self.task.expected, TOLERANCES[self.precision])
+            check(
+                self.engine,
+                np.asarray(answer),
+                self.task.expected,
+                TOLERANCES["bf16" if self.half else self.task.precision],
+            )
         return seconds
 
 
@@ -101,32 +120,35 @@ def onnxruntime(task: Task) -> InProcess:
     options.intra_op_num_threads = task.threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    model = emit(task.graph).SerializeToString()
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return InProcess(
-        "onnxruntime", ort.__version__, task, lambda images: session.run(None, {"input": images})[0]
-    )
+    session = ort.InferenceSession(task.model, options, providers=["CPUExecutionProvider"])
+    name = named("onnxruntime", task)
+    return InProcess(name, ort.__version__, task, lambda images: session.run(None, {"input": images})[0])
 
 
-def openvino(task: Task, precision: str = "fp32") -> InProcess:
-    """OpenVINO compiled for exactly this batch, for latency."""
+def named(engine: str, task: Task) -> str:
+    """The engine's name, its precision after it unless that is float32."""
+    return engine if task.precision == "fp32" else f"{engine}-{task.precision}"
+
+
+def openvino(task: Task, *, half: bool = False) -> InProcess:
+    """OpenVINO compiled for exactly this batch, for latency; half: in bfloat16 what is float32."""
     import openvino as ov  # noqa: PLC0415 - an extra: whoever does not race against it needs none
 
     core = ov.Core()
-    model = core.read_model(emit(task.graph).SerializeToString())
+    model = core.read_model(task.model)
     model.reshape(list(task.images.shape))
     options = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
         "INFERENCE_NUM_THREADS": task.threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,
     }
     request = core.compile_model(model, "CPU", options).create_infer_request()
-    name = "openvino" if precision == "fp32" else f"openvino-{precision}"
+    name = "openvino-bf16" if half else named("openvino", task)
     version = ov.__version__.split("-")[0]
     return InProcess(
-        name, version, task, lambda images: request.infer({0: images}, share_inputs=True)[0], precision
+        name, version, task, lambda images: request.infer({0: images}, share_inputs=True)[0], half
     )
 
 
@@ -182,7 +204,7 @@ class DeepSparse:
         np.save(files["inputs"], task.images)
         np.save(files["expected"], task.expected)
         model = folder / f"{key}.onnx"
-        model.write_bytes(emit(task.graph).SerializeToString())
+        model.write_bytes(task.model)
         answer = self.ask({"load": key, "model": str(model), "threads": task.threads, **files})
         return DeepSparseContender(self, key, answer["version"], task.sparsity)
 

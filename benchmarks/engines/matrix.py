@@ -86,6 +86,12 @@ def plan() -> Iterator[Cell]:
     """Every cell, those with a goal first and for longer."""
     yield Cell("cifar-resnet18", "uniform", 2, (1,), 15.0, deepsparse=("s00", *SPARSE), torch=True)
     yield Cell("cifar-resnet18", "uniform", 1, (1,), 10.0, torch=True)
+    for masks in ("1x4", "4x4"):
+        yield Cell("cifar-resnet18", masks, 1, (1,), 10.0)
+        yield Cell("cifar-resnet18", masks, 2, BATCHES, 10.0)
+    yield Cell("cifar-resnet20", "1x4", 1, (1,), 10.0)
+    yield Cell("cifar-mobilenet-v1", "1x4", 1, (1,), 10.0)
+    yield Cell(LARGE, "1x4", 1, (1,), 12.0, ours=SPARSE, deepsparse=("s90",), tune=8.0)
     yield Cell("cifar-resnet18", "4x1", 2, (1,), 10.0)
     yield Cell("cifar-resnet18", "erk", 2, (1,), 8.0)
     yield Cell("cifar-resnet20", "uniform", 1, (1,), 10.0, torch=True)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.engines.race cifar-resnet18 --batch 1 8 --threads 2 --seconds 20
 
-For one network every sub-net runs on our kernels, some on DeepSparse, the densest one on the dense engines -
-for them a masked network takes as long, but where whole channels are removed they get every sub-net. Blocks
+For one network every sub-net runs on our kernels, in float32 and in int8, some on DeepSparse, the densest one
+on the dense engines in float32, bfloat16 and int8 - for them a masked network takes as long, but where whole
+channels are removed they get every sub-net. Blocks
 of each run in turn (A B A B) until the time is up. A race that others disturb is held again. Rows go to
 engines.csv, one for each engine and sub-net; earlier rows of the same race are replaced; page and plot are
 made again from all rows. `benchmarks.engines.matrix` holds all races.
@@ -26,12 +27,20 @@ from benchmarks.engines import rows as races
 from benchmarks.engines.contenders import InProcess
 from benchmarks.engines.peak import peak
 from benchmarks.engines.rows import Row
-from benchmarks.engines.tasks import chosen_artifact, dense_tasks, network_options, tasks_of, tuned
+from benchmarks.engines.tasks import (
+    chosen_artifact,
+    dense_tasks,
+    network_options,
+    quantized,
+    tasks_of,
+    tuned,
+)
 from benchmarks.harness.errors import WrongAnswer
 from benchmarks.harness.experiment import run
 from benchmarks.harness.networks import name_of
 from benchmarks.harness.quiet import undisturbed
 from downshift.runtime.engines.sparse import SparseEngine
+from downshift.runtime.engines.sparse_int8 import SparseInt8Engine
 from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.machine import default_threads
 
@@ -42,7 +51,7 @@ if TYPE_CHECKING:
     from benchmarks.engines.contenders import Contender, DeepSparse, Task
     from benchmarks.harness.report import Report
     from downshift.models.artifact import Artifact
-    from downshift.runtime.engines.sparse import SparseProgram
+    from downshift.runtime.engines.engine import Program
 
 BLOCK_SECONDS, PAUSE_SECONDS = 0.02, 0.005
 WARMUP_BLOCKS, WARM_SECONDS = 3, 0.05
@@ -73,22 +82,29 @@ class Field:
 def line_up(
     tasks: Mapping[str, Task],
     dense: Sequence[Task],
-    programs: Mapping[str, SparseProgram],
+    programs: Mapping[str, Program],
     deepsparse: DeepSparse | None,
     field: Field,
 ) -> list[Contender]:
     """Everybody who can take part; who cannot is named on stderr."""
+    versions = {engine.name: engine.version for engine in (SparseEngine(JsonCache(None)), SparseInt8Engine())}
     makers: list[Callable[[], Contender]] = []
     for task in dense:
         makers += [
             partial(contenders.onnxruntime, task),
             partial(contenders.openvino, task),
-            partial(contenders.openvino, task, "bf16"),
         ]
+        if task.precision == "fp32":
+            makers.append(partial(contenders.openvino, task, half=True))
     if field.torch:
         makers.append(partial(contenders.eager_torch, dense[0], compiled=True))
-    version = SparseEngine(JsonCache(None)).version
-    makers += [partial(InProcess, "sparse", version, tasks[name], programs[name].run) for name in field.ours]
+    for name in field.ours:
+        for point in (name, f"{name}-int8"):
+            if point in programs:
+                program = programs[point]
+                makers.append(
+                    partial(InProcess, program.engine, versions[program.engine], tasks[point], program.run)
+                )
     if deepsparse is not None:
         makers += [partial(deepsparse.load, tasks[name]) for name in field.deepsparse]
     ready: list[Contender] = []
@@ -157,7 +173,8 @@ def options(parser: ArgumentParser) -> None:
 
 def measure(chosen: Namespace, report: Report) -> None:
     """A race for every number of threads and every batch size."""
-    artifact, (network, masks) = chosen_artifact(chosen), name_of(chosen.network, chosen.masks)
+    artifact = quantized(chosen_artifact(chosen), chosen.cache)
+    network, masks = name_of(chosen.network, chosen.masks)
     names = artifact.manifest.names
     field = Field(known(names, chosen.subnets), known(names, chosen.deepsparse_subnets), chosen.torch_compile)
     worker = closing(contenders.DeepSparse(chosen.deepsparse)) if chosen.deepsparse else nullcontext()

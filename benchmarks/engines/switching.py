@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.engines.tasks import chosen_artifact, network_options, tasks_of, threads_option, tuned
+from benchmarks.engines.contenders import TOLERANCES
+from benchmarks.engines.tasks import (
+    chosen_artifact,
+    network_options,
+    quantized,
+    tasks_of,
+    threads_option,
+    tuned,
+)
 from benchmarks.harness.check import check
 from benchmarks.harness.experiment import run
 from benchmarks.harness.networks import name_of
@@ -26,36 +34,42 @@ from downshift.runtime.lowering.lower import lower
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from benchmarks.engines.tasks import Compiled
     from benchmarks.harness.check import Floats
     from benchmarks.harness.report import Report
     from downshift.models.artifact import Artifact
-    from downshift.runtime.engines.sparse import SparseProgram
 
 FLOAT = 4
 
 
-def memory(artifact: Artifact, programs: dict[str, SparseProgram]) -> str:
-    """Streams of all sub-nets but the densest, as a multiple of one dense float32 model."""
-    names = artifact.manifest.names
-    dense = lower(materialize(artifact, names[0])).weights * FLOAT
-    streams = [programs[name].stream_bytes for name in names[1:]]
-    parts = ", ".join(f"{name} {size / 2**20:.1f}" for name, size in zip(names[1:], streams, strict=True))
-    return (
-        f"Streams of {len(streams)} sub-nets take {sum(streams) / 2**20:.1f} MiB ({parts}): "
-        f"{sum(streams) / dense:.2f} of one dense fp32 model ({dense / 2**20:.1f} MiB)."
-    )
+def memory(artifact: Artifact, programs: Mapping[str, Compiled]) -> str:
+    """Streams of all sub-nets, and of all but the densest, in each precision, by one dense float32 model."""
+    points, densest = artifact.manifest.points, artifact.manifest.subnets[0]
+    dense = lower(materialize(artifact, densest.name)).weights * FLOAT
+    sentences = [f"One dense fp32 model takes {dense / 2**20:.1f} MiB."]
+    for precision in dict.fromkeys(point.precision for point in points):
+        held = [point for point in points if point.precision == precision and point.name in programs]
+        sizes = {point.name: programs[point.name].stream_bytes for point in held}
+        parts = ", ".join(f"{name} {size / 2**20:.1f}" for name, size in sizes.items())
+        whole = sum(sizes.values())
+        rest = whole - sum(sizes[point.name] for point in held if point.subnet is densest)
+        sentences.append(
+            f"Streams in {precision} take {whole / 2**20:.1f} MiB ({parts}): {whole / dense:.2f} of it, "
+            f"{rest / dense:.2f} without {densest.name}."
+        )
+    return " ".join(sentences)
 
 
-def seconds_of(program: SparseProgram, images: Floats) -> float:
+def seconds_of(program: Compiled, images: Floats) -> float:
     """Of one run."""
     begin = time.perf_counter()
     program.run(images)
     return time.perf_counter() - begin
 
 
-def switches(programs: dict[str, SparseProgram], images: Floats, rounds: int) -> list[str]:
+def switches(programs: Mapping[str, Compiled], images: Floats, rounds: int) -> list[str]:
     """For every sub-net the median of runs after itself, and of runs after all others."""
     warm: dict[str, list[float]] = {name: [] for name in programs}
     cold: dict[str, list[float]] = {name: [] for name in programs}
@@ -73,7 +87,7 @@ def switches(programs: dict[str, SparseProgram], images: Floats, rounds: int) ->
     return table(["sub-net", "after itself, us", "after the others, us", "switch, us"], rows)
 
 
-def tail(program: SparseProgram, images: Floats, runs: int) -> str:
+def tail(program: Compiled, images: Floats, runs: int) -> str:
     """Quantiles of many runs in a row."""
     p50, p99, worst = np.quantile([seconds_of(program, images) for _ in range(runs)], (0.5, 0.99, 1)) * 1e6
     return f"{runs} runs: p50 {p50:.0f} us, p99 {p99:.0f} us ({p99 / p50:.2f}x), slowest {worst:.0f} us."
@@ -90,12 +104,19 @@ def options(parser: ArgumentParser) -> None:
 
 def measure(chosen: Namespace, report: Report) -> None:
     """Memory, switches and tail, each timed on a machine that others leave alone."""
-    artifact, (name, masks) = chosen_artifact(chosen), name_of(chosen.network, chosen.masks)
+    artifact = quantized(chosen_artifact(chosen), chosen.cache)
+    name, masks = name_of(chosen.network, chosen.masks)
     programs, tasks = tuned(artifact, chosen.threads, chosen.tune, chosen.cache), tasks_of(artifact, 1, 1)
     for subnet, program in programs.items():
-        check(subnet, program.run(tasks[subnet].images), tasks[subnet].expected)
+        task = tasks[subnet]
+        check(subnet, program.run(task.images), task.expected, TOLERANCES[task.precision])
     images = tasks[chosen.subnet].images
-    sparse = {subnet: programs[subnet] for subnet in artifact.manifest.names[1:]}
+    densest = artifact.manifest.subnets[0]
+    sparse = {
+        point.name: programs[point.name]
+        for point in artifact.manifest.points
+        if point.name in programs and point.subnet is not densest
+    }
     switched, others = undisturbed(partial(switches, sparse, images, chosen.rounds))
     ran, others_later = undisturbed(partial(tail, programs[chosen.subnet], images, chosen.runs))
     replace(report, name=f"switching-{name}-{masks}").markdown(

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime as ort
 
 from benchmarks.engines.contenders import Task
 from benchmarks.harness.experiment import CACHE
 from benchmarks.harness.networks import MASKS, artifact_file
 from downshift.models import artifact as artifacts
 from downshift.models.materialize import materialize
-from downshift.runtime.engines.sparse import SparseEngine, SparseProgram
+from downshift.models.spec import Point
+from downshift.runtime.background import finish
+from downshift.runtime.engines import sparse, sparse_int8
+from downshift.runtime.engines.engine import Tunable
+from downshift.runtime.engines.exported import qdq_model
+from downshift.runtime.errors import UnsupportedModel
 from downshift.runtime.json_cache import JsonCache
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.reference import run as reference
 from downshift.runtime.lowering.shrink import shrunk
 from downshift.runtime.machine import default_threads
+from downshift.runtime.profiling.calibration import LabelledImages, calibrate
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
 
     from downshift.models.artifact import Artifact
+    from downshift.runtime.engines.sparse import SparseProgram
+    from downshift.runtime.engines.sparse_int8 import SparseInt8Program
+
+    Compiled = SparseProgram | SparseInt8Program
 
 DIFFERENT_IMAGES = 2
+CALIBRATION_IMAGES = 8
 
 
 def network_options(parser: ArgumentParser) -> None:
@@ -46,21 +60,55 @@ def chosen_artifact(chosen: Namespace) -> Artifact:
     return artifacts.read(artifact_file(chosen.network, chosen.cache, chosen.masks))
 
 
-def tuned(artifact: Artifact, threads: int, seconds: float, cache: Path) -> dict[str, SparseProgram]:
-    """Every sub-net on our kernels, tuned now or at an earlier call."""
-    compiled = SparseEngine(JsonCache(cache)).compile(artifact, artifact.manifest.names, threads=threads)
-    programs = {name: one for name, one in compiled.items() if isinstance(one, SparseProgram)}
-    if len(programs) < len(compiled):
-        raise next(one for one in compiled.values() if not isinstance(one, SparseProgram))
+def quantized(artifact: Artifact, folder: Path) -> Artifact:
+    """The artifact with int8 ranges: its own, or those of a few random images, found at the first call.
+
+    Made-up ranges say nothing about accuracy, which stays unknown; speed does not depend on them.
+    """
+    manifest = artifact.manifest
+    if any(subnet.int8 is not None or subnet.pattern.removes_channels for subnet in manifest.subnets):
+        return artifact
+    path = folder / f"{manifest.network.replace('/', '-')}-{manifest.sha256[:16]}-int8.onnx"
+    if not path.exists():
+        noise = np.random.default_rng(0)
+        spec = manifest.input
+        shape = (CALIBRATION_IMAGES, spec.height, spec.width, spec.channels)
+        images = noise.integers(0, 256, shape, np.uint8)
+        few = LabelledImages(images[:1], np.zeros(1, np.int64))
+        found = calibrate(artifact, images, few)
+        unknown = tuple(
+            replace(subnet, int8=subnet.int8 and replace(subnet.int8, accuracy=None))
+            for subnet in found.manifest.subnets
+        )
+        artifacts.write(path, replace(found, manifest=replace(found.manifest, subnets=unknown)))
+    return artifacts.read(path)
+
+
+def tuned(artifact: Artifact, threads: int, seconds: float, cache: Path) -> dict[str, Compiled]:
+    """Every point on our kernels, tuned now or at an earlier call; one that cannot run in int8 is left out.
+
+    Raises `UnsupportedModel` for a sub-net that does not run in float32.
+    """
+    programs: dict[str, Compiled] = {}
+    for engine in (sparse.cpu(JsonCache(cache)), sparse_int8.cpu(JsonCache(cache))):
+        names = [point.name for point in artifact.manifest.points if point.precision == engine.precision]
+        for name, program in engine.compile(artifact, names, threads=threads).items():
+            if not isinstance(program, UnsupportedModel):
+                programs[name] = program
+            elif engine.precision == "fp32":
+                raise program
+            else:
+                print(f"not in the race: {program}", file=sys.stderr)
     for program in programs.values():
-        if seconds and not program.tuned:
-            program.tune(seconds)
+        if seconds and isinstance(program, Tunable) and not program.tuned:
+            finish(program.tuning(seconds))
     return programs
 
 
 def tasks_of(artifact: Artifact, batch: int, threads: int) -> dict[str, Task]:
-    """What each sub-net has to compute, densest first; logits come from the double-precision oracle.
+    """What each point has to compute, densest first.
 
+    Logits in float32 come from the double-precision oracle, those in int8 from onnxruntime on the QDQ model.
     A large batch repeats a few different images. Removed channels are gone.
     """
     different = min(batch, DIFFERENT_IMAGES)
@@ -72,14 +120,18 @@ def tasks_of(artifact: Artifact, batch: int, threads: int) -> dict[str, Task]:
         if subnet.pattern.removes_channels:
             graph = shrunk(graph)
         expected = reference(graph, images).astype(np.float32)
-        tasks[subnet.name] = Task(
-            graph, subnet.sparsity, np.ascontiguousarray(images[order]), expected[order], threads
-        )
+        task = Task(graph, subnet.sparsity, np.ascontiguousarray(images[order]), expected[order], threads)
+        tasks[subnet.name] = task
+        if subnet.int8 is not None:
+            model = qdq_model(artifact, subnet.name).SerializeToString()
+            session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+            [logits] = session.run(None, {"input": images})
+            tasks[Point(subnet, "int8").name] = replace(task, expected=logits[order], quantized=model)
     return tasks
 
 
 def dense_tasks(artifact: Artifact, tasks: Mapping[str, Task]) -> list[Task]:
     """What dense engines are given: the densest sub-net, and those that removed channels make smaller."""
-    names = artifact.manifest.names
-    smaller = [name for name in names[1:] if artifact.manifest.subnet(name).pattern.removes_channels]
-    return [tasks[name] for name in (names[0], *smaller)]
+    densest, *others = artifact.manifest.subnets
+    subnets = (densest, *(subnet for subnet in others if subnet.pattern.removes_channels))
+    return [tasks[point.name] for point in artifact.manifest.points if point.subnet in subnets]

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
 def test_everybody_in_the_line_up_computes_the_logits(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="an extra: pip install downshift[openvino]")
-    artifact = tiny_artifact()
+    artifact = tasks.quantized(tiny_artifact(), tmp_path)
     programs = tasks.tuned(artifact, 1, 0.01, tmp_path)
     given = tasks.tasks_of(artifact, 2, 1)
     field = race.Field(artifact.manifest.names[1:])
     ready = race.line_up(given, tasks.dense_tasks(artifact, given), programs, None, field)
     names = [one.engine for one in ready]
-    assert names.count("sparse") == len(artifact.manifest.subnets) - 1
-    assert names.count("onnxruntime") == names.count("openvino") == 1
+    assert names.count("sparse") == names.count("sparse-int8") == len(artifact.manifest.subnets) - 1
+    for dense in ("onnxruntime", "openvino", "onnxruntime-int8", "openvino-int8"):
+        assert names.count(dense) == 1, dense
     samples = race.compete(ready, 0.0)
     assert all(len(taken) >= 3 and min(taken) > 0 for taken in samples)
 

@@ -38,10 +38,17 @@ def test_rows_of_the_same_race_are_replaced_and_others_kept(tmp_path: Path) -> N
     assert (tmp_path / "engines.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_page_compares_with_the_best_dense_float32_engine() -> None:
-    (line,) = [line for line in races.page(RACE) if "(openvino)" in line]
+def test_the_page_compares_with_the_best_dense_engine_of_any_precision() -> None:
+    (line,) = [line for line in races.page(RACE) if "(openvino-bf16)" in line]
     assert line == (
-        "| net | uniform | 2 | 1 | 3 (openvino) | 1 (3.00x) | - | 2 (1.50x) | 6 (0.50x) | 0.5 (6.00x) |"
+        "| net | uniform | 2 | 1 | 1 (openvino-bf16) | 3 (0.33x) | 1 (1.00x) | - | - | 2 (0.50x) | 6 (0.17x) "
+        "| 0.5 (2.00x) | - | - |"
+    )
+    int8 = [row("openvino-int8", 0, 8e-4), row("onnxruntime-int8", 0, 9e-4), row("sparse-int8", 0.9, 1e-4)]
+    (line,) = [line for line in races.page(RACE + int8) if "(openvino-int8)" in line]
+    assert line == (
+        "| net | uniform | 2 | 1 | 0.8 (openvino-int8) | 3 (0.27x) | 1 (0.80x) | 0.8 (1.00x) | - | 2 (0.40x) "
+        "| 6 (0.13x) | 0.5 (1.60x) | - | 0.1 (8.00x) |"
     )
 
 
@@ -49,11 +56,16 @@ def test_sparsities_a_little_off_stand_in_the_column_of_what_was_asked_for() -> 
     channel = [row("onnxruntime", 0, 4e-3, masks="channel"), row("sparse", 0.490272, 2e-3, masks="channel")]
     even = [row("onnxruntime", 0, 4e-3), row("sparse", 0.499999, 1e-3), row("sparse", 0.62, 5e-4)]
     lines = races.page(channel + even)
-    heads = [line for line in lines if "| best dense fp32 |" in line]
+    heads = [line for line in lines if "| best dense |" in line or "| best dense fp32 |" in line]
     assert len(heads) == 2
-    assert all(line.endswith("| ours 50% | ours 62% |") for line in heads)
-    assert "| net | channel | 2 | 1 | 4 (onnxruntime) | - | - | - | 2 (2.00x) | - |" in lines
-    assert "| net | uniform | 2 | 1 | 4 (onnxruntime) | - | - | - | 1 (4.00x) | 0.5 (8.00x) |" in lines
+    assert heads[0].endswith("| ours 50% | ours 62% | int8 50% | int8 62% |")
+    assert heads[1].endswith("| ours 50% | ours 62% |")
+    assert (
+        "| net | channel | 2 | 1 | 4 (onnxruntime) | 4 (1.00x) | - | - | - | - | 2 (2.00x) | - | - | - |"
+        in lines
+    )
+    dense = "| net | uniform | 2 | 1 | 4 (onnxruntime) | 4 (1.00x) | - | - | - | - |"
+    assert f"{dense} 1 (4.00x) | 0.5 (8.00x) | - | - |" in lines
 
 
 def test_deepsparse_is_a_dense_engine_only_where_there_is_nothing_to_skip() -> None:
