@@ -1,4 +1,4 @@
-"""From a file to something that can be served: read, compiled, and profiled or found in the cache."""
+"""Prepares an artifact for serving: reads and compiles it, and profiles it or loads the cached profile."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from downshift.models.spec import Manifest
     from downshift.runtime.profiling.profile import Profile
 
-READ, COMPILED, TUNED = 0.05, 0.1, 0.4  # where on the progress bar these steps are done
+READ, COMPILED, TUNED = 0.05, 0.1, 0.4  # progress at the end of each step
 
 
 class Tune(StrEnum):
-    """When programs are tuned that never were: before they are measured, while they serve, or not at all."""
+    """When to autotune programs without cached tunings: before profiling, while serving, or never."""
 
     FIRST = "first"
     LATER = "later"
@@ -39,9 +39,9 @@ class Tune(StrEnum):
 
 @dataclass(frozen=True)
 class Prepared:
-    """An artifact's programs on this machine and how fast they are.
+    """An artifact's compiled programs and their profile on this machine.
 
-    `programs.skipped` says why some engine is not used. improvement: what is left to do while serving.
+    `programs.skipped`: why engines are not used. improvement: autotuning left to do while serving.
     """
 
     manifest: Manifest

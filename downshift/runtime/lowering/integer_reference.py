@@ -22,14 +22,14 @@ from downshift.runtime.lowering.integer_graph import (
     IntegerTake,
     Mean,
 )
-from downshift.runtime.lowering.reference import activate
+from downshift.runtime.lowering.reference import activate, padded, taps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from downshift.runtime.lowering.graph import FloatArray, Padding, Stride
+    from downshift.runtime.lowering.graph import FloatArray
     from downshift.runtime.lowering.integer_graph import IntegerGraph, IntegerOperation
 
     Bytes = NDArray[np.uint8]
@@ -57,8 +57,8 @@ def execute(  # noqa: PLR0911 - one case each
         case IntegerConv():
             return _convolution(operation, tensors, zeros[operation.input])
         case IntegerMaxPool():
-            padded = _padded(tensors[operation.input], operation.padding, 0)
-            return np.asarray(np.max(list(_taps(padded, operation.kernel, operation.stride)), axis=0))
+            maps = padded(tensors[operation.input], operation.padding, 0)
+            return np.asarray(np.max(list(taps(maps, operation.kernel, operation.stride)), axis=0))
         case IntegerAveragePool():
             return _average(operation, tensors[operation.input], zeros[operation.input])
         case IntegerMean():
@@ -110,9 +110,9 @@ def _vector(
 def _convolution(conv: IntegerConv, tensors: Sequence[NDArray[Any]], zero: int) -> Bytes:
     outputs, inputs, *kernel = conv.weight.shape
     weight = conv.weight.astype(np.float64).reshape(conv.groups, outputs // conv.groups, inputs, -1)
-    padded = _padded(tensors[conv.input], conv.padding, zero)
+    maps = padded(tensors[conv.input], conv.padding, zero)
     total: NDArray[Any] = np.zeros(1)
-    for position, tap in enumerate(_taps(padded, (kernel[0], kernel[1]), conv.stride)):
+    for position, tap in enumerate(taps(maps, (kernel[0], kernel[1]), conv.stride)):
         batch, _, height, width = tap.shape
         pixels = tap.astype(np.float64).reshape(batch, conv.groups, inputs, height * width)
         # float64 holds these integers exactly
@@ -125,8 +125,8 @@ def _convolution(conv: IntegerConv, tensors: Sequence[NDArray[Any]], zero: int) 
 
 def _average(pool: IntegerAveragePool, source: Bytes, zero: int) -> Bytes:
     def windows(values: NDArray[Any], fill: int) -> NDArray[Any]:
-        padded = _padded(values.astype(np.int64), pool.padding, fill)
-        return np.asarray(np.sum(list(_taps(padded, pool.kernel, pool.stride)), axis=0))
+        maps = padded(values.astype(np.int64), pool.padding, fill)
+        return np.asarray(np.sum(list(taps(maps, pool.kernel, pool.stride)), axis=0))
 
     sums = windows(source, zero if pool.count_padding else 0)
     pixels = windows(np.ones((1, 1, *source.shape[2:])), int(pool.count_padding))
@@ -152,18 +152,3 @@ def _fma(a: NDArray[Any] | np.float32, b: NDArray[Any] | np.float32, c: Any) -> 
 
 def _saturated(values: NDArray[np.float32]) -> Bytes:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _padded(values: NDArray[Any], padding: Padding, fill: int) -> NDArray[Any]:
-    width = ((0, 0), (0, 0), (padding.top, padding.bottom), (padding.left, padding.right))
-    return np.pad(values, width, constant_values=fill)
-
-
-def _taps(padded: NDArray[Any], kernel: tuple[int, int], stride: Stride) -> Iterator[NDArray[Any]]:
-    """For every kernel position, row by row, the pixels it meets."""
-    height = (padded.shape[2] - kernel[0]) // stride.height + 1
-    width = (padded.shape[3] - kernel[1]) // stride.width + 1
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            last = row + (height - 1) * stride.height + 1, column + (width - 1) * stride.width + 1
-            yield padded[:, :, row : last[0] : stride.height, column : last[1] : stride.width]

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from downshift.runtime.request import FloatArray
 
 Progress = Callable[[float, str], None]
-"""Called with the finished fraction in [0, 1] and a short text for people."""
+"""Called with the completed fraction in [0, 1] and a short text."""
 
 WARMUP_RUNS = 3
 ROUGH_RUNS, ROUGH_SECONDS = 3, 1.5
-USUAL = 8  # examples; larger batches are measured afterwards, each size on time of its own
-LARGER_SHARE = 0.25  # of the time for the usual sizes, for each larger one
-PROMISING = 2.0  # an engine that takes more times as long as the fastest is not tried on larger batches
-SHORT = 0.05  # seconds a larger batch may take where requests might have to wait for its end
+USUAL = 8  # examples; larger batches are measured afterwards, each size with a time budget of its own
+LARGER_SHARE = 0.25  # time budget of each larger size, as a share of that of the usual sizes
+PROMISING = 2.0  # pruning: an engine slower than the fastest by this factor skips larger batches
+SHORT = 0.05  # seconds: longest batch to measure while serving, as requests wait for its end
 WARMUP_SHARE = 0.1  # of the progress bar
 REPORT_EVERY = 0.01  # fraction of the progress bar
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long a measurement may take.
+    """The time budget of a measurement.
 
     batch_sizes: what to measure; ascending from 1. longest: seconds; a size above `USUAL` is left out, and
     so are those after it, when on some sub-net's fastest engine it must be expected to take longer.
@@ -61,17 +61,17 @@ class Effort:
 
     @property
     def usual(self) -> tuple[int, ...]:
-        """The batch sizes that are measured in any case."""
+        """The batch sizes that are always measured."""
         return tuple(size for size in self.batch_sizes if size <= USUAL)
 
     @property
     def larger(self) -> tuple[int, ...]:
-        """The others, which are measured as far as they are short."""
+        """The larger batch sizes, measured up to `longest`."""
         return self.batch_sizes[len(self.usual) :]
 
     @property
     def rough(self) -> Effort:
-        """As little as it takes to begin with: the usual batch sizes, a few runs, nothing tuned."""
+        """A minimal measurement to start serving with: usual batch sizes, few runs, no autotuning."""
         return replace(
             self,
             batch_sizes=self.usual,
@@ -82,14 +82,14 @@ class Effort:
 
     @property
     def for_device(self) -> Effort:
-        """The same with the larger batches that a GPU needs to be busy, unless sizes were chosen."""
+        """The same with larger batch sizes, to saturate a GPU, unless sizes were chosen."""
         if self.batch_sizes != Effort.batch_sizes:
             return self
         return replace(self, batch_sizes=LADDER)
 
     @property
     def between_requests(self) -> Effort:
-        """The same, but for larger batches that would keep a request waiting for long."""
+        """The same without batches so long that they would delay a request while serving."""
         return replace(self, longest=min(SHORT, self.longest))
 
     def met_by(self, profile: Profile) -> bool:
@@ -126,11 +126,10 @@ def measure(
     progress: Progress | None = None,
     clock: Clock = MonotonicClock(),  # noqa: B008 - stateless
 ) -> Profile:
-    """The profile of all programs on this machine, measured now.
+    """Measure the profile of all programs on this machine.
 
-    One run of each candidate, then the next of each (A B A B ...), so that clock drift, heat and noisy
-    neighbours fall on all of them alike. The engine with the lowest p50 is chosen per sub-net and batch
-    size: what a sub-net's sparsity promises plays no part in it.
+    Interleaved runs (A B A B ...), so that frequency drift, heat and noisy neighbours affect all candidates
+    alike. The engine with the lowest p50 is chosen per sub-net and batch size, never by nominal sparsity.
     """
     return finish(measuring(manifest, programs, effort, progress, clock))
 
@@ -164,7 +163,7 @@ def measuring(
 
 
 def expected_seconds(rows: Sequence[Measurement], size: int) -> float:
-    """What a batch of that size should take on the slowest sub-net: in proportion to the largest measured."""
+    """Predicted seconds of a batch on the slowest sub-net, extrapolated linearly from the largest size."""
     largest = max(row.batch_size for row in rows)
     return max(row.p50 for row in rows if row.chosen and row.batch_size == largest) * size / largest
 
@@ -178,7 +177,7 @@ def _promising(rows: Sequence[Measurement]) -> frozenset[tuple[str, str]]:
 
 
 def _running(candidates: Sequence[_Candidate], effort: Effort, clock: Clock, report: Progress) -> Work[None]:
-    """Warm the candidates up, then run them in turn for as long as the effort says."""
+    """Warm the candidates up, then run them round-robin within the time budget."""
     for index, candidate in enumerate(candidates):
         report(WARMUP_SHARE * index / len(candidates), f"warming up {candidate.subnet} on {candidate.engine}")
         for _ in range(WARMUP_RUNS):
@@ -197,7 +196,7 @@ def _running(candidates: Sequence[_Candidate], effort: Effort, clock: Clock, rep
 
 
 def part(report: Progress, begin: float, end: float) -> Progress:
-    """A progress of its own for one part of the whole."""
+    """The progress callback of one phase, mapped to [begin, end] of the whole."""
     return lambda fraction, text: report(begin + (end - begin) * fraction, text)
 
 

@@ -1,4 +1,4 @@
-"""Self-check before serving: every compiled program must answer as onnxruntime runs the exported sub-net."""
+"""Self-check before serving: compares every compiled program with onnxruntime on the exported sub-net."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 4
 TOLERANCE: Mapping[Precision, float] = {"fp32": 0.01, "int8": 0.1}
-"""Of the largest logit: engines round differently, in int8 by whole quanta; a wrong program is far off."""
+"""Relative to the largest logit: covers rounding, in int8 by whole quanta; a wrong program exceeds it."""
 
 
 class Reference:
@@ -40,9 +40,9 @@ class Reference:
         return self._artifact.manifest
 
     def check(self, subnet: str, engine: str, run: Forward) -> None:
-        """Raise `SelfCheckFailed` unless `run` answers what it should, alone and as a batch.
+        """Raise `SelfCheckFailed` unless the outputs of `run` are finite and match the reference.
 
-        That is finite numbers, and those that the sub-net's own export answers.
+        Tested with a single example and with a batch.
         """
         if (expected := self._expected.get(subnet)) is None:
             expected = self._expected[subnet] = _plain_outputs(self._artifact, subnet, self._inputs)
@@ -52,7 +52,7 @@ class Reference:
 
 
 def self_check(reference: Reference, programs: Programs, profile: Profile) -> None:
-    """Raise `SelfCheckFailed` unless all programs and figures of the profile belong to the artifact."""
+    """Raise `SelfCheckFailed` unless all programs and the profile match the artifact."""
     check_profile(reference.manifest, profile)
     if missing := sorted(set(programs.by_subnet) - set(profile.names)):
         raise SelfCheckFailed(f"the profile lacks sub-net {missing[0]}: measure it again")
@@ -78,14 +78,14 @@ def check_profile(manifest: Manifest, profile: Profile) -> None:
 
 
 def sample_inputs(manifest: Manifest) -> FloatArray:
-    """The inputs that are tried, float32 [EXAMPLES, C, H, W]: zeros, then noise that never changes."""
+    """The test inputs, float32 [EXAMPLES, C, H, W]: zeros, then noise with a fixed seed."""
     inputs = np.random.default_rng(0).standard_normal((EXAMPLES, *manifest.input.shape), dtype=np.float32)
     inputs[0] = 0.0
     return inputs
 
 
 def answers_finite(manifest: Manifest, run: Forward) -> bool:
-    """Whether `run` answers the inputs of the self-check with finite numbers; False when it raises."""
+    """Whether the outputs of `run` for the test inputs are finite; False when it raises."""
     try:
         return bool(np.isfinite(run(sample_inputs(manifest))).all())
     except Exception:  # noqa: BLE001 - an engine is foreign code: whatever it raises, it is no answer

@@ -1,4 +1,4 @@
-"""The scheduler's core: the request state machine without threads, so that a fake clock can drive it."""
+"""The request state machine of the scheduler, without threads, so that tests drive it with a fake clock."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Limits:
     """Admission limits.
 
     queued: requests that may wait. examples: inputs in one request.
-    patience: time-out in seconds of a request without a deadline; until then the most accurate sub-net
-    answers it, or a sparser one under load. thresholds: what counts as load.
+    patience: time-out in seconds of a request without a deadline. thresholds: of the load level that decides
+    which sub-net answers such requests.
     """
 
     queued: int = 1024
@@ -39,10 +39,10 @@ class Limits:
 
 
 class Core:
-    """Admits, orders, drops and batches requests. Not thread-safe: `Scheduler` calls it under its lock.
+    """Admission, EDF queue, early drop and batching. Not thread-safe: `Scheduler` calls it under its lock.
 
-    Every ticket admitted is settled exactly once: here when it leaves the queue without being run, by
-    `downshift.runtime.scheduling.execution` when it was part of a batch.
+    Invariant: every admitted ticket is settled exactly once, here if it leaves the queue without being
+    executed, by `downshift.runtime.scheduling.execution` if it was part of a batch.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Core:
 
     @property
     def profile(self) -> Profile:
-        """The profile that decisions use: as measured, times the latency correction."""
+        """The profile used for decisions: as measured, times the latency correction."""
         return self._dispatch.profile
 
     @property
@@ -80,7 +80,7 @@ class Core:
 
     @property
     def queue(self) -> EdfQueue[Ticket]:
-        """The tickets that wait."""
+        """The queued tickets."""
         return self._dispatch.queue
 
     def adopt(self, profile: Profile) -> None:
@@ -88,7 +88,7 @@ class Core:
         self._dispatch.adopt(profile)
 
     def check(self, request: Request) -> tuple[str, ...]:
-        """Names of the sub-nets that may answer, most accurate first; needs no lock.
+        """The candidates: names of the sub-nets that may answer, most accurate first; needs no lock.
 
         Raises `InvalidRequest`, `UnknownName`, `AccuracyUnavailable`.
         """
@@ -100,7 +100,7 @@ class Core:
         return candidates(request, self.profile)
 
     def admit(self, request: Request, candidates: tuple[str, ...]) -> Ticket:
-        """Admission control: the request's ticket, now queued; raises a `Rejected` if it would be late."""
+        """Admission control: queues the request and returns its ticket, or raises a `Rejected`."""
         now = self._clock.now()
         if self.draining:
             raise Draining
@@ -144,7 +144,7 @@ class Core:
                 return self._batch(tuple(running), decision, now), dropped
 
     def complete(self, batch: Batch) -> None:
-        """The batch has been run, with or without success."""
+        """Account for an executed batch, successful or not."""
         self.in_flight -= len(batch.tickets)
         now = self._clock.now()
         self._dispatch.ran(batch.subnet, batch.examples, now - batch.started, now)
@@ -181,7 +181,7 @@ class Core:
         )
 
     def _end(self, ticket: Ticket, outcome: Outcome, error: RuntimeFault, now: float) -> Settled:
-        """Settle a ticket that has left the queue: as cancelled, if its client was faster."""
+        """Settle a ticket that has left the queue; as cancelled, if the client cancelled first."""
         if not ticket.future.set_running_or_notify_cancel():
             return unexecuted(ticket, Outcome.CANCELLED, now)
         return unexecuted(ticket, outcome, now, error)

@@ -1,7 +1,7 @@
-"""The Prometheus metrics: the scheduler's side comes in through `SchedulerEvents`, the rest by method.
+"""The Prometheus metrics, fed by the scheduler through `SchedulerEvents` and by the server through methods.
 
-Every label takes its values from a list known when a model is announced, so no client can add a
-series; and every series exists, at zero, before the first request.
+Bounded cardinality: every label's values are known when a model is announced, so no client can create a
+series. Every series exists, at zero, before the first request.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """All `downshift_…` metrics, in the registry passed in. supervisor: whose workers they tell of."""
+    """All `downshift_…` metrics, in the given registry. supervisor: of the workers to report on."""
 
     def __init__(
         self,
@@ -161,15 +161,15 @@ class Metrics:
         return SchedulerEvents(self, model, accuracy)
 
     def watch(self, backend: Backend) -> None:
-        """Report, at every scrape, what waits and runs in this backend, and the load it measures."""
+        """Include this backend's queue, requests in flight and load in every scrape."""
         self._backends = (*self._backends, backend)
 
     def unwatch(self, backend: Backend) -> None:
-        """The backend is closed."""
+        """Exclude a closed backend from scrapes."""
         self._backends = tuple(each for each in self._backends if each is not backend)
 
     def forget_artifact(self, model: str) -> None:
-        """The model's artifact is served no more."""
+        """Remove the info series of a model that is no longer served."""
         if labels := self._artifacts.pop(model, None):
             self.artifact.remove(*labels)
 
