@@ -28,6 +28,7 @@ LARGEST = 2**63 - 1
 LONGEST_TEXT = 4096
 DEEPEST = 16
 LONGEST_SHOWN = 60
+UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, lone surrogates, line ends
 OPTIONAL = frozenset({"int8", "standard_error"})
 """Keys that are absent, not null, where there is nothing to say."""
 
@@ -276,7 +277,7 @@ def _text(path: str, value: object) -> str:
     if len(value) > LONGEST_TEXT:
         raise ArtifactError(path, f"{_shown(value)} is longer than {LONGEST_TEXT} characters")
     # Control characters would reach terminals and HTTP headers; lone surrogates have no UTF-8.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+    if any(unicodedata.category(character) in UNPRINTABLE for character in value):
         raise ArtifactError(path, f"{_shown(value)} holds an unprintable character")
     return value
 

@@ -146,6 +146,7 @@ def edited(path: str, value: Any) -> dict[str, Any]:
         ("network", 3, "manifest.network", "3 is not text"),
         ("network", "a\x1b[31m", "manifest.network", "unprintable"),
         ("network", "\ud800", "manifest.network", "unprintable"),
+        ("network", "two\u2028lines", "manifest.network", "unprintable"),
         ("network", "x" * 5000, "manifest.network", "longer than 4096"),
         ("schema", 2, "manifest", "schema 2: this version reads schema 1; upgrade downshift"),
         ("schema", True, "manifest.schema", "True is not an integer"),
@@ -172,6 +173,8 @@ def edited(path: str, value: Any) -> dict[str, Any]:
         ("input.resize", 0.5, "manifest.input.resize", "0.5 is not an integer"),
         ("input.height", 10**9, "manifest.input", "input height 1000000000"),
         ("labels.1", 7, "manifest.labels[1]", "7 is not text"),
+        ("labels.1", "a\nb", "manifest.labels[1]", "unprintable"),
+        ("labels.1", "\ud800", "manifest.labels[1]", "unprintable"),
         ("masks", "dense", "manifest", "masks 'dense'"),
         ("layers.0.shape", [], "manifest.layers[0].shape", "not the shape of a weight"),
         ("layers.0.shape", [2**40, 2**40], "manifest.layers[0].shape", "not the shape of a weight"),
@@ -236,7 +239,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )
-LABELS = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=8)
+LABELS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=8)
 
 
 @given(

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING
 
 import httpx2
+import psutil
 import pytest
 
 from downshift.models.artifact import write
@@ -110,8 +111,9 @@ def test_the_server_goes_on_without_a_cache_and_says_so_once(inside: list[str], 
         ) as process:
             try:
                 served(address(process), folder)
-            finally:
-                process.kill()
+            finally:  # a change of user clears what --kill-child asks of the kernel
+                for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    each.kill()
         log.seek(0)
         said = log.read()
     assert said.count(SAID) == 1, said

@@ -109,6 +109,8 @@ def _checked(profile: Profile) -> Profile:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} where text belongs")
+    if not value.isprintable():  # a name of a foreign file, on its way to a table, a label, a log line
+        raise ValueError(f"{value!a} holds an unprintable character")
     return value
 
 

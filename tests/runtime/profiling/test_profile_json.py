@@ -89,6 +89,8 @@ def changed(*path: str | int, to: Any) -> str:
         "[" * 100_000,
         changed("schema", to=2),
         changed("artifact", to=None),
+        changed("artifact", to="two\nlines"),
+        changed("artifact", to="\ud800"),
         changed("machine", to="here"),
         changed("machine", "cores", to=True),
         changed("machine", "threads", to=0),
