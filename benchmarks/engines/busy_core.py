@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.engines import contenders
 from benchmarks.engines.contenders import InProcess
 from benchmarks.engines.tasks import chosen_artifact, network_options, tasks_of, threads_option, tuned
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.neighbour import Neighbour
 from benchmarks.harness.networks import name_of
 from benchmarks.harness.quiet import undisturbed
@@ -118,9 +118,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.engines.rows import OURS, Row
 from benchmarks.harness.errors import ExperimentError
-from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.experiment import CACHE, experiment
 from benchmarks.harness.networks import BUNDLED, TRAINED, name_of
 from benchmarks.harness.report import load
 from downshift.runtime.engines.sparse import SparseEngine
@@ -155,9 +155,7 @@ def _ran(command: Sequence[str]) -> bool:
         return False
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

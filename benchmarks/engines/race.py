@@ -36,7 +36,7 @@ from benchmarks.engines.tasks import (
     tuned,
 )
 from benchmarks.harness.errors import WrongAnswer
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.networks import name_of
 from benchmarks.harness.quiet import undisturbed
 from downshift.runtime.engines.sparse import SparseEngine
@@ -190,9 +190,7 @@ def measure(chosen: Namespace, report: Report) -> None:
                 print(races.summary(rows), flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from benchmarks.engines.tasks import (
     tuned,
 )
 from benchmarks.harness.check import check
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.networks import name_of
 from benchmarks.harness.quiet import undisturbed
 from benchmarks.harness.report import table
@@ -34,7 +34,7 @@ from downshift.runtime.lowering.lower import lower
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from benchmarks.engines.tasks import Compiled
     from benchmarks.harness.check import Floats
@@ -127,9 +127,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

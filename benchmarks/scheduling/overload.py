@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.harness.connections import OK
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.report import panels
 from benchmarks.scheduling.profiled import network_options, profiled
 from benchmarks.scheduling.replay import Costs, as_it_ran, batches, foreseen
@@ -267,9 +267,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     report.json({**served.about(), **about, **found}, seed=chosen.seed)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

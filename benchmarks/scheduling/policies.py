@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.report import write_csv
 from benchmarks.scheduling.goals import Cell, page, summary
 from downshift.runtime.simulator import comparison, profile_file
@@ -162,9 +162,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     (report.folder / "README.md").write_text(page(report.folder), encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Sweep as the command line asks; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.harness.errors import WrongAnswer
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.quiet import disturbance, usage
 from downshift.runtime.machine import Machine
 from downshift.runtime.profiling.profile import Measurement, Profile
@@ -24,7 +24,6 @@ from downshift.runtime.scheduling.policy import LoadSnapshot, QueueView, Waiting
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
 
     from benchmarks.harness.report import Report
 
@@ -98,9 +97,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     report.json({"queues": found, "others": round(disturbance(begin), 3)})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

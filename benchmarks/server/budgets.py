@@ -12,10 +12,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.experiment import experiment, served_options
 from benchmarks.harness.quiet import undisturbed
 from benchmarks.harness.report import table
 from benchmarks.harness.server import downshift, wait_until_tuned
@@ -63,11 +62,9 @@ def ask(setting: Setting, budgets: Sequence[float], seconds: float) -> list[Load
 
 def options(parser: ArgumentParser) -> None:
     """Of the command line."""
-    parser.add_argument("network", help="an artifact, or a network to make a random artifact of")
+    served_options(parser, default_threads())
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="milliseconds")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each budget")
-    parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and profiles")
 
 
 def measure(chosen: Namespace, report: Report) -> None:
@@ -90,9 +87,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

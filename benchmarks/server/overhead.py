@@ -13,14 +13,13 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.harness.client import Client
 from benchmarks.harness.errors import WrongAnswer
-from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.experiment import experiment, served_options
 from benchmarks.harness.quiet import disturbance, usage
 from benchmarks.harness.report import table
 from benchmarks.harness.server import free_port, serving
@@ -166,12 +165,10 @@ def page(done: Sequence[Round]) -> list[str]:
 
 def options(parser: ArgumentParser) -> None:
     """Of the command line."""
-    parser.add_argument("network", help="an artifact, or a network to make a random artifact of")
+    served_options(parser)
     parser.add_argument("--subnet", help="by default the densest")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each part of a round")
-    parser.add_argument("--threads", type=int, default=1, help="of one inference")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and profiles")
 
 
 def measure(chosen: Namespace, report: Report) -> None:
@@ -190,9 +187,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,12 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.harness.connections import OK
-from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.experiment import experiment, served_options
 from benchmarks.harness.server import Server, downshift, free_port
 from benchmarks.harness.settings import prepare
 
@@ -119,12 +118,11 @@ def figures(record: Record) -> dict[str, Any]:
 
 def options(parser: ArgumentParser) -> None:
     """Of the command line."""
-    parser.add_argument("network", help="an artifact, or a network to make a random artifact of")
+    served_options(parser, None)
     parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 2.0, 10.0], help="of the densest's")
     parser.add_argument("--budget-ms", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and profiles")
 
 
 def measure(chosen: Namespace, report: Report) -> None:
@@ -151,9 +149,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

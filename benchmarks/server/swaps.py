@@ -26,7 +26,7 @@ import orjson
 from benchmarks.harness.check import is_right
 from benchmarks.harness.connections import OK, Connections
 from benchmarks.harness.errors import ExperimentError
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.server import downshift
 from benchmarks.harness.settings import logits_of
 from benchmarks.harness.wire import V2Binary
@@ -212,9 +212,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     report.json({"model": chosen.artifact.name, **result})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.harness.errors import ExperimentError, NotServing, WrongAnswer
-from benchmarks.harness.experiment import CACHE, run
+from benchmarks.harness.experiment import experiment, served_options
 from benchmarks.harness.quiet import disturbance, usage
 from benchmarks.harness.report import panels, table
 from benchmarks.harness.server import free_port
@@ -158,13 +158,11 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 def options(parser: ArgumentParser) -> None:
     """Of the command line."""
-    parser.add_argument("network", help="an artifact, or a network to make a random artifact of")
+    served_options(parser)
     parser.add_argument("--environments", type=Path, required=True, help="folder of the rivals' environments")
-    parser.add_argument("--threads", type=int, default=1, help="of one inference")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0, help="at each concurrency")
     parser.add_argument("--only", nargs="+", choices=SERVERS, metavar="SERVER", help="by default all")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for artifacts and profiles")
 
 
 def measure(chosen: Namespace, report: Report) -> None:
@@ -204,9 +202,7 @@ def _takes_part(stack: Stack, chosen: Namespace) -> bool:
     return not chosen.only or stack.name in chosen.only
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

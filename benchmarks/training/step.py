@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.harness.errors import WrongAnswer
-from benchmarks.harness.experiment import run
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.quiet import disturbance, usage
 from downshift.models.network import build
 from downshift.models.supernet import Supernet
@@ -29,7 +29,7 @@ from downshift.trainer.step import AlternatingStep, StepContext, Tally
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -166,9 +166,7 @@ def measure(chosen: Namespace, report: Report) -> None:
     report.json({**about, "steps": steps, "others": round(disturbance(begin), 3)}, seed=SEED)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; returns the exit status."""
-    return run(__doc__, options, measure, arguments)
+main = experiment(__doc__, options, measure)
 
 
 if __name__ == "__main__":

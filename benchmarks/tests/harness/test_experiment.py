@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.harness.errors import ExperimentError
-from benchmarks.harness.experiment import RESULTS, run
+from benchmarks.harness.experiment import RESULTS, experiment
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -25,7 +25,7 @@ EXPERIMENTS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for room in ("engines", "scheduling", "server", "training")
     for path in (ROOT / "benchmarks" / room).glob("*.py")
-    if "return run(__doc__" in path.read_text(encoding="utf-8")
+    if "main = experiment(__doc__" in path.read_text(encoding="utf-8")
 )
 
 
@@ -39,7 +39,7 @@ def test_the_report_goes_to_the_room_of_the_experiment() -> None:
     def measure(chosen: Namespace, report: Report) -> None:
         seen.append((chosen.rounds, report))
 
-    assert run(DOC, options, measure, ["--rounds", "2"]) == 0
+    assert experiment(DOC, options, measure)(["--rounds", "2"]) == 0
     ((rounds, report),) = seen
     assert (rounds, report.folder, report.name) == (2, RESULTS / "server", "fast")
     assert report.command == "python -m benchmarks.server.fast --rounds 2"
@@ -49,13 +49,13 @@ def test_an_error_of_the_harness_is_one_line_and_status_2(capsys: pytest.Capture
     def measure(_: Namespace, __: Report) -> None:
         raise ExperimentError("it cannot be")
 
-    assert run(DOC, options, measure, []) == 2
+    assert experiment(DOC, options, measure)([]) == 2
     assert capsys.readouterr().err == "error: it cannot be\n"
 
 
 def test_a_docstring_without_an_example_is_refused() -> None:
     with pytest.raises(ValueError, match="no line `python -m benchmarks"):
-        run("Is it fast?", options, lambda _, __: None, [])
+        experiment("Is it fast?", options, lambda _, __: None)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -72,7 +72,7 @@ def test_every_experiment_asks_a_question_and_its_help_shows_its_own_command(
 
 def test_every_experiment_has_a_make_target_and_a_line_in_the_index() -> None:
     makefile, index = ((ROOT / path).read_text() for path in ("Makefile", "benchmarks/README.md"))
-    assert len(EXPERIMENTS) == 16
+    assert len(EXPERIMENTS) == 17
     for name in EXPERIMENTS:
         target = "bench-" + name.rpartition(".")[2].replace("_", "-")
         assert f"\n{target}:" in makefile
