@@ -32,8 +32,8 @@ def served() -> Iterator[Listening]:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Listening]:
-    """A server whose time limits pass soon."""
-    with listening(head_seconds=0.2, body_seconds=0.2, keep_alive_seconds=0.2) as server:
+    """A server whose time limits pass soon, but not before a client that behaves has got a busy core."""
+    with listening(head_seconds=2.0, body_seconds=2.0, keep_alive_seconds=2.0) as server:
         yield server
 
 
@@ -236,11 +236,11 @@ def test_a_connection_may_be_idle_between_requests_for_a_while(hasty: Listening)
 
 def test_a_request_that_is_executed_is_not_hurried() -> None:
     backend = ScriptedBackend(keep=True)
-    with listening(backend, head_seconds=0.1, body_seconds=0.1) as server, server.connect() as connection:
+    with listening(backend, head_seconds=1.0, body_seconds=1.0) as server, server.connect() as connection:
         connection.sendall(post())
         wait_for(lambda: backend.waiting)
         connection.sendall(post()[:50])  # the next one, which will be late
-        threading.Event().wait(0.4)
+        threading.Event().wait(1.5)  # longer than both limits
         backend.keep = False
         backend.waiting[0].set_result(backend.submit(backend.requests[0]).result())
         answer = read_all(connection)
@@ -266,7 +266,7 @@ def test_connections_beyond_the_limit_are_told_so() -> None:
 
 
 def test_a_flood_of_connections_leaves_no_trace() -> None:
-    with listening(max_connections=20, head_seconds=0.3) as server:
+    with listening(max_connections=20, head_seconds=2.0) as server:
         flood = [server.connect() for _ in range(200)]
         for number, connection in enumerate(flood):
             with suppress(OSError):

@@ -123,7 +123,7 @@ def test_links_switched_as_kubernetes_does_it_are_a_rotation(tmp_path: Path) -> 
 
 
 def test_connections_that_never_shake_hands_count_and_end(certificate: Path) -> None:
-    with listening(**tls_files(certificate), max_connections=4, head_seconds=3) as served:
+    with listening(**tls_files(certificate), max_connections=4, head_seconds=10) as served:
         silent = [served.connect() for _ in range(40)]
         try:
             state = served.server.server_state
