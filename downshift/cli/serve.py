@@ -18,6 +18,9 @@ def serve(
     host: Annotated[str | None, option("Address to bind", "127.0.0.1")] = None,
     port: Annotated[int | None, option("Port to bind (0 picks a free one)", "8000")] = None,
     threads: Threads = None,
+    executors: Annotated[
+        int | None, option("Batches that run at once, each on threads of its own", "1", min=1)
+    ] = None,
     device: Device = None,
     metrics_port: Annotated[
         int | None, option("Separate port for /metrics and the health endpoints", "none")
@@ -61,6 +64,7 @@ def serve(
         host=host,
         port=port,
         threads=threads,
+        executors=executors,
         device=device,
         metrics_port=metrics_port,
         grpc_port=grpc_port,

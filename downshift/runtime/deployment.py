@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from downshift.runtime.clock import MonotonicClock
@@ -14,7 +15,7 @@ from downshift.runtime.scheduling.scheduler import Scheduler
 from downshift.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from downshift.runtime.engines.programs import Programs
     from downshift.runtime.preparation import Prepared
@@ -45,7 +46,9 @@ class Deployment:
         improved: Callable[[Profile], None] | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
-        """Start serving. policy: `BudgetPolicy()` by default. observers: receive the scheduler's events.
+        """Start serving, on as many executors as were prepared.
+
+        policy: `BudgetPolicy()` by default. observers: receive the scheduler's events.
 
         improved: called once with the tuned profile when background tuning replaces the prepared one.
         supervisor: of the background workers and the execution thread; by default one of its own.
@@ -53,10 +56,15 @@ class Deployment:
         supervisor = supervisor or Supervisor()
         self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
         clock = MonotonicClock()
+        compiled = (self.programs, *prepared.replicas)
+        limits = replace(limits, executors=len(compiled))
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
-        executor = Executor(self.manifest, self.programs, max_batch=self.profile.batch_sizes[-1], clock=clock)
+        largest = self.profile.batch_sizes[-1]
+        executors = [Executor(self.manifest, each, max_batch=largest, clock=clock) for each in compiled]
         self.load = MachineLoad(supervisor=supervisor)
-        self.scheduler = Scheduler(core, executor, load=self.load, observers=observers, supervisor=supervisor)
+        self.scheduler = Scheduler(
+            core, executors, load=self.load, observers=observers, supervisor=supervisor
+        )
         self.submit = self.scheduler.submit
         self._improved = improved
         self.load.start()
@@ -77,9 +85,9 @@ class Deployment:
         self.load.close()
         release()
 
-    def _adopt(self, profile: Profile, programs: Programs) -> None:
+    def _adopt(self, profile: Profile, programs: Sequence[Programs]) -> None:
         self.scheduler.adopt(profile, programs)
-        self.profile, self.programs = profile, programs
+        self.profile, self.programs = profile, programs[0]
         if self._improved is not None:
             self._improved(profile)
 

@@ -19,7 +19,8 @@
     │   └── NonFiniteOutput     the network answered NaN or infinity for this request
     ├── Missing                 something that this machine lacks
     │   ├── DeviceUnavailable   a GPU, its driver or a library of CUDA
-    │   └── EngineUnavailable   a library or device that an engine needs
+    │   ├── EngineUnavailable   a library or device that an engine needs
+    │   └── TooFewCores         for so many executors
     ├── UnsupportedModel        the engine cannot run this sub-net; names the operator
     ├── CalibrationError        a sub-net that cannot be quantised on the images given
     ├── SelfCheckFailed         a prepared artifact does not answer what it should
@@ -176,6 +177,13 @@ class EngineUnavailable(Missing):
 
     def __init__(self, engine: str, missing: str, remedy: str) -> None:
         super().__init__(missing, remedy, f"engine {engine}: ")
+
+
+class TooFewCores(Missing):
+    """More executors were asked for than this process may use cores."""
+
+    def __init__(self, executors: int, cores: int) -> None:
+        super().__init__(f"{executors} executors need as many cores, {cores} may be used", f"ask for {cores}")
 
 
 class UnsupportedModel(RuntimeFault):

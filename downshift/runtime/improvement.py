@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from downshift.runtime.background import aside
@@ -12,18 +13,27 @@ from downshift.runtime.profiling.profiler import Effort, Progress, measuring, pa
 from downshift.runtime.profiling.tuning import tuning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from downshift.models.spec import Manifest
     from downshift.runtime.background import Work
     from downshift.runtime.engines.engine import Forward
-    from downshift.runtime.engines.programs import Programs
+    from downshift.runtime.engines.programs import Pair, Programs
     from downshift.runtime.profiling.profile import Profile
     from downshift.runtime.profiling.profile_cache import ProfileCache
 
 log = logging.getLogger(__name__)
 
 TUNED = 0.4  # where on the progress bar tuning ends and measuring begins
+
+
+class Replicate(Protocol):
+    """Compiles the programs of all executors but the first."""
+
+    def __call__(self, without: AbstractSet[Pair], /) -> Sequence[Programs]:
+        """Without those pairs of sub-net and engine."""
+        ...
 
 
 class Checks(Protocol):
@@ -40,23 +50,26 @@ class Improvement:
 
     effort: how thoroughly. cache: where the profile is kept, so that the next start begins with it.
     reference: what a tuned program must answer before it takes the place of the one that serves.
+    replicate: makes the programs of the other executors anew, without some that are of no use.
     """
 
     effort: Effort
     cache: ProfileCache
     reference: Checks
+    replicate: Replicate | None = None
 
     def work(
         self,
         manifest: Manifest,
         programs: Programs,
-        adopt: Callable[[Profile, Programs], None],
+        adopt: Callable[[Profile, Sequence[Programs]], None],
         progress: Progress,
         refused: Callable[[str, str], None],
     ) -> Work[None]:
         """Tune all programs, measure them again, and hand over the profile and the programs that won.
 
-        Every program answers all the while. adopt: called once, between two pieces of work. refused: told
+        Every program answers all the while. adopt: called once, between two pieces of work,
+        with the programs of every executor. refused: told
         the sub-net and engine of every tuned program that computes something else, on any thread; the one
         before it stays.
         """
@@ -75,7 +88,10 @@ class Improvement:
         log.info("tuning in the background, whenever no request waits")
         yield from tuning(programs, self.effort.tune_seconds, part(progress, 0.0, TUNED), passes)
         profile = yield from measuring(manifest, programs, self.effort, part(progress, TUNED, 1.0))
-        adopt(profile, programs.without(profile.outrun))
+        replicas: Sequence[Programs] = ()
+        if self.replicate is not None:
+            replicas = yield from aside(partial(self.replicate, profile.outrun))
+        adopt(profile, (programs.without(profile.outrun), *replicas))
         self.cache.store(profile)
         yield from aside(release)
         log.info("tuned: the new profile decides from now on")

@@ -60,14 +60,14 @@ def usable_cores(root: Path = Path("/")) -> int:
     return max(1, math.ceil(available_cores(root)))
 
 
-def default_threads() -> int:
+def default_threads(executors: int = 1) -> int:
     """Threads of one program: the usable physical cores less one, which serves the network; at least 1.
 
-    Hyper-threads do not count, as they share the units that compute.
+    Several executors share them. Hyper-threads do not count, as they share the units that compute.
     """
     usable = usable_cores()
     physical = psutil.cpu_count(logical=False) or usable
-    return max(1, min(physical, usable, MOST_THREADS + 1) - 1)
+    return max(1, (min(physical, usable, MOST_THREADS + 1) - 1) // executors)
 
 
 def _cpu_model() -> str:

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         le=MOST_THREADS,
         description="threads for one sub-net's computation; none: physical cores less one",
     )
+    executors: int = Field(
+        default=1, ge=1, le=MOST_THREADS, description="batches that run at once, each on threads of its own"
+    )
     engines: tuple[str, ...] | None = Field(
         default=None, min_length=1, description='engines to use, such as ["onnxruntime"]; none: all that work'
     )

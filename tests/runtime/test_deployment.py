@@ -19,7 +19,7 @@ from downshift.models.materialize import materialize
 from downshift.runtime.deployment import Deployment
 from downshift.runtime.engines.engine import Tunable
 from downshift.runtime.engines.exported import qdq_model
-from downshift.runtime.errors import DeadlineImpossible, Draining
+from downshift.runtime.errors import DeadlineImpossible, Draining, TooFewCores
 from downshift.runtime.preparation import Setup, Tune, prepare
 from downshift.runtime.profiling.profiler import Effort
 from downshift.runtime.request import Outcome, Request
@@ -85,6 +85,28 @@ def test_int8_that_no_engine_computes_is_unknown(tmp_path: Path, setup: Setup) -
         pytest.raises(UnknownName, match=r"'s1-int8'.*s1"),
     ):
         deployment.submit(Request(np.zeros((1, 3, 5, 5), np.float32), subnet="s1-int8"))
+
+
+def test_two_executors_answer_what_one_does(
+    model: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("downshift.runtime.preparation.usable_cores", lambda: 2)
+    inputs = np.random.default_rng(1).standard_normal((16, 3, 5, 5), dtype=np.float32)
+    with Deployment(prepare(model, setup)) as one:
+        expected = [one.submit(Request(each[None], subnet="s1")).result(30).outputs for each in inputs]
+    both = replace(setup, executors=2, engines=["sparse", "onnxruntime"], tune=Tune.LATER, check=True)
+    tuned = threading.Event()
+    with Deployment(prepare(model, both), improved=lambda _profile: tuned.set()) as two:
+        for _ in range(2):
+            futures = [two.submit(Request(each[None], subnet="s1")) for each in inputs]
+            for future, right in zip(futures, expected, strict=True):
+                np.testing.assert_allclose(future.result(30).outputs, right, rtol=1e-4, atol=1e-5)
+            assert tuned.wait(120), "the second round runs on tuned programs"
+
+
+def test_more_executors_than_cores_are_refused(model: Path, setup: Setup) -> None:
+    with pytest.raises(TooFewCores, match=r"999 executors need as many cores, \d+ may be used; ask for \d+"):
+        prepare(model, replace(setup, executors=999))
 
 
 def test_budgets_decide(model: Path, setup: Setup) -> None:

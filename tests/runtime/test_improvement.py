@@ -20,6 +20,7 @@ from tests.runtime.doubles import FakeClock, FakeProgram, inputs, manifest
 from tests.runtime.profiling.test_tuning import Adjustable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from downshift.runtime.background import Work
@@ -65,7 +66,7 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
     quick, plain = Quickened(clock), FakeProgram(clock)
     one = manifest({"s50": 0.9})
     programs = Programs({"s50": {"a": quick, "b": plain}}, {"a": "1", "b": "1"}, (), 1)
-    adopted: list[tuple[Profile, Programs]] = []
+    adopted: list[tuple[Profile, Sequence[Programs]]] = []
     heard: list[float] = []
     reference = Negates()
     work = Improvement(EFFORT, cache, reference).work(
@@ -80,7 +81,7 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
     next(work)  # the first run that is measured
     assert (quick.spent, len(quick.batches)) == ([3.0], 1)
     finish(work)
-    ((profile, kept),) = adopted
+    ((profile, (kept,)),) = adopted
     assert {m.engine for m in profile.measurements} == {"a", "b"}
     assert {("s50", engine) for engine in kept.by_subnet["s50"]} == {
         (m.subnet, m.engine) for m in profile.measurements if m.chosen
@@ -93,7 +94,7 @@ def test_programs_are_tuned_before_they_are_measured_and_the_profile_is_kept(tmp
 
 def test_it_stops_where_it_is_closed_with_nothing_handed_over(tmp_path: Path) -> None:
     programs = Programs({"s50": {"a": Adjustable(FakeClock())}}, {"a": "1"}, (), 1)
-    adopted: list[tuple[Profile, Programs]] = []
+    adopted: list[tuple[Profile, Sequence[Programs]]] = []
     work = Improvement(EFFORT, ProfileCache(JsonCache(tmp_path)), Negates()).work(
         manifest({"s50": 0.9}), programs, lambda *better: adopted.append(better), lambda *_: None, nobody
     )
@@ -110,7 +111,7 @@ def test_a_tuned_program_that_answers_something_else_is_refused_said_and_counted
     wrong, right = Ruined(clock, engine="wrong"), Adjustable(clock, engine="right")
     two = manifest({"s50": 0.9, "s90": 0.8})
     programs = Programs({"s50": {"wrong": wrong}, "s90": {"right": right}}, {}, (), 1)
-    adopted: list[tuple[Profile, Programs]] = []
+    adopted: list[tuple[Profile, Sequence[Programs]]] = []
     refused: list[tuple[str, str]] = []
     with caplog.at_level(logging.ERROR):
         finish(
@@ -126,6 +127,6 @@ def test_a_tuned_program_that_answers_something_else_is_refused_said_and_counted
     assert (wrong.tuned, right.tuned) == (False, True)
     assert "the tuned program of s50 on wrong is refused" in caplog.text
     assert str(error) in caplog.text
-    ((_, kept),) = adopted
+    ((_, (kept,)),) = adopted
     assert kept.get("s50") is wrong
     assert kept.get("s50").run(inputs(3.0)).tolist() == [[3.0, -3.0]]

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 class Limits:
     """Admission limits.
 
-    queued: requests that may wait. examples: inputs in one request.
+    queued: requests that may wait. examples: inputs in one request. executors: batches that run at once.
     patience: time-out in seconds of a request without a deadline. thresholds: of the load level that decides
     which sub-net answers such requests.
     """
 
     queued: int = 1024
     examples: int = 1024
+    executors: int = 1
     patience: float = math.inf
     thresholds: Thresholds = field(default_factory=Thresholds)
 
@@ -51,12 +52,16 @@ class Core:
         self.draining = False
         self.in_flight = 0
         self._dispatch: Dispatch[Ticket] = Dispatch(
-            profile, policy, capacity=limits.queued, thresholds=limits.thresholds
+            profile,
+            policy,
+            capacity=limits.queued,
+            executors=limits.executors,
+            thresholds=limits.thresholds,
         )
         self._manifest = manifest
         self._limits = limits
         self._clock = clock
-        self._busy_until = -math.inf
+        self._free_at = [-math.inf] * limits.executors  # when each executor should be free
 
     @property
     def profile(self) -> Profile:
@@ -117,12 +122,12 @@ class Core:
             future=Future(),
             due=due,
         )
-        refusal = self._dispatch.admit(ticket, now, self._busy_until)
+        refusal = self._dispatch.admit(ticket, now, min(self._free_at))
         if refusal is not None:
             raise refusal
         return ticket
 
-    def take(self, load: LoadSnapshot) -> tuple[Batch | None, list[Settled]]:
+    def take(self, load: LoadSnapshot, executor: int = 0) -> tuple[Batch | None, list[Settled]]:
         """The next batch, or None when the queue is empty; and the tickets that expired or were cancelled."""
         dropped: list[Settled] = []
         now = self._clock.now()
@@ -141,14 +146,14 @@ class Core:
                 else:
                     dropped.append(unexecuted(ticket, Outcome.CANCELLED, now))
             if running:
-                return self._batch(tuple(running), decision, now), dropped
+                return self._batch(tuple(running), decision, now, executor), dropped
 
     def complete(self, batch: Batch) -> None:
         """Account for an executed batch, successful or not."""
         self.in_flight -= len(batch.tickets)
         now = self._clock.now()
         self._dispatch.ran(batch.subnet, batch.examples, now - batch.started, now)
-        self._busy_until = -math.inf
+        self._free_at[batch.executor] = -math.inf
 
     def cancel(self, ticket: Ticket) -> Settled | None:
         """Remove a ticket whose future was cancelled; None when it has left the queue already."""
@@ -164,12 +169,12 @@ class Core:
             self.queue.remove(ticket)
         return [self._end(ticket, Outcome.FAILED, Abandoned(), now) for ticket in tickets]
 
-    def _batch(self, tickets: tuple[Ticket, ...], decision: Decision, now: float) -> Batch:
+    def _batch(self, tickets: tuple[Ticket, ...], decision: Decision, now: float, executor: int) -> Batch:
         latency = self.profile[decision.subnet]
         examples = sum(ticket.examples for ticket in tickets)
         expected = latency.typical(examples)
         self.in_flight += len(tickets)
-        self._busy_until = now + expected
+        self._free_at[executor] = now + expected
         return Batch(
             tickets=tickets,
             examples=examples,
@@ -178,6 +183,7 @@ class Core:
             reason=decision.reason,
             started=now,
             expected_seconds=expected,
+            executor=executor,
         )
 
     def _end(self, ticket: Ticket, outcome: Outcome, error: RuntimeFault, now: float) -> Settled:

@@ -35,6 +35,7 @@ class Batch:
     """Tickets that left the queue together, to be run by one program of one engine.
 
     examples: inputs of all tickets. started: monotonic seconds. expected_seconds: the profile's p50.
+    executor: the number of the one that runs it.
     """
 
     tickets: tuple[Ticket, ...]
@@ -44,6 +45,7 @@ class Batch:
     reason: Reason
     started: float
     expected_seconds: float
+    executor: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

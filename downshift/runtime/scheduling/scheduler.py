@@ -1,6 +1,6 @@
-"""The scheduler: thread-safe submission, one execution thread, answers through futures.
+"""The scheduler: thread-safe submission, one execution thread per executor, answers through futures.
 
-Inline execution: the submitting thread runs a short request itself if the executor is idle, as two context
+Inline execution: the submitting thread runs a short request itself if an executor is idle, as two context
 switches cost as much as a small network. Events are reported from here, not through a fan-out of their own: a
 request passes few files.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from downshift.runtime.scheduling.observer import NullObserver
@@ -16,7 +17,7 @@ from downshift.runtime.scheduling.policy import LoadSnapshot
 from downshift.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
 
     from downshift.runtime.background import Work
@@ -44,24 +45,26 @@ QUIET_PIECES = 50
 
 
 class Scheduler:
-    """Drives a `Core` from one dedicated thread. Every public method may be called from any thread.
+    """Drives a `Core` from a thread for each executor. Every public method may be called from any thread.
 
-    Background work is cooperative: while the queue is empty, the thread runs it in short steps. A request
-    that arrives during a step waits for its end.
+    Background work is cooperative: while nothing waits or runs, the first thread runs it in short steps. A
+    request that no other executor takes waits for the end of the step.
     """
 
     def __init__(
         self,
         core: Core,
-        executor: Executor,
+        executors: Sequence[Executor],
         *,
         load: LoadSource,
         observers: Iterable[Observer] = (),
         supervisor: Supervisor | None = None,
     ) -> None:
-        """observers: receive every event, in this order. supervisor: is told if the execution thread dies."""
+        """executors: as many as the core was told; each has programs of its own.
+
+        observers: receive every event, in this order. supervisor: is told if an execution thread dies.
+        """
         self._core = core
-        self._executor = executor
         self._load = load
         observers = tuple(observers)
         self._accepted: _Listeners[[Request]] = _listeners(observers, "accepted")
@@ -72,28 +75,36 @@ class Scheduler:
         self._improved: _Listeners[[float, str]] = _listeners(observers, "improved")
         self._unfit: _Listeners[[str, str]] = _listeners(observers, "unfit")
         self._changed = threading.Condition()  # guards the core and what follows
-        self._occupied = False  # some thread runs a batch or a piece of background work
-        self._stirred = False  # a request ran inline since background work last looked
+        self._stirred = False  # a request ran elsewhere since background work last looked
         self._background: Work[None] | None = None
         self._patience: float | None = None  # seconds without a request before a piece of it
         self._quiet_pieces = 0
         self._health = (supervisor or Supervisor()).enrol("executor")
-        self._thread = threading.Thread(target=self._serve, name="downshift-executor", daemon=True)
+        self._lanes = tuple(map(_Lane, range(len(executors)), executors))
+        self._threads = tuple(
+            threading.Thread(target=self._serve, args=(lane,), name="downshift-executor", daemon=True)
+            for lane in self._lanes
+        )
 
     def start(self, background: Work[None] | None = None) -> None:
-        """Start the execution thread, with that background work for when the queue is empty."""
+        """Start the execution threads, with that background work for when nothing waits or runs."""
         self._background = background
         self._patience = None if background is None else 0.0
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
-    def adopt(self, profile: Profile, programs: Programs) -> None:
-        """Swap in this profile and these programs: the last step of background tuning.
+    def adopt(self, profile: Profile, programs: Sequence[Programs]) -> None:
+        """Swap in this profile and these programs, for each executor its own: the last step of tuning.
 
-        Only called by that work, on the execution thread, so never between a decision and its execution.
+        Only called by that work, on the first execution thread. An executor that runs a batch changes its
+        programs before the next one, so never between a decision and its execution.
         """
         with self._changed:
             self._core.adopt(profile)
-            self._executor.adopt(programs, profile.batch_sizes[-1])
+            for lane, better in zip(self._lanes, programs, strict=True):
+                lane.successor = better, profile.batch_sizes[-1]
+                if lane is self._lanes[0] or not lane.occupied:
+                    lane.succeed()
 
     def progressed(self, fraction: float, text: str) -> None:
         """Report the progress of background work."""
@@ -106,8 +117,8 @@ class Scheduler:
     def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         """The future of the request's answer; returns at once.
 
-        inline: allow inline execution. If the executor is idle and the p99 is at most `INLINE_SECONDS`, the
-        request runs on this thread and the returned future is done.
+        inline: allow inline execution. If an executor is idle and the p99 is at most `INLINE_SECONDS`, the
+        request runs on this thread, unless another executor is sooner, and the returned future is done.
 
         Raises instead, with nothing executed: `InvalidRequest`, `UnknownName` for a pin that does not
         exist, or a `Rejected`. The future raises `DeadlineExpired`, an `ExecutionFailed`, `Abandoned` when
@@ -117,10 +128,10 @@ class Scheduler:
         try:
             candidates = self._core.check(request)
             with self._changed:
-                here = inline and self._idle and self._short(request, candidates)
+                here = self._idle if inline and self._short(request, candidates) else None
                 ticket = self._core.admit(request, candidates)
-                if here:
-                    self._occupied = self._stirred = True
+                if here is not None:
+                    here.occupied = self._stirred = True
                 else:
                     self._changed.notify_all()
         except Exception as error:
@@ -128,8 +139,8 @@ class Scheduler:
             raise
         _tell(self._accepted, request)
         ticket.future.add_done_callback(lambda future: self._done(future, ticket))
-        if here:
-            self._run_inline()
+        if here is not None:
+            self._run_inline(here)
         return ticket.future
 
     @property
@@ -149,13 +160,14 @@ class Scheduler:
 
     @property
     def serving(self) -> bool:
-        """Requests are accepted and the execution thread is alive."""
-        return not self._core.draining and self._thread.is_alive()
+        """Requests are accepted and every execution thread is alive."""
+        return not self._core.draining and all(thread.is_alive() for thread in self._threads)
 
     def close(self, drain_seconds: float) -> None:
         """Drain: refuse new requests, finish the queue within that time, then fail the rest as `Abandoned`.
 
-        Returns when the batch in execution, which nothing can interrupt, has ended too. May be called twice.
+        Returns when the batches in execution, which nothing can interrupt, have ended too. May be called
+        twice.
         """
         with self._changed:
             self._core.draining = True
@@ -164,74 +176,80 @@ class Scheduler:
             abandoned = self._core.abandon()
             self._changed.notify_all()
         self._settle(abandoned)
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
         self._health.close()
 
-    def _serve(self) -> None:
+    def _serve(self, lane: _Lane) -> None:
         try:
-            while self._step():
+            while self._step(lane):
                 pass
         except Exception:
             log.critical(STOPPED, exc_info=True)
             self._health.died()
         finally:
             self._abandon()
-            if self._background is not None:
+            if self._background is not None and lane is self._lanes[0]:
                 self._background.close()
 
-    def _step(self) -> bool:
+    def _step(self, lane: _Lane) -> bool:
         """Wait for a batch and run it, or a piece of background work; False when drained and closing."""
-        core = self._core
+        core, first = self._core, lane is self._lanes[0]
         with self._changed:
-            self._changed.wait_for(self._called, self._patience)
-            if self._occupied:  # by a request that runs inline
-                self._quiet_pieces, self._patience = QUIET_PIECES, QUIET_SECONDS
+            self._changed.wait_for(partial(self._called, lane), self._patience if first else None)
+            if lane.occupied:  # by a request that runs inline
+                if first:
+                    self._quiet_pieces, self._patience = QUIET_PIECES, QUIET_SECONDS
                 return True
             if not core.queue and core.draining:
                 return False
-            batch, dropped = self._take() if core.queue else (None, [])
+            batch, dropped = self._take(lane) if core.queue else (None, [])
             busy = batch is not None or bool(dropped) or self._stirred
-            self._occupied, self._stirred = True, False
+            busy = busy or any(other.occupied for other in self._lanes)
+            lane.occupied, self._stirred = True, busy and not first
             self._changed.notify_all()
         self._settle(dropped)
         if batch is not None:
-            self._execute(batch)
-        if self._background is not None:
+            self._execute(batch, lane)
+        if first and self._background is not None:
             if busy:
                 self._quiet_pieces, self._patience = QUIET_PIECES, QUIET_SECONDS
             else:
                 self._advance(self._background)
-        self._occupied = False
+        lane.occupied = False
         return True
 
-    def _called(self) -> bool:
-        """Whether the execution thread has something to do, and no other thread does it already."""
-        return not self._occupied and (bool(self._core.queue) or self._core.draining)
+    def _called(self, lane: _Lane) -> bool:
+        """Whether the lane's thread has something to do, and no other thread uses its executor."""
+        return not lane.occupied and (bool(self._core.queue) or self._core.draining)
 
     @property
-    def _idle(self) -> bool:
-        return not self._occupied and not self._core.queue
+    def _idle(self) -> _Lane | None:
+        """An executor for the next request; the first, which has background work, comes last."""
+        if self._core.queue:
+            return None
+        return next((lane for lane in reversed(self._lanes) if not lane.occupied), None)
 
     def _short(self, request: Request, candidates: tuple[str, ...]) -> bool:
         return self._core.profile.longest_bound(candidates, request.examples) <= INLINE_SECONDS
 
-    def _run_inline(self) -> None:
-        """Take the one queued request and run it on this thread; `_occupied` keeps other threads away."""
+    def _run_inline(self, lane: _Lane) -> None:
+        """Run what waits, usually the one request, on this thread; `occupied` keeps the lane's own away."""
         try:
             with self._changed:
-                batch, dropped = self._take()
+                batch, dropped = self._take(lane) if self._core.queue else (None, [])
             self._settle(dropped)
             if batch is not None:
-                self._execute(batch)
+                self._execute(batch, lane)
         except Exception:
             log.critical(STOPPED, exc_info=True)
             self._health.died()
             self._abandon()
         finally:
             with self._changed:
-                self._occupied = False
-                if self._called():
+                lane.occupied = False
+                if self._called(lane):
                     self._changed.notify_all()
 
     def _abandon(self) -> None:
@@ -242,8 +260,9 @@ class Scheduler:
             self._changed.notify_all()
         self._settle(abandoned)
 
-    def _take(self) -> tuple[Batch | None, list[Settled]]:
+    def _take(self, lane: _Lane) -> tuple[Batch | None, list[Settled]]:
         core, gpus = self._core, self._load.gpus
+        lane.succeed()
         return core.take(
             LoadSnapshot(
                 queued=len(core.queue),
@@ -252,7 +271,8 @@ class Scheduler:
                 arrival_rate=core.arrival_rate,
                 burstiness=core.burstiness,
                 gpu_utilization=max([gpu.pressure for gpu in gpus]) if gpus else 0.0,
-            )
+            ),
+            lane.number,
         )
 
     def _advance(self, work: Work[None]) -> None:
@@ -267,9 +287,9 @@ class Scheduler:
             log.exception("background work failed and is dropped; serving goes on")
             self._background = self._patience = None
 
-    def _execute(self, batch: Batch) -> None:
+    def _execute(self, batch: Batch, lane: _Lane) -> None:
         _tell(self._started, batch)
-        attempts, settled = self._executor.run(batch)
+        attempts, settled = lane.executor.run(batch)
         with self._changed:
             self._core.complete(batch)
         for attempt in attempts:
@@ -290,6 +310,25 @@ class Scheduler:
             self._changed.notify_all()
         if cancelled is not None:
             self._settle([cancelled])
+
+
+class _Lane:
+    """An executor and who uses it; guarded by the scheduler's lock.
+
+    occupied: some thread runs a batch on it, or a piece of background work. successor: programs that it is
+    to use from the next batch on.
+    """
+
+    def __init__(self, number: int, executor: Executor) -> None:
+        self.number, self.executor = number, executor
+        self.occupied = False
+        self.successor: tuple[Programs, int] | None = None
+
+    def succeed(self) -> None:
+        """Use the successor, if there is one."""
+        if self.successor is not None:
+            self.executor.adopt(*self.successor)
+            self.successor = None
 
 
 _Listeners = tuple["Callable[Event, None]", ...]

@@ -68,6 +68,7 @@ class DeploymentLoad:
             device=DeviceChoice(settings.device, settings.gpu_memory_bytes),
             check=True,
             tune=tune,
+            executors=settings.executors,
         )
         prepared = prepare(source.path, setup, report)
         events = self.metrics.announce(source.name, prepared.manifest, prepared.programs.versions)

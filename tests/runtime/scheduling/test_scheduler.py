@@ -25,7 +25,7 @@ from downshift.runtime.scheduling.scheduler import INLINE_SECONDS, Scheduler
 from tests.runtime.doubles import ENGINE, SECONDS, FakeClock, FakeProgram, Recorder, inputs, manifest, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from downshift.runtime.background import Work
     from downshift.runtime.profiling.profile import Profile
@@ -58,18 +58,29 @@ def running(
     queued: int = 8,
     background: Work[None] | None = None,
     measured: Profile = profile(),  # noqa: B008 - frozen
+    further: Sequence[FakeProgram] = (),
 ) -> Iterator[Scheduler]:
+    """further: a program for each executor but the first."""
     clock = MonotonicClock()
-    programs = Programs({name: {ENGINE: program} for name in SECONDS}, {ENGINE: "1"}, (), 1)
-    core = Core(manifest(), measured, policy, limits=Limits(queued=queued), clock=clock)
-    executor = Executor(manifest(), programs, max_batch=4, clock=clock)
-    scheduler = Scheduler(core, executor, load=MachineLoad(), observers=observers)
+    limits = Limits(queued=queued, executors=1 + len(further))
+    core = Core(manifest(), measured, policy, limits=limits, clock=clock)
+    executors = [
+        Executor(
+            manifest(),
+            Programs({name: {ENGINE: each} for name in SECONDS}, {ENGINE: "1"}, (), 1),
+            max_batch=4,
+            clock=clock,
+        )
+        for each in (program, *further)
+    ]
+    scheduler = Scheduler(core, executors, load=MachineLoad(), observers=observers)
     scheduler.start(background)
     try:
         yield scheduler
     finally:
-        if isinstance(program, Gated):
-            program.gate.set()
+        for each in (program, *further):
+            if isinstance(each, Gated):
+                each.gate.set()
         scheduler.close(PATIENCE)
 
 
@@ -457,12 +468,12 @@ def test_better_programs_take_over_between_jobs_and_no_outcome_is_lost() -> None
     programs = Programs({name: {ENGINE: before} for name in SECONDS}, {ENGINE: "1"}, (), 1)
     core = Core(manifest(), profile(), FixedPolicy("s50"), limits=Limits(), clock=real_time)
     executor = Executor(manifest(), programs, max_batch=4, clock=real_time)
-    scheduler = Scheduler(core, executor, load=MachineLoad(), observers=[events])
+    scheduler = Scheduler(core, [executor], load=MachineLoad(), observers=[events])
 
     def work() -> Work[None]:
         yield 0.0
         scheduler.progressed(0.5, "half of it")
-        scheduler.adopt(better, replaced)
+        scheduler.adopt(better, [replaced])
 
     scheduler.start(work())
     try:
@@ -477,3 +488,62 @@ def test_better_programs_take_over_between_jobs_and_no_outcome_is_lost() -> None
     assert len(events.settlements) == len(events.accepts)
     assert {event.engine for event in events.settlements} <= {ENGINE, "better"}
     assert events.improvements == [(0.5, "half of it")]
+
+
+def test_two_executors_run_two_batches_at_once() -> None:
+    one, two = Gated(FakeClock()), Gated(FakeClock())
+    with running(one, further=[two]) as scheduler:
+        futures = [scheduler.submit(Request(inputs(1.0)))]
+        assert any_entered(one, two), "an idle executor takes it"
+        futures += [scheduler.submit(Request(inputs(float(n)))) for n in (2, 3)]
+        assert one.entered.wait(PATIENCE)
+        assert two.entered.wait(PATIENCE)
+        assert scheduler.in_flight + scheduler.queued == 3
+        one.gate.set()
+        two.gate.set()
+        assert [future.result(PATIENCE).outputs[0, 0] for future in futures] == [1.0, 2.0, 3.0]
+    assert sorted(value for program in (one, two) for run in program.batches for value in run) == [1, 2, 3]
+
+
+def any_entered(*programs: Gated) -> bool:
+    """Whether one of the programs is entered before patience ends."""
+    return any(program.entered.wait(PATIENCE / 10) for program in programs) or programs[0].entered.wait(
+        PATIENCE
+    )
+
+
+def test_an_inline_request_runs_while_another_executor_is_busy() -> None:
+    one, two = Gated(FakeClock()), Gated(FakeClock())
+    with running(one, further=[two], measured=SHORT) as scheduler:
+        scheduler.submit(Request(inputs(1.0)))
+        assert any_entered(one, two)
+        (one if not one.entered.is_set() else two).gate.set()
+        future = scheduler.submit(Request(inputs(2.0)), inline=True)
+        assert future.result(PATIENCE).outputs.tolist() == [[2.0, -2.0]]
+        assert scheduler.in_flight == 1, "the first is still there"
+
+
+def test_better_programs_reach_an_executor_that_is_busy_before_its_next_batch() -> None:
+    clock = FakeClock()
+    first, busy, better = FakeProgram(clock), Gated(clock), FakeProgram(clock, engine="better")
+    faster = profile(SECONDS)
+    measured = replace(faster, measurements=tuple(replace(m, engine="better") for m in faster.measurements))
+    replaced = Programs({name: {"better": better} for name in SECONDS}, {"better": "1"}, (), 1)
+    adopted = threading.Event()
+    held: list[Scheduler] = []
+
+    def work() -> Work[None]:
+        while not (busy.entered.is_set() or first.batches):
+            yield 0.001
+        held[0].adopt(measured, [replaced, replaced])
+        adopted.set()
+
+    with running(first, further=[busy]) as scheduler:
+        held.append(scheduler)
+        scheduler.submit(Request(inputs(0.0)), inline=False)
+        for _ in work():
+            pass
+        assert adopted.is_set()
+        busy.gate.set()
+        futures = [scheduler.submit(Request(inputs(float(n)))) for n in range(1, 9)]
+        assert [future.result(PATIENCE).engine for future in futures] == ["better"] * 8

@@ -59,6 +59,7 @@ class Schedules(RuleBasedStateMachine):
         marginal=st.sampled_from([0.1, 0.6, 1.0]),
         patience=st.sampled_from([math.inf, 0.02]),
         slowness=st.sampled_from([0.5, 1.0, 3.0]),
+        executors=st.integers(1, 4),
     )
     def begin(
         self,
@@ -66,10 +67,11 @@ class Schedules(RuleBasedStateMachine):
         marginal: float,
         patience: float,
         slowness: float,
+        executors: int,
     ) -> None:
         self.clock = FakeClock()
         measured = profile(marginal=marginal)
-        limits = Limits(queued=QUEUE, patience=patience)
+        limits = Limits(queued=QUEUE, patience=patience, executors=executors)
         self.core = Core(manifest(), measured, policy, limits=limits, clock=self.clock)
         self.programs = {
             name: FakeProgram(self.clock, slowness * seconds, poison=POISON)
@@ -77,10 +79,12 @@ class Schedules(RuleBasedStateMachine):
         }
         by_subnet = {name: {ENGINE: program} for name, program in self.programs.items()}
         compiled = Programs(by_subnet, {ENGINE: "1"}, (), 1)
-        self.executor = Executor(manifest(), compiled, max_batch=4, clock=self.clock)
+        self.executors = [
+            Executor(manifest(), compiled, max_batch=4, clock=self.clock) for _ in range(executors)
+        ]
         self.tickets: dict[float, Ticket] = {}  # by the value of their first example
         self.ended: dict[Ticket, Settled] = {}
-        self.job: Batch | None = None
+        self.jobs: dict[int, Batch] = {}  # by the number of the executor that runs it
 
     def end(self, endings: list[Settled]) -> None:
         for ending in endings:
@@ -120,24 +124,29 @@ class Schedules(RuleBasedStateMachine):
             ending = self.core.cancel(ticket)
             self.end([] if ending is None else [ending])
 
-    @precondition(lambda self: self.job is None)
+    @precondition(lambda self: len(self.jobs) < len(self.executors))
     @rule()
     def take(self) -> None:
-        self.job, endings = self.core.take(LoadSnapshot())
+        number = next(n for n in range(len(self.executors)) if n not in self.jobs)
+        job, endings = self.core.take(LoadSnapshot(), number)
         self.end(endings)
-        if self.job is None:
+        if job is None:
             assert not self.core.queue
         else:
-            assert sum(t.examples for t in self.job.tickets) <= max(4, self.job.tickets[0].examples)
+            assert job.executor == number
+            assert sum(t.examples for t in job.tickets) <= max(4, job.tickets[0].examples)
+            self.jobs[number] = job
 
-    @precondition(lambda self: self.job is not None)
-    @rule()
-    def run(self) -> None:
-        assert self.job is not None
-        _, endings = self.executor.run(self.job)
-        self.core.complete(self.job)
-        assert [ending.ticket for ending in endings] == list(self.job.tickets)
-        self.job = None
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def run(self, data: st.DataObject) -> None:
+        self.finish(data.draw(st.sampled_from(sorted(self.jobs))))
+
+    def finish(self, number: int) -> None:
+        job = self.jobs.pop(number)
+        _, endings = self.executors[number].run(job)
+        self.core.complete(job)
+        assert [ending.ticket for ending in endings] == list(job.tickets)
         self.end(endings)
 
     @rule()
@@ -152,7 +161,9 @@ class Schedules(RuleBasedStateMachine):
     @invariant()
     def every_request_is_in_exactly_one_place(self) -> None:
         waiting = set(self.core.queue)
-        running = set(self.job.tickets if self.job else ())
+        batches = [set(job.tickets) for job in self.jobs.values()]
+        running = set().union(*batches)
+        assert len(running) == sum(map(len, batches)), "two executors run the same request"
         assert not waiting & running
         assert not (waiting | running) & set(self.ended)
         assert waiting | running | set(self.ended) == set(self.tickets.values())
@@ -163,12 +174,12 @@ class Schedules(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "core"):
             return
-        if self.job is not None:
-            self.run()
+        for number in list(self.jobs):
+            self.finish(number)
         while self.core.queue:
             self.take()
-            if self.job is not None:
-                self.run()
+            for number in list(self.jobs):
+                self.finish(number)
         executed = {value for program in self.programs.values() for run in program.batches for value in run}
         for first, ticket in self.tickets.items():
             self.check(first, ticket, self.ended[ticket], was_executed=first in executed)
