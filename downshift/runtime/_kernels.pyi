@@ -122,7 +122,10 @@ class Int8Network:
 
     def linear(self, *, output: int, input: int, weight: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], relu: bool) -> None: ...
 
-    def compile(self, workers: Workers, isa: str | None = None) -> Int8Program: ...
+    def compile(self, workers: Workers, isa: str | None = None, plan: int | None = None) -> Int8Program:
+        """
+        A program whose convolutions each use the plan measured fastest here, or all the one numbered `plan`.
+        """
 
 class Int8Program:
     """A quantised network compiled for one instruction set and its workers."""

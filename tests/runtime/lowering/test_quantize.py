@@ -100,6 +100,25 @@ def test_the_kernels_compute_the_integer_reference_bit_by_bit(
             np.testing.assert_array_equal(np.concatenate(alone), program.run(images))
 
 
+@pytest.mark.parametrize("density", [0.05, 1.0])
+@pytest.mark.parametrize("size", [(8, 8), (15, 17), (4, 4)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_plan_of_a_convolution_computes_the_same_bits(
+    density: float, size: tuple[int, int], stride: int
+) -> None:
+    """256 channels: tiles that do not fit the L1 cache also go by blocks of input channels."""
+    model, images = residual_network(256, size, stride, density=density), normal(2, 3, *size, seed=9)
+    graph = integer(lower(model), ranges_of(model, images))
+    expected = integer_reference.run(graph, images)
+    isa = _kernels.int8_isas()[0]
+    for plan in (None, *range(4)):
+        program = network(graph).compile(_kernels.Workers(2), isa, plan)
+        for found in (program.run(images), program.run(images[:1]), program.run(images)):
+            np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="plan -1"):
+        network(graph).compile(_kernels.Workers(1), isa, -1)
+
+
 @pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
 def test_layers_from_empty_to_dense_are_packed_right(density: float) -> None:
     model, images = residual_network(12, (16, 16), density=density), normal(2, 3, 16, 16, seed=9)

@@ -97,11 +97,14 @@ void bind(nb::module_& module) {
                           bool relu) {
             self.linear({output, input, values(weight), values(bias), relu});
         }, nb::kw_only(), "output"_a, "input"_a, "weight"_a.noconvert(), "bias"_a.noconvert(), "relu"_a)
-        .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, const std::optional<std::string>& isa) {
+        .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, const std::optional<std::string>& isa,
+                           std::optional<int> plan) {
+            if (plan && *plan < 0) throw std::invalid_argument("plan " + std::to_string(*plan) + ": plans count from 0");
             const Isa& chosen = isa_named(isa);
             const nb::gil_scoped_release release;
-            return std::make_shared<Program>(self, chosen, std::move(workers));
-        }, "workers"_a, "isa"_a = nb::none());
+            return std::make_shared<Program>(self, chosen, std::move(workers), plan);
+        }, "workers"_a, "isa"_a = nb::none(), "plan"_a = nb::none(),
+           "A program whose convolutions each use the plan measured fastest here, or all the one numbered `plan`.");
 
     nb::class_<Program>(module, "Int8Program", "A quantised network compiled for one instruction set and its workers.")
         .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")

@@ -42,10 +42,11 @@ inline ALWAYS void finish(const ConvTask& task, int group, const Sums (&sums)[H 
 // latency of a product does not hold them up, and take their weights by fours: a broadcast for each would cost too much.
 template <int H, int W, int S>
 inline ALWAYS void accumulate(Sums (&sums)[H * W], const std::int32_t* weights, const std::uint16_t* offsets,
-                              std::uint32_t count, const char* source, std::ptrdiff_t row) {
+                              std::uint32_t count, const char* source, std::ptrdiff_t row, const char* from_sums) {
     constexpr int V = H * W, K = V == 1 ? 4 : V == 2 ? 2 : 1;
     Sums chains[K][V];
     UNROLL for (int k = 0; k < K; ++k) UNROLL for (int v = 0; v < V; ++v) chains[k][v] = no_sums();
+    if (from_sums) UNROLL for (int v = 0; v < V; ++v) chains[0][v] = load(from_sums + v * 64);
     const auto add = [&](Sums(&to)[V], Sums weight, std::size_t offset) ALWAYS {
         const char* from = source + offset * 8;
         UNROLL for (int v = 0; v < V; ++v) dot(to[v], load(from + (v / W) * row + (v % W) * S * 64), weight);
@@ -82,19 +83,30 @@ void separate(const ConvTask& task) {
     const std::uint16_t* offsets = task.offsets;
     const std::uint32_t* counts = task.counts;
     char* output = task.output;
-    const auto channel = [&](Sums(&sums)[V]) ALWAYS {
+    const char* from_sums = task.sums_from;
+    char* to_sums = task.sums_to;
+    const auto accumulated = [&](Sums(&sums)[V]) ALWAYS {
         const std::uint32_t count = *counts++;
-        accumulate<H, W, S>(sums, weights, offsets, count, task.source, task.source_row * S);
+        accumulate<H, W, S>(sums, weights, offsets, count, task.source, task.source_row * S, from_sums);
         weights += count;
         offsets += count;
+        if (from_sums) from_sums += V * 64;
     };
+    if (to_sums) {
+        for (int channel = 0; channel < task.groups * 4; ++channel, to_sums += V * 64) {
+            Sums sums[V];
+            accumulated(sums);
+            UNROLL for (int v = 0; v < V; ++v) store(to_sums + v * 64, sums[v]);
+        }
+        return;
+    }
     for (int group = 0; group < task.groups; ++group, output += task.output_group) {
         Sums sums[V];
         Packer packers[V];
-        channel(sums), finish<H, W, 0>(task, group, sums, packers, output);
-        channel(sums), finish<H, W, 1>(task, group, sums, packers, output);
-        channel(sums), finish<H, W, 2>(task, group, sums, packers, output);
-        channel(sums), finish<H, W, 3>(task, group, sums, packers, output);
+        accumulated(sums), finish<H, W, 0>(task, group, sums, packers, output);
+        accumulated(sums), finish<H, W, 1>(task, group, sums, packers, output);
+        accumulated(sums), finish<H, W, 2>(task, group, sums, packers, output);
+        accumulated(sums), finish<H, W, 3>(task, group, sums, packers, output);
     }
 }
 

@@ -9,9 +9,9 @@
 
 namespace downshift::int8 {
 
-// One tile of output vectors times one part of the output channels.
+// One tile of output vectors times one part of the output channels and one block of the input channels.
 struct ConvTask {
-    const std::uint32_t* counts;   // positions of every output channel (rows = 1) or of every group of four (rows = 4)
+    const std::uint32_t* counts;   // positions of every output channel (rows = 1) or of every group of four (rows = 4: one block)
     const std::int32_t* weights;   // `rows` for every position: the weights of four input channels, one a byte
     const std::uint16_t* offsets;  // of every position, from `source` in units of 8 bytes: an addressing mode
     const float* scale;            // of every output channel
@@ -20,6 +20,8 @@ struct ConvTask {
     char* output;                  // group `first` of the output, likewise
     const char* residual;          // lies like the output, or null
     float residual_scale;
+    const char* sums_from;         // sums of the input channels before, a tile for every output channel, or null: zeros
+    char* sums_to;                 // where sums go while input channels are missing, or null: the output is finished
     std::ptrdiff_t source_row;     // bytes from one input row of vectors to the next
     std::ptrdiff_t output_row;
     std::ptrdiff_t output_group;

@@ -21,7 +21,7 @@ struct MakeStep {
 
 }  // namespace
 
-Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers)
+Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan)
     : network_(network), workers_(std::move(workers)) {
     const auto& operations = network_.operations();
     if (operations.empty() || !network_.tensors().back().floats)
@@ -36,13 +36,20 @@ Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers
     for (const auto& step : steps_) {
         need.bytes = std::max(need.bytes, step->scratch().bytes);
         need.rows = std::max(need.rows, step->scratch().rows);
+        need.sums = std::max(need.sums, step->scratch().sums);
     }
     for (int thread = 0; thread < threads; ++thread) {
         scratch_.push_back(std::make_unique<Scratch>());
         scratch_.back()->rows = Aligned<char>(need.bytes);
+        scratch_.back()->sums = Aligned<char>(need.sums);
         scratch_.back()->made.assign(std::size_t(need.rows), 0);
         workspaces_.push_back(nullptr);
     }
+    for (const auto& step : steps_)
+        if (plan)
+            step->use_plan(*plan);
+        else
+            step->tune(workspace(0), *scratch_.front());
 }
 
 Program::~Program() = default;

@@ -1,6 +1,7 @@
 // A quantised network compiled for one instruction set and its workers.
 #pragma once
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../workers.hpp"
@@ -14,7 +15,8 @@ struct Scratch;
 
 class Program {
 public:
-    Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers);
+    // plan: the number of every convolution's plan, to test each of them; without it, measuring chooses.
+    Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan = {});
     ~Program();
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;

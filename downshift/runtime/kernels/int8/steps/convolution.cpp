@@ -1,18 +1,30 @@
 #include <algorithm>
+#include <chrono>
+#include <limits>
 
+#include "../../cache.hpp"
 #include "packing.hpp"
 #include "source.hpp"
 
 namespace downshift::int8 {
 namespace {
 
+// How a convolution is cut: tiles of at most `height` x `width` vectors, blocks of input channels.
+struct Plan {
+    int height, width, blocks;
+};
+
 class Convolution final : public Step {
 public:
     Convolution(const Target& target, const Conv& conv)
-        : window_(conv.window),
+        : isa_(target.isa),
+          threads_(target.threads),
+          window_(conv.window),
+          input_(target.tensor(conv.input).map),
           output_(target.tensor(conv.output).map),
-          source_(target.isa, target.tensor(conv.input).map, target.tensor(conv.input).zero, output_, window_),
-          packed_(pack(conv, target.tensor(conv.input).map, output_, source_.expansion())),
+          source_(target.isa, input_, target.tensor(conv.input).zero, output_, window_),
+          positions_(find_positions(conv, input_, output_)),
+          rows_(positions_.rows),
           from_(target.buffer(conv.input)),
           to_(target.buffer(conv.output)),
           residual_(conv.residual < 0 ? -1 : target.buffer(conv.residual)),
@@ -23,20 +35,50 @@ public:
         const auto padded = std::size_t(output_.groups()) * 4;
         scale_.resize(padded, 0.0f);
         bias_.resize(padded, float(target.tensor(conv.output).zero));
-        tile(target.isa);
-        const int tiles = int(tiles_.size());
-        share_out(target.threads == 1 ? 1 : std::max(1, (4 * target.threads + tiles - 1) / tiles));
+        use(plans().front());
     }
 
-    int items() const override { return int(tiles_.size() * parts_.size()); }
+    int items() const override { return int(tiles_.size() * packed_.parts.size()); }
 
     std::size_t bytes() const override { return packed_.bytes() + (scale_.size() + bias_.size()) * 4; }
 
-    ScratchNeed scratch() const override { return source_.scratch(); }
+    ScratchNeed scratch() const override {
+        ScratchNeed need = source_.scratch();
+        need.sums = rows_ == 1 ? std::size_t(output_.groups()) * 4 * most_vectors * vector_bytes : 0;
+        return need;
+    }
+
+    void use_plan(int number) override {
+        const std::vector<Plan> all = plans();
+        use(all[std::size_t(number) % all.size()]);
+        positions_ = {};
+    }
+
+    // Keeps the fastest plan: the rounds of all plans alternate, and a plan counts by its fastest one.
+    void tune(Workspace& space, Scratch& scratch) override {
+        constexpr int rounds = 5;
+        constexpr double enough = 0.02;  // seconds
+        const std::vector<Plan> all = plans();
+        if (all.size() > 1) {
+            std::vector<double> fastest(all.size(), std::numeric_limits<double>::infinity());
+            double spent = 0;
+            for (int round = 0; round < rounds && spent < enough; ++round)
+                for (std::size_t plan = 0; plan < all.size(); ++plan) {
+                    use(all[plan]);
+                    for (int again = 0; again < 3; ++again) {
+                        const double seconds = timed(space, scratch);
+                        fastest[plan] = std::min(fastest[plan], seconds);
+                        spent += seconds;
+                    }
+                }
+    use(all[std::size_t(std::min_element(fastest.begin(), fastest.end()) - fastest.begin())]);
+        }
+        positions_ = {};
+    }
 
     void run(Workspace& space, int item, Scratch& scratch) const override {
-        const Tile& tile = tiles_[std::size_t(item) / parts_.size()];
-        const Part& part = parts_[std::size_t(item) % parts_.size()];
+        const Tile& tile = tiles_[std::size_t(item) / packed_.parts.size()];
+        const Part& part = packed_.parts[std::size_t(item) % packed_.parts.size()];
         const Expansion& expansion = source_.expansion();
         const int stride = expansion.stride();
         const int first = tile.y * stride, last = (tile.y + tile.entry->height - 1) * stride + window_.height - 1;
@@ -44,9 +86,6 @@ public:
         const std::size_t at = std::size_t(tile.y) * output_.row_bytes() + std::size_t(part.first) * output_.group_bytes() +
                                std::size_t(tile.x) * vector_bytes;
         ConvTask task;
-        task.counts = packed_.counts.data() + part.count;
-        task.weights = packed_.weights.data() + part.position * std::size_t(packed_.rows);
-        task.offsets = packed_.offsets.data() + part.position;
         task.scale = scale_.data() + part.first * 4;
         task.bias = bias_.data() + part.first * 4;
         task.source = expanded + std::size_t(first) * expansion.row_bytes() + std::size_t(tile.x * stride) * vector_bytes;
@@ -59,10 +98,19 @@ public:
         task.groups = part.last - part.first;
         task.valid = masks_.empty() ? nullptr : masks_.data() + tile.mask;
         task.outside = outside_;
-        tile.entry->run(task);
+        for (const Part::Start& start : part.starts) {
+            task.counts = packed_.counts.data() + start.unit;
+            task.weights = packed_.weights.data() + start.position * std::size_t(rows_);
+            task.offsets = packed_.offsets.data() + start.position;
+            task.sums_from = &start == &part.starts.front() ? nullptr : scratch.sums.data();
+            task.sums_to = &start == &part.starts.back() ? nullptr : scratch.sums.data();
+            tile.entry->run(task);
+        }
     }
 
 private:
+    static constexpr int most_vectors = 8;  // of a tile
+
     // Output vectors that one kernel writes at a time.
     struct Tile {
         const ConvEntry* entry;
@@ -70,62 +118,82 @@ private:
         std::size_t mask;  // of its first vector
     };
 
-    // Groups of output channels.
-    struct Part {
-        int first, last;
-        std::size_t count, position;
-    };
-
-    const ConvEntry* entry(const Isa& isa, int height, int width) const {
-        for (int e = 0; e < isa.conv_count; ++e) {
-            const ConvEntry& one = isa.convs[e];
-            if (one.rows == packed_.rows && one.stride == source_.expansion().stride() && one.height == height && one.width == width)
+    const ConvEntry* entry(int height, int width) const {
+        for (int e = 0; e < isa_.conv_count; ++e) {
+            const ConvEntry& one = isa_.convs[e];
+            if (one.rows == rows_ && one.stride == source_.expansion().stride() && one.height == height && one.width == width)
                 return &one;
         }
         return nullptr;
     }
 
-    // Two rows at a time or one, and each in the widest pieces there are kernels for.
-    void tile(const Isa& isa) {
-        const int width = output_.block_width(), most = packed_.rows == 1 ? 8 : 4;
-        const int height = output_.block_height() % 2 == 0 && entry(isa, 2, width) ? 2 : 1;
-        for (int y = 0; y < output_.block_height(); y += height) {
-            for (int x = 0, piece; x < width; x += piece) {
-                const int left = width - x, pieces = (left + most - 1) / most;
-                piece = (left + pieces - 1) / pieces;
-                while (!entry(isa, height, piece)) --piece;
-                tiles_.push_back({entry(isa, height, piece), y, x, masks_.size()});
-                if (output_.ragged())
-                    for (int v = 0; v < height * piece; ++v) masks_.push_back(output_.valid(y + v / piece, x + v % piece));
-            }
-        }
-    }
-
-    // Parts of about equal work: positions, and finishing a group counted as twelve of them.
-    void share_out(int wanted) {
-        const auto work = [&](int group) {
-            return packed_.begin[std::size_t(group)] * std::size_t(packed_.rows) + std::size_t(group) * 12;
+    // What may be fastest, the likeliest first. A tile whose pixels do not fit the L1 cache can go by blocks of input
+    // channels that do, at the price of storing sums between them.
+    std::vector<Plan> plans() const {
+        std::vector<Plan> found;
+        const int width = output_.block_width(), most = rows_ == 1 ? most_vectors : 4;
+        const auto add = [&](int height, int columns) {
+            found.push_back({height, columns, 1});
+            const int stride = source_.expansion().stride();
+            const std::size_t pixels = std::size_t((height - 1) * stride + window_.height) *
+                                       std::size_t((columns - 1) * stride + window_.width) * std::size_t(input_.groups()) * vector_bytes;
+            const int blocks = int(std::min<std::size_t>((pixels + room() - 1) / room(), std::size_t(input_.groups())));
+            if (rows_ == 1 && blocks > 1) found.push_back({height, columns, blocks});
         };
-        const int groups = output_.groups();
-        for (int part = 0, first = 0; first < groups; ++part) {
-            int last = first + 1;
-            while (last < groups && (part >= wanted - 1 || work(last + 1) * std::size_t(wanted) <= work(groups) * std::size_t(part + 1)))
-                ++last;
-            parts_.push_back({first, last, std::size_t(first) * std::size_t(4 / packed_.rows), packed_.begin[std::size_t(first)]});
-            first = last;
+        if (width > 4 || most == 4) {
+            const int pieces = (width + most - 1) / most;
+            add(1, (width + pieces - 1) / pieces);
         }
+        if (rows_ == 1) add(1, std::min(width, 4));
+        if (output_.block_height() % 2 == 0 && entry(2, width)) add(2, width);
+        return found;
     }
 
+    // Bytes of the L1 cache for pixels; the rest is for weights and sums.
+    static std::size_t room() { return l1_data_bytes() * 3 / 4; }
+
+    void use(const Plan& plan) {
+        cut(plan);
+        const int tiles = int(tiles_.size());
+        const int parts = threads_ == 1 ? 1 : std::max(1, (4 * threads_ + tiles - 1) / tiles);
+        packed_ = pack(positions_, source_.expansion(), input_, window_, parts, plan.blocks);
+    }
+
+    void cut(const Plan& plan) {
+        tiles_.clear();
+        masks_.clear();
+        const int width = output_.block_width();
+        for (int y = 0; y < output_.block_height(); y += plan.height)
+            for (int x = 0, piece; x < width; x += piece) {
+                const int left = width - x, pieces = (left + plan.width - 1) / plan.width;
+                piece = (left + pieces - 1) / pieces;
+                while (!entry(plan.height, piece)) --piece;
+                tiles_.push_back({entry(plan.height, piece), y, x, masks_.size()});
+                if (output_.ragged())
+                    for (int v = 0; v < plan.height * piece; ++v) masks_.push_back(output_.valid(y + v / piece, x + v % piece));
+            }
+    }
+
+    double timed(Workspace& space, Scratch& scratch) const {
+        const auto begin = std::chrono::steady_clock::now();
+        scratch.owner = nullptr;
+        for (int item = 0; item < items(); ++item) run(space, item, scratch);
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    }
+
+    const Isa& isa_;
+    int threads_;
     Window window_;
-    Map output_;
+    Map input_, output_;
     Source source_;
-    PackedWeights packed_;
+    Positions positions_;  // until the plan is final
+    int rows_;
     int from_, to_, residual_;
     float residual_scale_;
     std::uint32_t outside_;
     std::vector<float> scale_, bias_;
     std::vector<Tile> tiles_;
-    std::vector<Part> parts_;
+    PackedWeights packed_;
     std::vector<std::uint16_t> masks_;
 };
 

@@ -1,18 +1,26 @@
-// The blocks of one convolution that are not zero, in reading order.
+// The weights of one convolution in the order in which its kernels read them.
 #pragma once
-#include <cstdint>
 #include <vector>
 
-#include "../network.hpp"
+#include "positions.hpp"
 
 namespace downshift::int8 {
 
+// Groups of output channels that are computed together, and where their streams begin for every block of input channels.
+struct Part {
+    struct Start {
+        std::size_t unit, position;  // among `counts`, among `offsets`
+    };
+
+    int first, last;
+    std::vector<Start> starts;  // by block
+};
+
 struct PackedWeights {
-    int rows = 1;                         // output channels that share their positions: 1 or 4
-    std::vector<std::uint32_t> counts;    // positions of every output channel, or of every four
-    std::vector<std::uint16_t> offsets;   // of every position, into the expanded input in units of 8 bytes
-    std::vector<std::int32_t> weights;    // `rows` for every position, four input channels in each
-    std::vector<std::size_t> begin;       // the first position of every group of four output channels, and the end
+    std::vector<Part> parts;
+    std::vector<std::uint32_t> counts;   // positions of every unit in a block
+    std::vector<std::uint16_t> offsets;  // of every position, into the expanded input in units of 8 bytes
+    std::vector<std::int32_t> weights;
 
     std::size_t bytes() const { return (counts.size() + weights.size()) * 4 + offsets.size() * 2; }
 };
@@ -20,7 +28,8 @@ struct PackedWeights {
 // Whether 16 bits hold every offset.
 bool fits_offsets(const Expansion& expansion, const Map& input, const Window& window);
 
-// Output channels share positions where the loads that saves outweigh the zeros it adds.
-PackedWeights pack(const Conv& conv, const Map& input, const Map& output, const Expansion& expansion);
+// At most `parts` parts of about equal work, each in `blocks` blocks of about equally many input channels.
+PackedWeights pack(const Positions& positions, const Expansion& expansion, const Map& input, const Window& window, int parts,
+                   int blocks);
 
 }  // namespace downshift::int8

@@ -20,6 +20,7 @@ struct Workspace {
 // A thread's own memory: the expanded rows it needs, and which source and example they belong to.
 struct Scratch {
     Aligned<char> rows;
+    Aligned<char> sums;  // of a tile, between blocks of input channels
     std::vector<std::uint64_t> made;
     const void* owner = nullptr;
     std::uint64_t run = 0;
@@ -29,6 +30,7 @@ struct Scratch {
 struct ScratchNeed {
     std::size_t bytes = 0;
     int rows = 0;
+    std::size_t sums = 0;  // bytes
 };
 
 // Items of a step are independent of each other; the next step needs all of them.
@@ -38,6 +40,10 @@ struct Step {
     virtual void run(Workspace& space, int item, Scratch& scratch) const = 0;
     virtual std::size_t bytes() const { return 0; }  // of weights
     virtual ScratchNeed scratch() const { return {}; }
+    // Chooses between plans for the same result by measuring, or the `number`-th of them, counted round. One of the two
+    // once, before the first run that counts.
+    virtual void tune(Workspace&, Scratch&) {}
+    virtual void use_plan(int) {}
 };
 
 // What steps are made for: the network's tensors, the buffer of each, the instruction set and the number of threads.

@@ -1,0 +1,28 @@
+// The blocks of one convolution's weights that are not zero.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "../network.hpp"
+
+namespace downshift::int8 {
+
+// A unit is the `rows` output channels that share their positions. A position is a kernel tap of a group of four input
+// channels; it holds one word for each channel of the unit: four weights, a byte each.
+struct Positions {
+    struct Place {
+        int group, tap;
+    };
+
+    int rows = 1;
+    std::vector<std::size_t> begin;   // of every unit among `places`, and the end; ascending groups in a unit
+    std::vector<Place> places;
+    std::vector<std::int32_t> words;  // `rows` for every place
+
+    std::size_t unit_size(int unit) const { return begin[std::size_t(unit) + 1] - begin[std::size_t(unit)]; }
+};
+
+// Four output channels share positions where the loads that saves outweigh the zeros it adds.
+Positions find_positions(const Conv& conv, const Map& input, const Map& output);
+
+}  // namespace downshift::int8
