@@ -2,10 +2,10 @@
 
     python -m benchmarks.server.throughput cifar-resnet18 --environments .venv/.servers
 
-In every round each server is started, warmed up, loaded at every concurrency and ended, one after the other
-(A B A B), so that a noisy machine meets them all. Every answer is compared with the model's logits. Rows go
-to throughput.csv, one for each round, server and concurrency; earlier rows of the same network and server are
-replaced.
+In every round each server is started, warmed up (ours is tuned first), loaded at every concurrency and
+ended, one after the other (A B A B), so that a noisy machine meets them all. Every answer is compared
+with the model's logits. Rows go to throughput.csv, one for each round, server and concurrency; earlier
+rows of the same network and server are replaced.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from benchmarks.harness.errors import ExperimentError, NotServing, WrongAnswer
 from benchmarks.harness.experiment import experiment, served_options
 from benchmarks.harness.quiet import disturbance, usage
 from benchmarks.harness.report import panels, table
-from benchmarks.harness.server import free_port
+from benchmarks.harness.server import free_port, wait_until_tuned
 from benchmarks.harness.settings import prepare
-from benchmarks.harness.stacks import BUDGET_MS, OURS, rivals, started
+from benchmarks.harness.stacks import BUDGET_MS, OURS, Ours, rivals, started
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -83,6 +83,8 @@ def rows_of(setting: Setting, stack: Stack, seconds: float, turn: int) -> Iterat
     port, version = free_port(), stack.version()
     client = setting.client(stack.wire(setting))
     with started(stack, setting, port, client) as server:
+        if isinstance(stack, Ours):
+            wait_until_tuned(server)
         for concurrency in CONCURRENCY:
             client.closed_loop(port, concurrency, WARM_SECONDS)
             begin, cpu = usage(), server.cpu_seconds
