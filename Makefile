@@ -53,6 +53,7 @@ bench-server: $(rivals) ## what serving costs, beside LitServe, MLServer, BentoM
 # One experiment each, with the arguments it gets unless the command line has others (ARGS="...").
 bench-race: ARGS = cifar-resnet18 --threads 2 ## one network on all engines, side by side
 bench-matrix: ARGS = --deepsparse $(VENV)/.deepsparse/bin/python --match "$(RACES)" ## all races that these kernels have not run
+bench-pareto: ARGS = --data-dir data ## accuracy against latency, ours and dense networks
 bench-switching: ARGS = cifar-resnet18 --threads 2 ## memory of all sub-nets, price of a switch
 bench-busy-core: ARGS = cifar-resnet18 --threads 2 ## two threads, one core of them shared with another process
 bench-policies: ARGS = --traces $(TRACES) ## compare scheduling policies in virtual time (TRACES=folder of the Azure CSVs)
