@@ -17,6 +17,7 @@ from downshift.runtime.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from downshift.runtime.engines.engine import OnDevice
     from downshift.runtime.engines.programs import Programs
     from downshift.runtime.preparation import Prepared
     from downshift.runtime.profiling.profile import Profile
@@ -62,6 +63,7 @@ class Deployment:
         largest = self.profile.batch_sizes[-1]
         executors = [Executor(self.manifest, each, max_batch=largest, clock=clock) for each in compiled]
         self.load = MachineLoad(supervisor=supervisor)
+        self.load.serve_on(_on_device(compiled))
         self.scheduler = Scheduler(
             core, executors, load=self.load, observers=observers, supervisor=supervisor
         )
@@ -88,6 +90,7 @@ class Deployment:
     def _adopt(self, profile: Profile, programs: Sequence[Programs]) -> None:
         self.scheduler.adopt(profile, programs)
         self.profile, self.programs = profile, programs[0]
+        self.load.serve_on(_on_device(programs))
         if self._improved is not None:
             self._improved(profile)
 
@@ -96,3 +99,8 @@ class Deployment:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _on_device(programs: Iterable[Programs]) -> list[OnDevice]:
+    """Programs of all executors that compute on a GPU."""
+    return [program for each in programs for program in each.on_device]

@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     load_fall_utilization: float = Field(
         default=0.9, ge=0, le=1, description="utilisation above which a denser sub-net is tried later"
     )
+    load_rise_gpu: float = Field(
+        default=0.9, ge=0, le=1, description="share of time a GPU is busy above which sparser sub-nets serve"
+    )
+    load_fall_gpu: float = Field(
+        default=0.7, ge=0, le=1, description="share of time a GPU is busy below which denser sub-nets serve"
+    )
     load_hold_ms: float = Field(
         default=250.0,
         ge=0,
@@ -172,6 +178,8 @@ class Settings(BaseSettings):
             fall_delay=self.load_fall_ms / 1e3,
             rise_utilization=self.load_rise_utilization,
             fall_utilization=self.load_fall_utilization,
+            rise_gpu=self.load_rise_gpu,
+            fall_gpu=self.load_fall_gpu,
             hold=self.load_hold_ms / 1e3,
         )
         return Limits(queued=self.max_queue, patience=self.max_budget, thresholds=thresholds)

@@ -45,10 +45,18 @@ def test_what_the_scheduler_is_told_comes_from_settings() -> None:
         load_fall_ms=5,
         load_rise_utilization=0.8,
         load_fall_utilization=0.5,
+        load_rise_gpu=0.7,
+        load_fall_gpu=0.6,
         load_hold_ms=100,
     )
     thresholds = Thresholds(
-        rise_delay=0.05, fall_delay=0.005, rise_utilization=0.8, fall_utilization=0.5, hold=0.1
+        rise_delay=0.05,
+        fall_delay=0.005,
+        rise_utilization=0.8,
+        fall_utilization=0.5,
+        rise_gpu=0.7,
+        fall_gpu=0.6,
+        hold=0.1,
     )
     assert chosen.limits == Limits(queued=7, patience=0.5, thresholds=thresholds)
 

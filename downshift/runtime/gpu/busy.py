@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class BusyMeter:
-    """Adds up the seconds spent inside `with meter:`; for one thread at a time, read by any.
+    """Adds up the time in which at least one thread is inside `with meter:`; thread-safe.
 
     Host time from handing a batch over until its outputs are back: runs are synchronous, so that is how long
     the device, or its bus, was taken.
@@ -19,23 +19,25 @@ class BusyMeter:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._lock = threading.Lock()  # a sample may come between the two writes of __exit__
+        self._lock = threading.Lock()  # guards what follows
         self._total = 0.0
-        self._since: float | None = None
+        self._inside = 0
+        self._since = 0.0
 
     def __enter__(self) -> None:
         with self._lock:
-            self._since = self._now()
+            if not self._inside:
+                self._since = self._now()
+            self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            if self._since is not None:
+            self._inside -= 1
+            if not self._inside:
                 self._total += self._now() - self._since
-                self._since = None
 
     @property
     def seconds(self) -> float:
         """In all so far; a batch that is running counts up to now."""
         with self._lock:
-            running = 0.0 if self._since is None else self._now() - self._since
-            return self._total + running
+            return self._total + (self._now() - self._since if self._inside else 0.0)

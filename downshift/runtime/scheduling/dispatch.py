@@ -140,8 +140,9 @@ class Dispatch(Generic[W]):
 
     def _with_level(self, now: float, load: LoadSnapshot) -> LoadSnapshot:
         delay, most = now - self.queue.head.arrival, len(self.profile.choices) - 1
-        busy = max(load.cpu_utilization, load.gpu_utilization)
-        self._level = self._level.after(now, delay, busy, most=most, at=self._thresholds)
+        self._level = self._level.after(
+            now, delay, load.cpu_utilization, gpu=load.gpu_utilization, most=most, at=self._thresholds
+        )
         return replace(load, level=self._level.level)
 
     def _corrected(self, factor: float) -> Profile:

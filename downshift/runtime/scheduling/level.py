@@ -1,7 +1,8 @@
 """How far to downshift requests without a budget: a level with hysteresis and exponential backoff.
 
-Queue delay decides. Utilisation comes second: it makes a step down come sooner and a step up later, and never
-keeps the level from rising or falling, since a machine may be busy with what does not delay our requests.
+Queue delay decides. CPU utilisation comes second: it makes a step down come sooner and a step up later, and
+never keeps the level from rising or falling, since a machine may be busy with what does not delay our
+requests. A busy GPU raises the level by itself: it does not interrupt others' kernels for ours.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ class Thresholds:
     rise_delay: seconds a request must have waited to ask for a sparser sub-net. fall_delay: one that waited
     less allows a denser one. rise_utilization: a ratio above which `fall_delay` is enough to rise.
     fall_utilization: a ratio above which a fall needs `BUSY_WAIT` seconds at the present level.
+    rise_gpu, fall_gpu: ratios of time in which the GPU is busy; above the one the level rises, whatever the
+    wait, and it falls below the other only.
     hold: seconds a level lasts at least.
     """
 
@@ -23,6 +26,8 @@ class Thresholds:
     fall_delay: float = 0.02
     rise_utilization: float = 0.98
     fall_utilization: float = 0.9
+    rise_gpu: float = 0.9
+    fall_gpu: float = 0.7
     hold: float = 0.25
 
 
@@ -45,15 +50,28 @@ class LoadLevel:
     backoff: float = 0.0
     on_trial: bool = False
 
-    def after(self, now: float, delay: float, utilization: float, *, most: int, at: Thresholds) -> LoadLevel:
-        """The level once a request has waited `delay` seconds at that utilisation; between 0 and `most`."""
+    def after(  # noqa: PLR0913 - all that load is
+        self,
+        now: float,
+        delay: float,
+        utilization: float,
+        *,
+        gpu: float = 0.0,
+        most: int,
+        at: Thresholds,
+    ) -> LoadLevel:
+        """The level once a request has waited `delay` seconds at that utilisation; between 0 and `most`.
+
+        gpu: how busy the GPU is that serves, a ratio.
+        """
         if now < self.since + at.hold and self.since:
             return self
         rise_delay = at.fall_delay if utilization > at.rise_utilization else at.rise_delay
-        if delay > rise_delay and self.level < most:
+        if (delay > rise_delay or gpu > at.rise_gpu) and self.level < most:
             return LoadLevel(level=self.level + 1, since=now, backoff=self._backoff_after_load(now, at.hold))
         wait = max(self.backoff, BUSY_WAIT) if utilization > at.fall_utilization else self.backoff
-        if delay < at.fall_delay and self.level > 0 and now >= self.since + wait:
+        idle = delay < at.fall_delay and gpu < at.fall_gpu
+        if idle and self.level > 0 and now >= self.since + wait:
             backoff = self.backoff / 2 if self.on_trial else self.backoff
             return LoadLevel(level=self.level - 1, since=now, backoff=backoff, on_trial=True)
         return self

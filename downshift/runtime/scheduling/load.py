@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,9 +12,14 @@ from downshift.runtime.gpu.monitor import Gpu, GpuMonitor
 from downshift.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from downshift.runtime.engines.engine import OnDevice
+    from downshift.runtime.gpu.busy import BusyMeter
     from downshift.runtime.supervisor import Worker
+
+
+log = logging.getLogger(__name__)
 
 
 class LoadSource(Protocol):
@@ -25,34 +32,45 @@ class LoadSource(Protocol):
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
-        """The latest sample of every GPU; empty without any."""
+        """The latest sample of every GPU that is served on; empty without any."""
         ...
 
 
 class MachineLoad:
-    """Samples CPU and GPUs every `period` seconds on a thread of its own, so that reading it is free.
+    """Samples the CPU and the GPUs that we serve on every `period` seconds, on a thread of its own.
 
-    Utilisation is an exponentially weighted moving average (EWMA) of weight 1/2. After a failed sample, for
+    Every ratio is an exponentially weighted moving average (EWMA) of weight 1/2. After a failed sample, for
     want of file descriptors perhaps, the average before stands until the next.
     """
 
     def __init__(
         self,
-        period: float = 0.5,
+        period: float = 0.25,
         *,
         supervisor: Supervisor | None = None,
         cpu: Callable[[], CpuMeter] = CpuMeter,
         gpu: Callable[[], GpuMonitor] = GpuMonitor,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """supervisor: runs the thread. cpu, gpu: make what is read; called on that thread."""
         self.cpu_utilization = 0.0
         self.gpus: tuple[Gpu, ...] = ()
         self._period = period
         self._supervisor = supervisor or Supervisor()
-        self._make_cpu, self._make_gpu = cpu, gpu
+        self._make_cpu, self._make_gpu, self._now = cpu, gpu, now
         self._cpu: CpuMeter | None = None
         self._gpu: GpuMonitor | None = None
         self._worker: Worker | None = None
+        self._meters: Mapping[str, frozenset[BusyMeter]] = {}
+        self._busy: dict[BusyMeter, float] = {}
+        self._at = 0.0
+
+    def serve_on(self, programs: Iterable[OnDevice]) -> None:
+        """From now on the GPUs of these programs count, by UUID, and no others."""
+        meters: dict[str, set[BusyMeter]] = {}
+        for program in programs:
+            meters.setdefault(program.device.uuid, set()).add(program.busy)
+        self._meters = {uuid: frozenset(several) for uuid, several in meters.items()}
 
     def start(self) -> None:
         """Begin to sample."""
@@ -64,18 +82,34 @@ class MachineLoad:
             self._worker.close()
 
     def sample(self) -> None:
-        """Read once; the first time only sets the reference point of the CPU."""
+        """Read once; the first time only sets the reference point of the CPU and of our busy time."""
         if self._cpu is None:
             self._cpu = self._make_cpu()
         else:
             self.cpu_utilization = (self.cpu_utilization + self._cpu.utilization()) / 2.0
-        if self._gpu is None:
-            self._gpu = self._make_gpu()
-        before = {gpu.uuid: gpu.utilization for gpu in self.gpus}
-        self.gpus = tuple(
-            replace(gpu, utilization=_average(before.get(gpu.uuid), gpu.utilization))
-            for gpu in self._gpu.read()
-        )
+        self._sample_gpus(self._meters)
+
+    def _sample_gpus(self, meters: Mapping[str, frozenset[BusyMeter]]) -> None:
+        """Our own busy time, and what NVML tells of these devices; of one that it does not know, nothing."""
+        now = self._now()
+        seconds = {meter: meter.seconds for several in meters.values() for meter in several}
+        elapsed, before = now - self._at, {gpu.uuid: gpu for gpu in self.gpus}
+        told: dict[str, Gpu] = {}
+        if meters:
+            self._gpu = self._gpu or self._make_gpu()
+            told = {gpu.uuid: gpu for gpu in self._gpu.read()}
+        gpus = []
+        for uuid, several in meters.items():
+            spent = sum(seconds[meter] - self._busy.get(meter, seconds[meter]) for meter in several)
+            gpu, earlier = told.get(uuid, Gpu(uuid, None, 0)), before.get(uuid)
+            busy = min(1.0, spent / elapsed) if elapsed > 0.0 else 0.0
+            if gpu.lost and not (earlier and earlier.lost):
+                log.error("GPU %s is lost: look for Xid errors in the kernel log", uuid)
+            if earlier is not None:
+                utilization = _average(earlier.utilization, gpu.utilization)
+                gpu, busy = replace(gpu, utilization=utilization), (earlier.busy + busy) / 2.0
+            gpus.append(replace(gpu, busy=busy))
+        self.gpus, self._busy, self._at = tuple(gpus), seconds, now
 
 
 def _average(before: float | None, now: float | None) -> float | None:

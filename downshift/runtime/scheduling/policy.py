@@ -64,7 +64,8 @@ class LoadSnapshot:
     cpu_utilization: share of the CPU time this server may use that is used, a ratio in [0, 1], smoothed.
     arrival_rate: examples per second that arrive, refused ones included, averaged over about a second.
     burstiness: squared coefficient of variation of the gaps between arrivals; 1 is a Poisson process.
-    gpu_utilization: of the busiest GPU, a ratio; 0 without any.
+    gpu_utilization: how busy the busiest GPU is that serves, with our work or that of others, a ratio; 0
+    without any.
     level: how many sub-nets below the most accurate one requests without a budget get.
     """
 

@@ -22,3 +22,15 @@ def test_what_is_running_counts_up_to_now() -> None:
         assert meter.seconds == 2.0
         clock.advance(1.0)
     assert meter.seconds == 3.0
+
+
+def test_two_executors_on_one_device_do_not_count_twice() -> None:
+    clock = FakeClock()
+    meter = BusyMeter(clock.now)
+    with meter:
+        clock.advance(1.0)
+        with meter:
+            clock.advance(2.0)
+        clock.advance(4.0)
+    clock.advance(8.0)
+    assert meter.seconds == 7.0

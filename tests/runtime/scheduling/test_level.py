@@ -67,6 +67,39 @@ def test_on_a_busy_machine_a_short_wait_is_enough_to_step_down() -> None:
     assert levels((1.0, 0.05, 0.98), (2.0, 0.05, 0.99), (2.9, 0.01, 1.0)) == [0, 1, 1]
 
 
+def gpu_levels(*steps: tuple[float, float]) -> list[int]:
+    """The level after each (now, how busy the GPU is), while nobody waits."""
+    level, seen = LoadLevel(), []
+    for now, gpu in steps:
+        level = level.after(now, 0.0, 1.0, gpu=gpu, most=2, at=AT)
+        seen.append(level.level)
+    return seen
+
+
+def test_a_busy_gpu_raises_the_level_by_itself_and_an_idle_one_lowers_it() -> None:
+    busy = [(1.0 + 0.1 * step, 0.95) for step in range(8)]
+    assert gpu_levels(*busy) == [1, 1, 1, 2, 2, 2, 2, 2]
+    idle = [(10.0 + step, 0.2) for step in range(4)]
+    assert gpu_levels(*busy, *idle)[len(busy) :] == [1, 0, 0, 0]
+
+
+def test_between_the_gpus_thresholds_nothing_changes() -> None:
+    assert gpu_levels((1.0, 0.95), (2.0, 0.85), (9.0, 0.71), (20.0, 0.69)) == [1, 1, 1, 0]
+
+
+def test_a_denser_sub_net_that_fills_the_gpu_is_tried_ever_more_rarely() -> None:
+    """Exponential backoff: the densest makes the GPU busy, the next leaves half of it idle."""
+    level, tries = LoadLevel(), []
+    for tick in range(1, 6000):
+        before, gpu = level.level, 0.5 if level.level else 1.0
+        level = level.after(tick / 100, 0.0, 0.5, gpu=gpu, most=2, at=AT)
+        if level.level < before:
+            tries.append(tick / 100)
+    pauses = [round(later - earlier) for earlier, later in pairwise(tries)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_BACKOFF
+
+
 def changes(load: Callable[[float, int], float], seconds: float) -> list[tuple[float, int]]:
     """When the level changed, and to what; every 10 ms a request waits as long as `load` says."""
     level, found = LoadLevel(), []

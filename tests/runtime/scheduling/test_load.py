@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import errno
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
 from downshift.runtime.cpu import CpuMeter
+from downshift.runtime.gpu.busy import BusyMeter
+from downshift.runtime.gpu.driver import Device
 from downshift.runtime.gpu.monitor import Gpu, GpuMonitor
 from downshift.runtime.scheduling.load import MachineLoad
 from downshift.runtime.supervisor import Supervisor
+from tests.runtime.doubles import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,25 +38,88 @@ class Script(CpuMeter):
         return reading
 
 
-class OneGpu(GpuMonitor):
-    def __init__(self, *utilizations: float) -> None:
-        self._utilizations = iter(utilizations)
+class TwoGpus(GpuMonitor):
+    """One that is served on, with that utilisation, and a foreign one."""
+
+    def __init__(self, *samples: float | None, lost_after: int = 99) -> None:
+        self._samples = iter(samples)
+        self._left = lost_after
 
     def read(self) -> tuple[Gpu, ...]:
-        return (Gpu(uuid="GPU-1", utilization=next(self._utilizations), memory=7),)
+        self._left -= 1
+        ours = Gpu("GPU-1", next(self._samples), 7, lost=self._left < 0)
+        return (Gpu("GPU-0", 1.0, 5), ours)
+
+
+@dataclass
+class Program:
+    """Computes on GPU-1."""
+
+    busy: BusyMeter
+    device: Device = field(default_factory=lambda: Device(0, "GPU-1", "a GPU"))
 
 
 def test_samples_are_smoothed_ratios() -> None:
-    load = MachineLoad(cpu=lambda: Script(1.0, 0.0), gpu=lambda: OneGpu(0.5, 1.0, 1.0))
+    load = MachineLoad(cpu=lambda: Script(1.0, 0.0), gpu=lambda: TwoGpus(0.5, 1.0, 1.0))
+    load.serve_on([Program(BusyMeter())])
     assert (load.cpu_utilization, load.gpus) == (0.0, ())
     load.sample()
     assert load.cpu_utilization == 0.0, "one reading is no difference yet"
-    assert load.gpus[0].utilization == 0.5
+    assert [gpu.utilization for gpu in load.gpus] == [0.5]
     load.sample()
     assert load.cpu_utilization == 0.5
     assert load.gpus[0].utilization == 0.75
     load.sample()
     assert load.cpu_utilization == 0.25
+
+
+def test_only_gpus_that_are_served_on_are_read_and_without_any_no_driver_is_asked() -> None:
+    def driver() -> GpuMonitor:
+        raise AssertionError("nobody asked for a GPU")
+
+    load = MachineLoad(cpu=lambda: Script(1.0, 1.0, 1.0, 1.0), gpu=driver)
+    load.sample()
+    assert load.gpus == ()
+    load = MachineLoad(cpu=lambda: Script(1.0, 1.0, 1.0, 1.0), gpu=lambda: TwoGpus(0.0, 0.0))
+    load.serve_on([Program(BusyMeter())])
+    load.sample()
+    assert [(gpu.uuid, gpu.memory, gpu.pressure) for gpu in load.gpus] == [("GPU-1", 7, 0.0)]
+    load.serve_on([])
+    load.sample()
+    assert load.gpus == ()
+
+
+def test_our_own_busy_time_is_a_smoothed_share_of_the_time_between_samples() -> None:
+    clock = FakeClock()
+    meters = [BusyMeter(clock.now), BusyMeter(clock.now)]
+    load = MachineLoad(cpu=lambda: Script(*[1.0] * 9), gpu=lambda: TwoGpus(*[None] * 9), now=clock.now)
+    load.serve_on(map(Program, meters))
+    load.sample()
+    for meter in meters:  # two engines on one device
+        with meter:
+            clock.advance(0.25)
+    clock.advance(0.5)
+    load.sample()
+    assert load.gpus[0].busy == 0.25, "half of the time, halved again by the average"
+    assert load.gpus[0].pressure == 0.25, "NVML measures nothing here"
+    clock.advance(1.0)
+    load.sample()
+    assert load.gpus[0].busy == 0.125
+
+
+def test_pressure_is_ours_or_that_of_others_whichever_is_more() -> None:
+    assert Gpu("GPU-1", 0.5, 0, busy=0.75).pressure == 0.75
+    assert Gpu("GPU-1", 0.5, 0, busy=0.25).pressure == 0.5
+    assert Gpu("GPU-1", None, 0, busy=0.25).pressure == 0.25
+
+
+def test_a_gpu_that_is_lost_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    load = MachineLoad(cpu=lambda: Script(*[1.0] * 9), gpu=lambda: TwoGpus(*[0.0] * 9, lost_after=1))
+    load.serve_on([Program(BusyMeter())])
+    for _ in range(4):
+        load.sample()
+    assert load.gpus[0].lost
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["GPU GPU-1 is lost"]
 
 
 def test_samples_are_taken_on_another_thread() -> None:
