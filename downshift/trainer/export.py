@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +16,14 @@ from downshift.trainer.graph import OUTPUT, onnx_graph
 from downshift.trainer.report.provenance import provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from downshift.models.artifact import Artifact
     from downshift.models.layers.masked_layer import MaskedLayer
     from downshift.models.layers.switchable_norm import SwitchableNorm
+    from downshift.models.pattern import Pattern
     from downshift.models.spec import InputSpec
     from downshift.models.supernet import Supernet
     from downshift.trainer.recipe import Recipe
@@ -38,10 +40,12 @@ def export(  # noqa: PLR0913 - what an artifact says, once
     validation: Mapping[str, float],
     *,
     images: int = 0,
+    patterns: Sequence[Pattern] | None = None,
 ) -> Artifact:
     """Every sub-net of `supernet`, with its `validation` accuracy by name, as one sealed artifact.
 
     images: how many the accuracies were measured on, which gives their standard error; 0 where unknown.
+    patterns: which the masks obey; by default the recipe's.
     Equal supernets give equal artifacts: nothing in it tells the time or the place. Raises `ArtifactError`
     when training has left a weight that is not finite, `ExportError` for a network whose graph does not hold
     the masked weights as they are.
@@ -50,7 +54,10 @@ def export(  # noqa: PLR0913 - what an artifact says, once
     norms = supernet.switchable_norms
     manifest = Manifest(
         network=recipe.network.name,
-        subnets=subnet_specs(supernet, recipe, image.shape, validation, images),
+        subnets=tuple(
+            replace(each, standard_error=standard_error(validation[each.name], images) if images else None)
+            for each in subnet_specs(supernet, recipe, image.shape, validation, patterns)
+        ),
         input=image,
         output=OUTPUT,
         labels=labels,
@@ -74,7 +81,7 @@ def subnet_specs(
     recipe: Recipe,
     shape: tuple[int, int, int],
     validation: Mapping[str, float],
-    images: int = 0,
+    patterns: Sequence[Pattern] | None = None,
 ) -> tuple[SubnetSpec, ...]:
     """What every sub-net is and what it is worth, densest first; counted from its masks."""
     layers = {f"{name}.{layer.parameter}": layer for name, layer in supernet.masked_layers.items()}
@@ -83,15 +90,12 @@ def subnet_specs(
     sizes = {name: plain.get_parameter(name).numel() for name in uses}
     total = sum(layer.weight.numel() for layer in layers.values())
     specs = []
-    for index, (name, pattern) in enumerate(zip(recipe.names, recipe.patterns, strict=True)):
+    for index, (name, pattern) in enumerate(zip(recipe.names, patterns or recipe.patterns, strict=True)):
         kept = {layer: int(m.stack.mask(index).sum()) for layer, m in layers.items()}
         nonzeros = sum(kept.values())
         flops = 2 * sum(count * kept.get(layer, sizes[layer]) for layer, count in uses.items())
         sparsity = round(1.0 - nonzeros / total, SPARSITY_DIGITS)
-        error = standard_error(validation[name], images) if images else None
-        specs.append(
-            SubnetSpec(name, sparsity, pattern, validation[name], flops, nonzeros, standard_error=error)
-        )
+        specs.append(SubnetSpec(name, sparsity, pattern, validation[name], flops, nonzeros))
     return tuple(specs)
 
 

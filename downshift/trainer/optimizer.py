@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class ParameterGroups:
     """The parameters of a supernet by how they are updated, each under its qualified name.
 
-    masked: weights under masks. decayed: other weights of two or more dimensions. undecayed: shared vectors
-    (biases, the stem's BatchNorm). switched: every sub-net's own BatchNorm.
+    masked: weights under masks, in the order of the supernet's masked layers. decayed: other weights of two
+    or more dimensions. undecayed: shared vectors (biases, LayerNorm, the stem's BatchNorm). switched: every
+    sub-net's own BatchNorm.
     """
 
     masked: dict[str, nn.Parameter]
@@ -30,12 +31,13 @@ class ParameterGroups:
     @classmethod
     def of(cls, supernet: Supernet) -> ParameterGroups:
         """The groups of a supernet, each parameter in exactly one."""
-        masked = {id(layer.weight) for layer in supernet.masked_layers.values()}
+        masked = {id(layer.weight): layer.weight for layer in supernet.masked_layers.values()}
         switched = {id(p) for norm in supernet.switchable_norms.values() for p in norm.parameters()}
         named = list(supernet.named_parameters())
-        shared = [(n, p) for n, p in named if id(p) not in masked | switched]
+        names = {id(p): n for n, p in named}
+        shared = [(n, p) for n, p in named if id(p) not in masked.keys() | switched]
         return cls(
-            {n: p for n, p in named if id(p) in masked},
+            {names[key]: weight for key, weight in masked.items()},
             {n: p for n, p in shared if p.dim() > 1},
             {n: p for n, p in shared if p.dim() <= 1},
             {n: p for n, p in named if id(p) in switched},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ class Described:
 
 
 def dry_run(data: Any, network: nn.Module | None = None) -> None:
-    dry_run_export(Supernet(network or small_network(), 2), small_recipe(), data)
+    dry_run_export(Supernet(network or small_network(), 2), small_recipe(), data.image, data.labels)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,12 @@ def test_a_network_that_onnx_cannot_express_is_named() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("patterns", [["2:4", "1:4"], ["unstructured", "1:8"]])
+def test_masks_that_obey_no_pattern_yet_are_no_reason_to_refuse(patterns: list[str]) -> None:
+    recipe = small_recipe(subnets={"patterns": patterns})
+    dry_run_export(Supernet(small_network(), 2), recipe, IMAGE, tuple("abcd"))
+
+
 class Standardised(nn.Conv2d):
     """Weight standardisation: what is multiplied is not the weight, and its zeros are none."""
 
@@ -99,13 +105,13 @@ class Odd(nn.Module):
 def test_a_weight_that_no_artifact_could_hold_as_it_is_is_named(dense: tuple[str, ...], said: str) -> None:
     supernet = Supernet(Odd(), 2, rule=LayerRule(dense=dense))
     with pytest.raises(ExportError, match=said):
-        dry_run_export(supernet, small_recipe(), cast("Any", Described(*"abcd")))
+        dry_run_export(supernet, small_recipe(), IMAGE, tuple("abcd"))
 
 
 def test_a_dry_run_draws_no_random_number_and_changes_no_weight() -> None:
     run = small_run(small_recipe(run={"batch_size": 16}))
     before, weights = torch.get_rng_state(), {n: t.clone() for n, t in run.supernet.state_dict().items()}
-    dry_run_export(run.supernet, run.recipe, run.data)
+    dry_run_export(run.supernet, run.recipe, run.data.image, run.data.labels)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in run.supernet.state_dict().items())
     assert run.supernet.training

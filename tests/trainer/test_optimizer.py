@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn import functional
 
+from downshift.models.supernet import Supernet
 from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
+from tests.trainer import transformers
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_network, small_supernet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from downshift.models.supernet import Supernet
 
 
 def backward(supernet: Supernet, seed: int = 0) -> None:
@@ -101,6 +101,14 @@ def test_every_parameter_is_in_exactly_one_group() -> None:
     named = [*groups.masked, *groups.decayed, *groups.undecayed, *groups.switched]
     assert sorted(named) == sorted(name for name, _ in supernet.named_parameters())
     assert set(groups.decayed) == {"network.stem.weight", "network.classifier.weight"}
+
+
+def test_masked_weights_come_in_the_order_of_the_masks() -> None:
+    """In attention, the input projection's module stands before the output's, its parameter behind."""
+    supernet = Supernet(transformers.vit_b_16(), 1)
+    weights = [layer.weight for layer in supernet.masked_layers.values()]
+    masked = ParameterGroups.of(supernet).masked
+    assert all(one is other for one, other in zip(masked.values(), weights, strict=True))
 
 
 def test_a_layer_that_took_no_part_is_an_error() -> None:
