@@ -12,16 +12,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from downshift.api.alternating_trainer import AlternatingTrainer
     from downshift.api.model import Model, load
     from downshift.api.prediction import Label, Prediction
     from downshift.api.training import train
     from downshift.errors import DownshiftError
+    from downshift.models.spec import InputSpec
     from downshift.models.supernet import Supernet
 
-__all__ = ["DownshiftError", "Label", "Model", "Prediction", "Supernet", "load", "train"]
+__all__ = [
+    "AlternatingTrainer",
+    "DownshiftError",
+    "InputSpec",
+    "Label",
+    "Model",
+    "Prediction",
+    "Supernet",
+    "load",
+    "train",
+]
 
 _MODULES = {
+    "AlternatingTrainer": "downshift.api.alternating_trainer",
     "DownshiftError": "downshift.errors",
+    "InputSpec": "downshift.models.spec",
     "Label": "downshift.api.prediction",
     "Model": "downshift.api.model",
     "Prediction": "downshift.api.prediction",

@@ -100,7 +100,7 @@ def sparse_step(recipe: Recipe, precision: str) -> tuple[Step, Masking]:
         ),
         tally=Tally.zero(supernet.count, CPU),
         correction=recipe.step.correction,
-        label_smoothing=0.0,
+        loss=functional.cross_entropy,
         autocast=lambda: autocast(precision),
         average=lambda _: None,
     )

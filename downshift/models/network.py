@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from downshift.models.errors import SpecError, UnknownName
-from downshift.models.networks import torchvision_network
+from downshift.models.networks import own_network, torchvision_network
 from downshift.models.networks.mobilenet import MobileNetV1
 from downshift.models.networks.resnet_cifar import BasicBlock, Bottleneck, CifarResNet
 from downshift.models.networks.vgg import Vgg19
@@ -73,9 +73,14 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Network:
-    """The named network; raises `UnknownName` listing those that exist."""
+    """The named network; raises `UnknownName` listing those that exist.
+
+    `file.py:function` and `package.module:function` name a function that builds one.
+    """
     if name in _NETWORKS:
         return _NETWORKS[name]
+    if own_network.is_own(name):
+        return Network(name, own_network.SIDE, partial(own_network.make, name))
     architecture = name.removeprefix(_TORCHVISION)
     if architecture == name or architecture not in torchvision_network.architectures():
         raise UnknownName("network", name, names())

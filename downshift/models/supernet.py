@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,10 @@ from downshift.models.layers.masked_layer import (
 )
 from downshift.models.layers.switchable_norm import SwitchableNorm
 from downshift.models.networks.memory_format import lay_out
-from downshift.models.pattern import Pattern, Unstructured
+from downshift.models.pattern import Pattern, Unstructured, parse_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOST_SUBNETS = 255  # what one byte a weight can tell apart
 
@@ -75,23 +79,48 @@ def masked_layer_names(network: nn.Module, rule: LayerRule) -> tuple[str, ...]:
 
 
 class Supernet(nn.Module):
-    """`count` sub-nets in one network; `select` picks the one that runs, `plain` cuts one out."""
+    """Several sub-nets in one network; `select` picks the one that runs, `plain` cuts one out.
 
-    def __init__(
+        supernet = Supernet(network, sparsities=(0.5, 0.9))
+        supernet = Supernet(network, sparsities=(0.5, 0.9), pattern="block 1x4")
+        supernet = Supernet(network, pattern=("unstructured", "2:4", "1:4"))
+
+    network: any module from images to logits; it is changed in place. sparsities: what training shall reach,
+    the densest sub-net first. pattern: where zeros may fall, one for all sub-nets, or one each that also says
+    how many. Without either, `count` sub-nets without a target. rule: which layers are masked.
+
+    All sub-nets are dense until training, or whoever writes the masks, makes them sparse. Raises `SpecError`
+    naming a layer that cannot be masked.
+    """
+
+    def __init__(  # noqa: PLR0913 - by keyword
         self,
         network: nn.Module,
-        count: int,
+        count: int | None = None,
         *,
+        sparsities: Sequence[float] = (),
+        pattern: str | Sequence[str] = "unstructured",
         rule: LayerRule | None = None,
         encoding: Encoding = "levels",
     ) -> None:
         super().__init__()
+        texts = (pattern,) * len(sparsities) if isinstance(pattern, str) else tuple(pattern)
+        self.patterns: tuple[Pattern, ...] = tuple(map(parse_pattern, texts))
+        self.sparsities = tuple(sparsities) or tuple(each.sparsity or 0.0 for each in self.patterns)
+        if len(self.sparsities) != len(self.patterns):
+            raise SpecError(f"{len(self.sparsities)} sparsities for {len(self.patterns)} patterns")
+        if count is None:
+            count = len(self.patterns)
+        elif self.patterns:
+            raise SpecError(f"count {count}: sparsities and patterns give the number of sub-nets already")
         if not 1 <= count <= MOST_SUBNETS:
             raise SpecError(f"{count} sub-nets: a supernet holds 1 to 255")
+        if rule is None:
+            rule = LayerRule(pattern=self.patterns[-1]) if self.patterns else LayerRule()
         self.count = count
         self.encoding: Encoding = encoding
         self.selection = Selection()
-        chosen = masked_layer_names(network, rule or LayerRule())
+        chosen = masked_layer_names(network, rule)
         check_maskable(network, chosen)
         norms = {id(network.get_submodule(name)): name for name in norms_behind(network, chosen)}
         for name in chosen:

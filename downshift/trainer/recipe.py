@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """Which network; `width` multiplies its channels."""
+    """Which network: a name, or `file.py:function`; `width` multiplies its channels.
+
+    init: a .pt or .safetensors file with the weights that training starts from; none by default.
+    """
 
     name: str
     width: float = 1.0
+    init: str = ""
 
 
 @dataclass(frozen=True)

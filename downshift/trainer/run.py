@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
+from torch.nn import functional
 
 from downshift.models.network import build
 from downshift.models.networks.memory_format import memory_format
+from downshift.models.networks.pretrained import initialise
 from downshift.models.supernet import LayerRule, Supernet
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.checkpoint import Checkpoint
 from downshift.trainer.divergence import LossHistory, first_not_finite, owner
 from downshift.trainer.errors import DivergenceError, RecipeError
 from downshift.trainer.evaluation import accuracy, recalibrate
-from downshift.trainer.masks.masking import Masking, MaskPlan
 from downshift.trainer.masks.schedule import LearningRate
-from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
 from downshift.trainer.parallel import Workers
 from downshift.trainer.resuming import changes
-from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
+from downshift.trainer.step import STEPS, AlternatingStep, StepContext
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from downshift.models.layers.masked_layer import Encoding
     from downshift.trainer.data.training_data import Part, TrainingData
     from downshift.trainer.progress import Reporter
@@ -64,26 +62,12 @@ class TrainingRun:
                 f"run.batch_size {recipe.run.batch_size}: the training split has fewer images than that"
             )
         self.steps = recipe.run.epochs * len(data)
-        self.rate = _learning_rate(recipe, self.steps)
-        choice = recipe.optimizer
-        self.optimizer = MaskedSGD(
-            ParameterGroups.of(self.supernet),
-            momentum=choice.momentum,
-            weight_decay=choice.weight_decay,
-            nesterov=choice.nesterov,
-        )
-        self.context = StepContext(
-            supernet=self.supernet,
-            masking=Masking(self.supernet, MaskPlan.of(recipe, self.steps)),
-            optimizer=self.optimizer,
-            tally=Tally.zero(self.supernet.count, device),
-            correction=recipe.step.correction if self.supernet.count > 1 else "off",
-            label_smoothing=choice.label_smoothing,
-            autocast=_autocast(recipe.run.precision, device),
-            average=self.workers.average,
-        )
-        kind = AlternatingStep if recipe.step.kind == "alternating" else BatchSplitStep
-        self.take_step = kind(self.context)
+        self.rate = LearningRate.of(recipe, self.steps)
+        smoothing = recipe.optimizer.label_smoothing
+        loss = partial(functional.cross_entropy, label_smoothing=smoothing)
+        self.context = StepContext.of(recipe, self.supernet, self.steps, loss, self.workers.average)
+        self.optimizer = self.context.optimizer
+        self.take_step = STEPS[recipe.step.kind](self.context)
         self.step = 0
         self.history = LossHistory(self.supernet.count, device)
         self.saved: int | None = None
@@ -222,22 +206,12 @@ class TrainingRun:
 
 
 def _supernet(recipe: Recipe, data: TrainingData) -> Supernet:
-    """The recipe's network, its weights drawn by the recipe's seed, as a supernet."""
+    """The recipe's network, its weights drawn by the recipe's seed or read from a file, as a supernet."""
     torch.manual_seed(recipe.run.seed)
     choice, masks = recipe.network, recipe.masks
     network = build(choice.name, classes=len(data.labels), width=choice.width, channels=data.image.channels)
+    if choice.init:
+        initialise(network, Path(choice.init))
     rule = LayerRule(masks.classifier, masks.depthwise, masks.dense, recipe.patterns[-1])
     encoding: Encoding = "levels" if masks.form == "nested" else "bitmaps"
     return Supernet(network, len(recipe.names), rule=rule, encoding=encoding)
-
-
-def _learning_rate(recipe: Recipe, steps: int) -> LearningRate:
-    choice = recipe.optimizer
-    milestones = tuple(round(part * steps) for part in choice.milestones)
-    return LearningRate(choice.lr, steps, round(choice.warmup * steps), milestones)
-
-
-def _autocast(precision: str, device: torch.device) -> Any:
-    if precision == "fp32":
-        return nullcontext
-    return partial(torch.autocast, device.type, dtype=torch.bfloat16)

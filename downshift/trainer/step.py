@@ -9,23 +9,26 @@ No host synchronisation, except in steps with a mask update.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from downshift.trainer.gradient_correction import corrected
-from downshift.trainer.optimizer import gradient_of
+from downshift.trainer.masks.masking import Masking, MaskPlan
+from downshift.trainer.optimizer import MaskedSGD, ParameterGroups, gradient_of
 
 if TYPE_CHECKING:
     from downshift.models.supernet import Supernet
-    from downshift.trainer.masks.masking import Masking
-    from downshift.trainer.optimizer import MaskedSGD
+    from downshift.trainer.recipe import Recipe
 
 CorrectionMode = Literal["apply", "observe", "off"]
 Average = Callable[[Sequence[Tensor]], None]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""The loss of logits [B, classes] and labels, int64 [B] or probabilities [B, classes]."""
 
 
 @dataclass
@@ -67,9 +70,29 @@ class StepContext:
     optimizer: MaskedSGD
     tally: Tally
     correction: CorrectionMode
-    label_smoothing: float
+    loss: Loss
     autocast: Callable[[], torch.autocast]
     average: Average
+
+    @classmethod
+    def of(cls, recipe: Recipe, supernet: Supernet, steps: int, loss: Loss, average: Average) -> StepContext:
+        """The context of a run of `steps` optimizer steps, on the device that the supernet lies on."""
+        choice, device = recipe.optimizer, next(supernet.parameters()).device
+        return cls(
+            supernet=supernet,
+            masking=Masking(supernet, MaskPlan.of(recipe, steps)),
+            optimizer=MaskedSGD(
+                ParameterGroups.of(supernet),
+                momentum=choice.momentum,
+                weight_decay=choice.weight_decay,
+                nesterov=choice.nesterov,
+            ),
+            tally=Tally.zero(supernet.count, device),
+            correction=recipe.step.correction if supernet.count > 1 else "off",
+            loss=loss,
+            autocast=_autocast(recipe.run.precision, device),
+            average=average,
+        )
 
     @property
     def masked_gradients(self) -> list[Tensor]:
@@ -82,7 +105,7 @@ class StepContext:
         self.supernet.selection.dense_gradient = dense
         with self.autocast():
             logits = self.supernet(images)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        loss = self.loss(logits.float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         self.supernet.selection.dense_gradient = False
         self.tally.add_loss(index, loss)
@@ -174,3 +197,13 @@ class BatchSplitStep:
         context.optimizer.step(lr, activity)
         for index, gradients in dense.items():
             context.optimizer.forget(context.masking.update(step, index, gradients))
+
+
+STEPS = {"alternating": AlternatingStep, "batch-split": BatchSplitStep}
+"""The forms of the step by their name in a recipe."""
+
+
+def _autocast(precision: str, device: torch.device) -> Any:
+    if precision == "fp32":
+        return nullcontext
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16)

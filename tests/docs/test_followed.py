@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
 
 from downshift.models import artifact
-from tests.docs.pages import DOCS, follow
+from tests.docs.pages import DOCS, blocks, follow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +27,38 @@ def test_own_images_become_an_artifact_of_their_classes(tmp_path: Path) -> None:
 def test_an_own_network_becomes_an_artifact_that_tells_rings_from_discs(tmp_path: Path) -> None:
     follow(DOCS / "tutorial-own-network.md", tmp_path)
     manifest = artifact.read(tmp_path / "rings.onnx").manifest
-    assert manifest.network == "ring-net"
+    assert manifest.network == "RingNet"
     assert [subnet.name for subnet in manifest.subnets] == ["s50", "s90"]
     assert all((subnet.accuracy or 0.0) > 0.8 for subnet in manifest.subnets)
+    assert all(0.0 <= (subnet.standard_error or 0.0) < 0.02 for subnet in manifest.subnets)
+    in_recipe = artifact.read(tmp_path / "runs/rings/model.onnx").manifest
+    assert in_recipe.network == "rings.py:RingNet"
+    tuned = artifact.read(tmp_path / "runs/finetuned/model.onnx").manifest
+    assert tuned.provenance.recipe["network"]["init"] == "dense.pt"
+    assert [subnet.name for subnet in tuned.subnets] == ["s50", "s80", "s90"]
+
+
+def test_its_loop_is_short() -> None:
+    program = next(b for b in blocks(DOCS / "tutorial-own-network.md") if b.file == "train_rings.py")
+    assert len(program.text.splitlines()) <= 25
+
+
+@pytest.mark.parametrize(
+    ("page", "package", "file"),
+    [
+        ("tutorial-lightning", "pytorch_lightning", "rings.onnx"),
+        ("tutorial-timm", "timm", "vit.onnx"),
+    ],
+)
+def test_others_training_code_becomes_an_artifact(page: str, package: str, file: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    for block in blocks(DOCS / "tutorial-own-network.md"):
+        if block.file == "rings.py":
+            (tmp_path / block.file).write_text(block.text)
+    follow(DOCS / f"{page}.md", tmp_path)
+    subnets = artifact.read(tmp_path / file).manifest.subnets
+    assert [subnet.accuracy is not None and subnet.accuracy > 0.7 for subnet in subnets] == [True, True]
 
 
 def test_the_python_api_does_what_its_page_shows(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ NAMES = (
     "cifar10-resnet20",
     "cifar10-resnet32x2",
     "digits",
+    "finetune",
     "imagenet-resnet50",
     "mnist",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from downshift.trainer.gradient_correction import inner_product
 from downshift.trainer.masks.masking import Masking, MaskPlan
@@ -48,7 +49,7 @@ def context(count: int = 3, correction: Any = "apply", **masks: Any) -> StepCont
         optimizer=optimizer,
         tally=Tally.zero(count, torch.device("cpu")),
         correction=correction,
-        label_smoothing=0.0,
+        loss=functional.cross_entropy,
         autocast=nullcontext,  # type: ignore[arg-type]
         average=lambda _: None,
     )

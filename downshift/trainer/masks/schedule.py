@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from downshift.trainer.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,13 @@ class LearningRate:
     warmup: int
     milestones: tuple[int, ...] = ()
     factor: float = 0.1
+
+    @classmethod
+    def of(cls, recipe: Recipe, steps: int) -> LearningRate:
+        """The schedule of a run of `steps` optimizer steps."""
+        choice = recipe.optimizer
+        milestones = tuple(round(part * steps) for part in choice.milestones)
+        return cls(choice.lr, steps, round(choice.warmup * steps), milestones)
 
     def at(self, step: int) -> float:
         """Learning rate of `step`, 0 <= step < steps."""
