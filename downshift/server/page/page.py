@@ -72,6 +72,7 @@ def describe(model: Model) -> dict[str, Any]:
                 "engine": subnet.engines[1],
                 "p50_ms": round(subnet.p50[1] * 1e3, 4),
                 "p99_ms": round(subnet.p99[1] * 1e3, 4),
+                "dominated": subnet.name in profile.dominated,
             }
             for subnet in profile.subnets
         ],

@@ -52,6 +52,7 @@ async def test_the_sub_nets_are_listed_with_what_they_are_worth_and_cost() -> No
                 "engine": "scripted",
                 "p50_ms": 4.0,
                 "p99_ms": 6.0,
+                "dominated": False,
             },
             {
                 "name": "s90",
@@ -60,6 +61,7 @@ async def test_the_sub_nets_are_listed_with_what_they_are_worth_and_cost() -> No
                 "engine": "scripted",
                 "p50_ms": 1.0,
                 "p99_ms": 1.5,
+                "dominated": False,
             },
         ],
     }

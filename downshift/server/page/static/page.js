@@ -93,6 +93,10 @@ function row(subnet, colour) {
     ...[percent(subnet.sparsity, 0), percent(subnet.accuracy), milliseconds(subnet.p50_ms), milliseconds(subnet.p99_ms), subnet.engine]
       .map((textContent) => element("td", { textContent })));
   made.dataset.subnet = subnet.name;
+  if (subnet.dominated) {
+    made.classList.add("dominated");
+    made.title = "never chosen by itself: another is at least as accurate and at least as fast";
+  }
   return made;
 }
 

@@ -1,4 +1,5 @@
-// What each sub-net is worth against what it costs; those left of the budget's line fit it.
+// What each sub-net is worth against what it costs; those left of the budget's line fit it. Dominated ones are
+// faint: another is as accurate and as fast.
 import { $, shape, whenSized } from "./dom.js";
 import { milliseconds, percent } from "./format.js";
 
@@ -38,16 +39,19 @@ export class Scatter {
     const line = budget == null || budget < fastest || budget > slowest ? [] : [shape("g", {},
       shape("line", { x1: x(budget), x2: x(budget), y1: TOP - 4, y2: height - BOTTOM, class: "limit" }),
       shape("text", { x: x(budget) + (x(budget) > width - 90 ? -6 : 6), y: TOP + 4, class: x(budget) > width - 90 ? "tick end" : "tick" }, "budget"))];
-    const trail = shape("path", { class: "trail", d: subnets.map((each, at) =>
+    const trail = shape("path", { class: "trail", d: subnets.filter(({ dominated }) => !dominated).map((each, at) =>
       `${at ? "L" : "M"}${x(each.p50_ms)} ${y(each.accuracy ?? low)}`).join("") });
+    let labels = 0;
     const dots = subnets.map((each, index) => {
       const fits = budget == null || each.p99_ms <= budget;
       const [cx, cy] = [x(each.p50_ms), y(each.accuracy ?? low)];
-      const dot = shape("circle", { cx, cy, r: each.name === answered ? 9 : 6.5, class: fits ? "dot" : "dot misfit" });
+      const chosen = each.name === answered, faint = each.dominated && !chosen;
+      const dot = shape("circle", { cx, cy, r: chosen ? 9 : faint ? 4.5 : 6.5, class: fits ? "dot" : "dot misfit" });
       dot.style.setProperty("--colour", colours[index]);
       const tail = shape("line", { x1: cx, x2: x(each.p99_ms), y1: cy, y2: cy, class: "tail" });
-      const ring = each.name === answered ? [shape("circle", { cx, cy, r: 14, class: "ring" })] : [];
-      return shape("g", {}, tail, ...ring, dot, shape("text", { x: cx, y: cy + 24, class: each.name === answered ? "name chosen" : "name" }, each.name));
+      const ring = chosen ? [shape("circle", { cx, cy, r: 14, class: "ring" })] : [];
+      const name = faint ? [] : [shape("text", { x: cx, y: labels++ % 2 ? cy - 14 : cy + 24, class: chosen ? "name chosen" : "name" }, each.name)];
+      return shape("g", { class: faint ? "dominated" : "" }, ...(faint ? [] : [tail]), ...ring, dot, ...name);
     });
     this.svg.replaceChildren(...marks, ...times, trail, ...line, ...dots);
   }
