@@ -14,7 +14,7 @@ RACES ?=
 TRACES ?= data/traces/azure_llm_2023
 SERVED ?= $(MODEL) cifar-resnet18
 bin := $(VENV)/bin
-debian := prometheus
+debian := prometheus haproxy
 BIG ?= resnet50-128
 rivals := $(patsubst %,$(VENV)/.servers/%/.installed,litserve mlserver bentoml ray mosec starlette)
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check
@@ -67,6 +67,7 @@ bench-throughput: ARGS = $(MODEL) --environments $(VENV)/.servers ## our server 
 bench-budgets: ARGS = $(MODEL) ## which sub-net answers within which budget
 bench-responsiveness: ARGS = cifar-resnet18 ## refusals, health probes and memory under overload
 bench-swaps: ARGS = $(MODEL) ## hot swaps and a drain under load
+bench-replicas: ARGS = $(MODEL) ## two replicas behind Envoy and HAProxy, and faults: who loses requests
 bench-fuzz: ARGS = --schemathesis $(VENV)/.schemathesis/bin/schemathesis ## what the OpenAPI document provokes
 bench-step: ARGS = ## what sparse training adds to a training step
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks.harness.connections import HOST
+from benchmarks.harness.connections import HOST, OK
 from benchmarks.harness.errors import NotServing, WrongAnswer
 
 if TYPE_CHECKING:
@@ -146,6 +146,15 @@ def downshift(  # noqa: PLR0913 - all but two have defaults
     environment = {"DOWNSHIFT_CACHE_DIR": str(folder), **settings}
     with serving(command, folder / "server.log", environment=environment, cores=cores) as server:
         yield server
+
+
+def is_ready(port: int) -> bool:
+    """Whether a server of the V2 protocol, or the proxy before it, says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/v2/health/ready", timeout=5) as answer:
+            return bool(answer.status == OK)
+    except urllib.error.HTTPError:  # still loading
+        return False
 
 
 def free_port() -> int:
