@@ -40,6 +40,7 @@ Buffers assign_buffers(const Network& network) {
         }
         free_from[std::size_t(found)] = std::max(last_read[std::size_t(tensor)], step) + 1;
         buffers.bytes[std::size_t(found)] = std::max(buffers.bytes[std::size_t(found)], tensors[std::size_t(tensor)].map.bytes());
+        buffers.margin = std::max(buffers.margin, tensors[std::size_t(tensor)].map.margin_bytes());
         buffers.of[std::size_t(tensor)] = found;
     };
     claim(0, 0);

@@ -10,11 +10,11 @@ static void expand_down(const ExpandTask& task) {
     const Sums outside = broadcast(std::int32_t(task.outside));
     const char* from = task.from;
     char* to = task.to;
-    for (int group = 0; group < task.groups; ++group, from += task.from_group) {
-        const char* last = from + (task.width * task.step - task.left) * 64;
-        for (int x = 0; x < task.left; ++x, to += 64) store(to, moved<DY, 1>(load(last + x * 64), outside));
-        for (int x = 0; x < task.width; ++x, to += 64) store(to, moved<DY, 0>(load(from + x * task.step * 64), outside));
-        for (int x = 0; x < task.right; ++x, to += 64) store(to, moved<DY, -1>(load(from + x * 64), outside));
+    for (int group = 0; group < task.groups; ++group, from += task.from_group, to += task.to_group) {
+        for (int x = -task.left; x < 0; ++x) store(to + x * 64, moved<DY, 1>(load(from + (task.width + x) * 64), outside));
+        if (task.inside)
+            for (int x = 0; x < task.width; ++x) store(to + x * 64, moved<DY, 0>(load(from + x * 64), outside));
+        for (int x = 0; x < task.right; ++x) store(to + (task.width + x) * 64, moved<DY, -1>(load(from + x * 64), outside));
     }
 }
 

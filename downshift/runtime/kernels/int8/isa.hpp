@@ -30,15 +30,17 @@ struct ConvTask {
     std::uint32_t outside;         // what the other lanes hold: the zero point four times
 };
 
-// One row of vectors of a map, `left` and `right` vectors of halo around it, all moved down by `down` blocks.
+// A row of vectors of a map, copied or kept in place, and the vectors left and right of it; everything that is written is
+// moved down by `down` blocks.
 struct ExpandTask {
-    const char* from;            // group 0
-    char* to;                    // likewise; the next group follows at once
-    std::ptrdiff_t from_group;   // bytes from one group to the next
-    int groups, width, step;     // every `step`-th of width * step vectors
-    int left, right;             // at most width * step
-    int down;                    // -1, 0 or 1
-    std::uint32_t outside;       // what enters from outside the map
+    const char* from;                    // the row's first vector in group 0
+    char* to;                            // where that vector goes
+    std::ptrdiff_t from_group, to_group;  // bytes from one group to the next
+    int groups, width;                   // of the row
+    int left, right;                     // vectors of halo, at most `width`
+    bool inside;                         // whether the row itself is written
+    int down;                            // -1, 0 or 1
+    std::uint32_t outside;               // what enters from outside the map
 };
 
 struct ConvEntry {

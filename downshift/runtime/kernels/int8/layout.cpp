@@ -7,15 +7,17 @@ namespace downshift::int8 {
 Expansion::Expansion(const Map& map, const Map& output, const Window& window)
     : window_(window), groups_(map.groups()), block_height_(map.block_height()) {
     const int inner_height = output.block_height() * window.stride, inner_width = output.block_width() * window.stride;
-    const bool pixel = window.height == 1 && window.width == 1 && window.top == 0 && window.left == 0;
-    step_ = pixel ? window.stride : 1;
+    pixel_ = window.height == 1 && window.width == 1 && window.top == 0 && window.left == 0;
     rows_ = window.top + std::max(inner_height, (output.block_height() - 1) * window.stride + window.height - window.top);
     columns_ = window.left + std::max(inner_width, (output.block_width() - 1) * window.stride + window.width - window.left);
     aligned_ = inner_height == map.block_height() && inner_width == map.block_width() && window.top <= inner_height &&
                window.left <= inner_width && rows_ - window.top <= 2 * inner_height && columns_ - window.left <= 2 * inner_width;
-    direct_ = aligned_ && pixel && step_ == 1;
+    resident_ = aligned_ && window.top <= map.margin && window.left <= map.margin &&
+                rows_ - window.top <= inner_height + map.margin && columns_ - window.left <= inner_width + map.margin;
+    step_ = pixel_ && !aligned_ ? window.stride : 1;
     rows_ /= step_;
     columns_ /= step_;
+    if (resident_) columns_ = map.block_width() + 2 * map.margin;
     if (aligned_) return;
     table_.reserve(std::size_t(rows_) * std::size_t(columns_) * lanes);
     for (int row = 0; row < rows_; ++row)
@@ -32,12 +34,12 @@ Expansion::Expansion(const Map& map, const Map& output, const Window& window)
 }
 
 int Expansion::home_row(int row) const {
-    const int y = row * step_ - window_.top;
+    const int y = row - window_.top;
     return y < 0 ? y + block_height_ : y % block_height_;
 }
 
 int Expansion::down(int row) const {
-    const int y = row * step_ - window_.top;
+    const int y = row - window_.top;
     return y < 0 ? 1 : y < block_height_ ? 0 : -1;
 }
 

@@ -3,8 +3,9 @@
 // A map is cut into 4 x 4 equal blocks of bh x bw pixels, bh = ceil(height / 4). Lane 4 a + b of a vector belongs to block
 // (a, b), and vector (y, x) holds pixel (y, x) of every block, 4 neighbouring channels of it. A kernel tap is then another
 // whole vector, also for strides: every load is aligned and nothing is moved between lanes. Lanes whose pixel lies outside
-// the map hold the zero point. The price is a halo, which each thread makes for itself (`Expansion`): cache lines that
-// another core has read are slow to write.
+// the map hold the zero point. The price is a halo. A program of one thread has room for a halo of one vector around a map
+// (`margin`); several threads each make a copy with halo for themselves (`Expansion`), because cache lines that another core
+// has read are slow to write.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,13 +19,17 @@ constexpr std::size_t vector_bytes = 64;
 
 struct Map {
     int channels = 0, height = 0, width = 0;
+    int margin = 0;  // vectors around every group's rows and columns, not part of the map
 
     int groups() const { return (channels + 3) / 4; }
     int block_height() const { return (height + side - 1) / side; }
     int block_width() const { return (width + side - 1) / side; }
-    std::size_t group_bytes() const { return std::size_t(block_width()) * vector_bytes; }
+    // From one group of a row to the next, and from one row to the next.
+    std::size_t group_bytes() const { return std::size_t(block_width() + 2 * margin) * vector_bytes; }
     std::size_t row_bytes() const { return std::size_t(groups()) * group_bytes(); }
-    std::size_t bytes() const { return std::size_t(block_height()) * row_bytes(); }
+    // Before vector (0, 0), and from it to the end.
+    std::size_t margin_bytes() const { return std::size_t(margin) * (row_bytes() + vector_bytes); }
+    std::size_t bytes() const { return std::size_t(block_height() + margin) * row_bytes(); }
     bool ragged() const { return height % side != 0 || width % side != 0; }
 
     // Lanes of vector (y, x) whose pixel lies inside the map.
@@ -48,8 +53,11 @@ class Expansion {
 public:
     Expansion(const Map& map, const Map& output, const Window& window);
 
-    // Whether it equals the map itself.
-    bool direct() const { return direct_; }
+    // Whether it lies in the map itself, and whether it then needs no halo.
+    bool resident() const { return resident_; }
+    bool bare() const { return pixel_; }
+    // Bytes from its first vector to the map's in a resident one.
+    std::size_t origin() const { return std::size_t(window_.top) * row_bytes() + std::size_t(window_.left) * vector_bytes; }
     // In vectors, from what one output vector needs to what the next one does.
     int stride() const { return window_.stride / step_; }
     int rows() const { return rows_; }
@@ -72,7 +80,7 @@ public:
 private:
     Window window_;
     int groups_, rows_, columns_, block_height_, step_;
-    bool aligned_, direct_;
+    bool pixel_, aligned_, resident_;
     std::vector<std::int32_t> table_;
 };
 

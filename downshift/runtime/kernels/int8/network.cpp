@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <type_traits>
 
 #include "steps/packing.hpp"
 
@@ -113,6 +114,35 @@ void Network::linear(Linear operation) {
         refuse(who, "weight and bias do not fit its input");
     const int number = operation.output;
     add(number, {{}, 0, outputs}, std::move(operation), who);
+}
+
+void Network::make_margins() {
+    // Other operations go through whole rows at once.
+    const auto knows_margins = [](const auto& one) {
+        using One = std::decay_t<decltype(one)>;
+        return std::is_same_v<One, Conv> || std::is_same_v<One, MaxPool> || std::is_same_v<One, Mean> ||
+               std::is_same_v<One, Dequantize> || std::is_same_v<One, Linear>;
+    };
+    for (const Operation& operation : operations_)
+        if (!std::visit(knows_margins, operation)) return;
+    const auto margin = [&](int tensor) -> int& { return tensors_[std::size_t(tensor)].map.margin; };
+    for (const Operation& operation : operations_)
+        if (const auto* conv = std::get_if<Conv>(&operation)) {
+            Map map = tensors_[std::size_t(conv->input)].map;
+            map.margin = 1;
+            const Expansion expansion(map, tensors_[std::size_t(conv->output)].map, conv->window);
+            if (expansion.resident() && !expansion.bare()) margin(conv->input) = 1;
+        }
+    // A residual lies as the output does.
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (const Operation& operation : operations_) {
+            const auto* conv = std::get_if<Conv>(&operation);
+            if (!conv || conv->residual < 0 || margin(conv->output) == margin(conv->residual)) continue;
+            margin(conv->output) = margin(conv->residual) = 1;
+            changed = true;
+        }
+    }
 }
 
 }  // namespace downshift::int8

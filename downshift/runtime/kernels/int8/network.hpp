@@ -62,6 +62,9 @@ public:
     void dequantize(Dequantize operation);
     void linear(Linear operation);
 
+    // Gives a margin to every map that a convolution can then read with its halo in place.
+    void make_margins();
+
     const std::vector<Tensor>& tensors() const { return tensors_; }
     const std::vector<Operation>& operations() const { return operations_; }
     float scale() const { return scale_; }

@@ -26,8 +26,9 @@ Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers
     const auto& operations = network_.operations();
     if (operations.empty() || !network_.tensors().back().floats)
         throw std::invalid_argument("network: its last tensor is no vector of floats");
-    buffers_ = assign_buffers(network_);
     const int threads = workers_->threads();
+    if (threads == 1) network_.make_margins();
+    buffers_ = assign_buffers(network_);
     const Target target = {isa, network_, buffers_.of, threads};
     steps_.push_back(make_load(target));
     for (const Operation& operation : operations)
@@ -64,7 +65,7 @@ Workspace& Program::workspace(int thread) {
     auto& space = workspaces_[std::size_t(thread)];
     if (!space) {
         space = std::make_unique<Workspace>();
-        for (const std::size_t bytes : buffers_.bytes) space->homes.emplace_back(bytes);
+        for (const std::size_t bytes : buffers_.bytes) space->homes.emplace_back(buffers_.margin, bytes);
         for (const auto& tensor : network_.tensors()) space->vectors.emplace_back(std::size_t(tensor.floats));
     }
     return *space;

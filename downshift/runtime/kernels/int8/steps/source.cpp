@@ -4,19 +4,21 @@
 
 namespace downshift::int8 {
 
-const char* Source::rows(const char* home, std::uint64_t run, int first, int last, Scratch& scratch) const {
-    if (expansion_.direct()) return home;
+const char* Source::rows(char* home, std::uint64_t run, int first, int last, Scratch& scratch) const {
+    const bool resident = expansion_.resident();
+    if (resident && expansion_.bare()) return home;
     if (scratch.owner != this || scratch.run != run) {
         scratch.owner = this;
         scratch.run = run;
         std::fill(scratch.made.begin(), scratch.made.end(), 0);
     }
+    char* expanded = resident ? home - expansion_.origin() : scratch.rows.data();
     for (int row = first; row <= last; ++row)
         if (!scratch.made[std::size_t(row)]) {
             scratch.made[std::size_t(row)] = 1;
-            make(home, row, scratch.rows.data() + std::size_t(row) * expansion_.row_bytes());
+            make(home, row, expanded + std::size_t(row) * expansion_.row_bytes());
         }
-    return scratch.rows.data();
+    return expanded;
 }
 
 void Source::make(const char* home, int row, char* to) const {
@@ -27,16 +29,18 @@ void Source::make(const char* home, int row, char* to) const {
             isa_.gather(home + std::size_t(group) * map_.group_bytes(), table, outside_, to, columns);
         return;
     }
+    const int left = expansion_.left();
     ExpandTask task;
     task.from = home + std::size_t(expansion_.home_row(row)) * map_.row_bytes();
-    task.to = to;
+    task.to = to + std::size_t(left) * vector_bytes;
     task.from_group = std::ptrdiff_t(map_.group_bytes());
+    task.to_group = std::ptrdiff_t(columns) * std::ptrdiff_t(vector_bytes);
     task.groups = map_.groups();
-    task.width = map_.block_width() / expansion_.step();
-    task.step = expansion_.step();
-    task.left = expansion_.left();
-    task.right = columns - task.left - task.width;
+    task.width = map_.block_width();
+    task.left = left;
+    task.right = expansion_.resident() ? map_.margin : columns - left - task.width;
     task.down = expansion_.down(row);
+    task.inside = !expansion_.resident() || task.down != 0;
     task.outside = outside_;
     isa_.expand(task);
 }

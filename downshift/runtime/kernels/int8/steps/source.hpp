@@ -1,4 +1,4 @@
-// The input of a windowed step with its halo, made by each thread for itself.
+// The input of a windowed step with its halo: in the map itself, or made by each thread for itself.
 #pragma once
 #include "step.hpp"
 
@@ -10,10 +10,10 @@ public:
         : isa_(isa), map_(map), outside_(four_times(zero)), expansion_(map, output, window) {}
 
     const Expansion& expansion() const { return expansion_; }
-    ScratchNeed scratch() const { return {expansion_.bytes(), expansion_.rows()}; }
+    ScratchNeed scratch() const { return {expansion_.resident() ? 0 : expansion_.bytes(), expansion_.rows()}; }
 
-    // The expanded map, of which rows [first, last] are there.
-    const char* rows(const char* home, std::uint64_t run, int first, int last, Scratch& scratch) const;
+    // The expanded map, of which rows [first, last] are there; a resident one changes what lies around the map.
+    const char* rows(char* home, std::uint64_t run, int first, int last, Scratch& scratch) const;
 
 private:
     void make(const char* home, int row, char* to) const;

@@ -8,11 +8,22 @@
 
 namespace downshift::int8 {
 
+// The memory of a buffer, and where vector (0, 0) of every map in it lies.
+class Home {
+public:
+    Home(std::size_t before, std::size_t bytes) : memory_(before + bytes), before_(before) {}
+    char* data() const { return memory_.data() + before_; }
+
+private:
+    Aligned<char> memory_;
+    std::size_t before_;
+};
+
 // What one example needs while it walks through the network.
 struct Workspace {
     const float* image = nullptr;
     float* logits = nullptr;
-    std::vector<Aligned<char>> homes;         // by buffer
+    std::vector<Home> homes;                  // by buffer
     std::vector<std::vector<float>> vectors;  // by tensor
     std::uint64_t run = 0;                    // changes with every example
 };
