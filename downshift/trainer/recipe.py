@@ -30,14 +30,21 @@ class NetworkChoice:
 class DataChoice:
     """Which data set; `validation` training images are held out for model selection.
 
-    0 holds out 5,000, but at most a fifth of the training images.
+    0 holds out 5,000, but at most a fifth of the training images. mix: mixes the images of a batch and their
+    labels. balance: the loss weighs a class by the inverse of its frequency. Of image folders alone: `size`,
+    the side of the network's input in pixels, 0 for 224; `grey`, one channel instead of three; and augment
+    "randaugment", beside the random crops and flips that they always have.
     """
 
     name: str
     validation: int = 0
     test: str = "official"
-    augment: Literal["none", "crop", "crop-flip"] = "none"
+    augment: Literal["none", "crop", "crop-flip", "randaugment"] = "none"
     workers: int = 2
+    mix: Literal["none", "mixup", "cutmix", "mixup-cutmix"] = "none"
+    balance: bool = False
+    size: int = 0
+    grey: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,7 @@ class Recipe:
         _within("masks.offset", (masks.offset,), 0, masks.interval)
         _within("network.width", (self.network.width,), 0.01, 64)
         _within("data.validation", (self.data.validation,), 0, 10**9)
+        _within("data.size", (self.data.size,), 0, 4096)
         _within("data.workers", (self.data.workers,), 0, 256)
         for key in ("epochs", "batch_size", "evaluate_every", "checkpoint_every"):
             _within(f"run.{key}", (getattr(run, key),), 1, 10**6)

@@ -18,6 +18,8 @@ from downshift.models.networks.pretrained import initialise
 from downshift.models.supernet import LayerRule, Supernet
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.checkpoint import Checkpoint
+from downshift.trainer.data.balance import class_weights
+from downshift.trainer.data.mixing import mixing
 from downshift.trainer.divergence import LossHistory, first_not_finite, owner
 from downshift.trainer.errors import DivergenceError, RecipeError
 from downshift.trainer.evaluation import accuracy, recalibrate
@@ -63,8 +65,12 @@ class TrainingRun:
             )
         self.steps = recipe.run.epochs * len(data)
         self.rate = LearningRate.of(recipe, self.steps)
-        smoothing = recipe.optimizer.label_smoothing
-        loss = partial(functional.cross_entropy, label_smoothing=smoothing)
+        self.mix = mixing(recipe.data.mix, len(data.labels))
+        loss = partial(
+            functional.cross_entropy,
+            weight=class_weights(data.class_counts).to(device) if recipe.data.balance else None,
+            label_smoothing=recipe.optimizer.label_smoothing,
+        )
         self.context = StepContext.of(recipe, self.supernet, self.steps, loss, self.workers.average)
         self.optimizer = self.context.optimizer
         self.take_step = STEPS[recipe.step.kind](self.context)
@@ -83,7 +89,7 @@ class TrainingRun:
         while self.step < self.steps:
             epoch, start = divmod(self.step, len(self.data))
             for images, labels in self.data.epoch(epoch, start):
-                self.take_step(self.step, self.rate.at(self.step), images, labels)
+                self.take_step(self.step, self.rate.at(self.step), *self.mix(images, labels))
                 self.history.add(self.context.tally.losses)
                 self.step += 1
                 report.step()

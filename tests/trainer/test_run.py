@@ -57,7 +57,7 @@ def taken(run: TrainingRun, steps: int) -> TrainingRun:
     for _ in range(steps):
         epoch, start = divmod(run.step, len(run.data))
         images, labels = next(run.data.epoch(epoch, start))
-        run.take_step(run.step, run.rate.at(run.step), images, labels)
+        run.take_step(run.step, run.rate.at(run.step), *run.mix(images, labels))
         run.step += 1
     return run
 
@@ -68,7 +68,7 @@ def taken(run: TrainingRun, steps: int) -> TrainingRun:
 def test_resuming_at_any_step_of_a_group_restores_everything_bit_exactly(
     tmp_path: Path, kind: str, form: str, cut: int
 ) -> None:
-    chosen = recipe(step={"kind": kind}, masks={"form": form})
+    chosen = recipe(step={"kind": kind}, masks={"form": form}, data={"mix": "mixup-cutmix", "balance": True})
     straight = taken(small_run(chosen), 11)
     broken = taken(small_run(chosen), cut)
     checkpoints.save(tmp_path / CHECKPOINT, broken.checkpoint(journal=77))

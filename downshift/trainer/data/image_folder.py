@@ -34,12 +34,17 @@ if TYPE_CHECKING:
 
 # The customary ImageNet statistics, which torchvision's published weights expect.
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+GREY = Normalisation(mean=(0.449,), std=(0.226,))  # the means of the three channels
+SIZE, RESIZE = 224, 256  # pixels: ImageNet's customary crop, and the shorter side that it is cut from
 SMALLEST_CROP = 0.08  # of an image's area: the usual lower bound of random resized crops
 
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """Class names and splits of files; evaluation resizes to `resize`, then centre-crops `size` x `size`."""
+    """Class names and splits of files; evaluation resizes to `resize`, then centre-crops `size` x `size`.
+
+    The normalisation has one channel for grey images, three for coloured ones.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -47,8 +52,9 @@ class FolderDataset:
     validation: Files
     test: Files
     normalisation: Normalisation = IMAGENET
-    size: int = 224
-    resize: int = 256
+    size: int = SIZE
+    resize: int = RESIZE
+    randaugment: bool = False
 
     @property
     def image(self) -> InputSpec:
@@ -111,7 +117,7 @@ class FolderBatches:
         return len(self.data.train) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images float32 [B, 3, size, size], labels int64 [B]) of one epoch from batch `start` on."""
+        """(images float32 [B, C, size, size], labels int64 [B]) of one epoch from batch `start` on."""
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
         count = len(self.data.train)
         order = torch.randperm(count, generator=generator)
@@ -122,7 +128,8 @@ class FolderBatches:
         batches = [
             list(zip(order[r][self.rows].tolist(), seeds[r][self.rows].tolist(), strict=True)) for r in rows
         ]
-        transform = TrainingTransform(self.data.size)
+        data = self.data
+        transform = TrainingTransform(data.size, data.image.channels, data.randaugment)
         for images, labels in load_batches(
             self.data.train, transform, batches, device=self.device, loaders=self.loaders
         ):
@@ -155,18 +162,22 @@ class EvaluationTransform:
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """Training augmentation: uint8 [size, size, 3], a random resized crop with a random horizontal flip.
+    """Training augmentation: uint8 [size, size, channels], a random crop, resized, and a random flip.
 
+    With `randaugment`, two random operations of torchvision's RandAugment follow (Cubuk et al. 2020).
     JPEG draft mode: a large file is downscaled while decoding, to no less than `size` pixels in the smallest
     crop.
     """
 
     size: int
+    channels: int = 3
+    randaugment: bool = False
 
     def __call__(self, data: bytes) -> Tensor:
         """See `image_loader.Transform`."""
         enough = math.ceil(self.size / math.sqrt(SMALLEST_CROP))
-        image = read_image(data, enough=enough).convert("RGB")
+        image = read_image(data, enough=enough).convert("L" if self.channels == 1 else "RGB")
         crop = v2.RandomResizedCrop(self.size, scale=(SMALLEST_CROP, 1.0))
-        pixels: Tensor = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])(image)
+        more = [v2.RandAugment()] if self.randaugment else []
+        pixels: Tensor = v2.Compose([crop, v2.RandomHorizontalFlip(), *more, v2.PILToTensor()])(image)
         return pixels.permute(1, 2, 0)

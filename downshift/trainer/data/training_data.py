@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
 
 from downshift.models.spec import InputSpec
 from downshift.trainer.data import datasets, image_folder
@@ -17,15 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import torch
     from torch import Tensor
 
     from downshift.trainer.data.dataset import Dataset
     from downshift.trainer.parallel import Workers
-    from downshift.trainer.recipe import Recipe
+    from downshift.trainer.recipe import DataChoice, Recipe
 
 Part = Literal["validation", "test"]
-FOLDERS = ("imagenet",)
+FOLDERS = ("imagenet", "folder")
 NAMES = (*datasets.NAMES, *FOLDERS)
 
 
@@ -43,6 +45,10 @@ class TrainingData(Protocol):
     @property
     def validation_images(self) -> int:
         """Images in the validation split."""
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Training images of every class, int64 [classes]."""
 
     def __len__(self) -> int:
         """Training batches per epoch."""
@@ -63,35 +69,65 @@ def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers)
     if choice.name not in NAMES:
         raise datasets.unknown(choice.name, NAMES)
     if choice.name not in FOLDERS:
+        _only_in_folders(choice)
         data = datasets.load(
             choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed, test=choice.test
         )
         return InMemory(recipe, data, device, workers)
-    for key, value, only in (("augment", choice.augment, "none"), ("test", choice.test, "official")):
-        if value != only:
+    for key, value, allowed in (
+        ("augment", choice.augment, ("none", "randaugment")),
+        ("test", choice.test, ("official",)),
+    ):
+        if value not in allowed:
             raise RecipeError(
                 f"recipe key data.{key} = {value!r}: {choice.name} has its own; leave the key out"
             )
     files = image_folder.read(choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed)
+    size = choice.size or image_folder.SIZE
+    files = replace(
+        files,
+        normalisation=image_folder.GREY if choice.grey else image_folder.IMAGENET,
+        size=size,
+        resize=round(size * image_folder.RESIZE / image_folder.SIZE),
+        randaugment=choice.augment == "randaugment",
+    )
     check_images(files, loaders=choice.workers, rank=workers.rank, world=workers.world)
     return InFolders(recipe, files, device, workers)
+
+
+def _only_in_folders(choice: DataChoice) -> None:
+    """Raise `RecipeError` for a value that means nothing for a data set in memory."""
+    for key, value, only in (
+        ("size", choice.size, 0),
+        ("grey", choice.grey, False),
+    ):
+        if value != only:
+            raise RecipeError(
+                f"recipe key data.{key} = {value!r}: {choice.name} has its own; leave the key out"
+            )
 
 
 class InMemory:
     """A data set held on the device as uint8."""
 
     def __init__(self, recipe: Recipe, data: Dataset, device: torch.device, workers: Workers) -> None:
+        augment = recipe.data.augment
+        if augment == "randaugment":
+            raise RecipeError(
+                f"recipe key data.augment = {augment!r}: for image folders only; choose crop-flip"
+            )
         self.labels = data.labels
         self.image = InputSpec(INPUT, *data.shape, data.mean, data.std)
         self._workers = workers
         self.validation_images = len(data.validation)
+        self.class_counts = torch.bincount(data.train.labels, minlength=len(data.labels))
         self._splits = {"validation": data.validation.to(device), "test": data.test.to(device)}
         self._normalisation = Normalisation(data.mean, data.std)
         self._batches = Batches(
             data.train.to(device),
             batch_size=recipe.run.batch_size,
             normalisation=self._normalisation,
-            augment=recipe.data.augment,
+            augment=augment,
             seed=recipe.run.seed,
         )
 
@@ -120,6 +156,7 @@ class InFolders:
         self.labels = data.labels
         self.image = data.image
         self.validation_images = len(data.validation)
+        self.class_counts = torch.bincount(torch.tensor(data.train.labels), minlength=len(data.labels))
         self._recipe = recipe
         self._data = data
         self._device = device

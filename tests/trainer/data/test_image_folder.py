@@ -1,5 +1,6 @@
 """Folders of images: splits, crops that depend on (seed, epoch) alone, and files that are no images."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from downshift.trainer.data.image_folder import FolderBatches, FolderDataset, evaluation_batches, read
+from downshift.trainer.data.image_folder import (
+    GREY,
+    IMAGENET,
+    FolderBatches,
+    FolderDataset,
+    evaluation_batches,
+    read,
+)
 from downshift.trainer.errors import DataError
 
 CPU = torch.device("cpu")
@@ -153,3 +161,19 @@ def test_a_validation_split_that_leaves_nothing_is_refused(validation: int, tmp_
     write(tmp_path)
     with pytest.raises(DataError, match=f"validation {validation}: .* has 18 training images"):
         read("imagenet", tmp_path, validation=validation, seed=0)
+
+
+@pytest.mark.parametrize("randaugment", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+def test_grey_images_have_one_channel_and_randaugment_draws_from_the_seed_alone(
+    data: FolderDataset, randaugment: bool, grey: bool
+) -> None:
+    chosen = replace(data, randaugment=randaugment, normalisation=GREY if grey else IMAGENET)
+    epoch = list(batches(chosen).epoch(0))
+    channels = 1 if grey else 3
+    assert all(images.shape == (4, channels, 8, 8) for images, _ in epoch)
+    assert same(epoch, list(batches(chosen).epoch(0)))
+    plain = list(batches(replace(chosen, randaugment=False)).epoch(0))
+    assert same(epoch, plain) == (not randaugment)
+    (images, _), *_ = evaluation_batches(chosen, "test", device=CPU, loaders=0)
+    assert images.shape[1:] == (channels, 8, 8) == chosen.image.shape

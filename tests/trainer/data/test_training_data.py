@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -94,6 +94,45 @@ def test_a_run_trains_on_folders_and_hands_over_an_artifact(folder: Path, tmp_pa
     write_results(tmp_path, FOLDERS, data, outcome)
     manifest = artifact.read(tmp_path / "model.onnx").manifest
     assert (manifest.labels, manifest.input.resize, manifest.input.shape) == (("cat", "dog"), 20, (3, 16, 16))
+
+
+def test_data_in_folders_may_be_small_grey_and_unbalanced(folder: Path) -> None:
+    for path in sorted((folder / "train" / "dog").iterdir())[4:]:
+        path.unlink()
+    recipe = small_recipe(
+        data={
+            "name": "folder",
+            "validation": 2,
+            "workers": 0,
+            "size": 32,
+            "grey": True,
+            "augment": "randaugment",
+            "balance": True,
+        },
+        run={"batch_size": 4},
+    )
+    data = training_data.load(recipe, folder, CPU, Workers())
+    assert (data.image.shape, data.image.resize) == ((1, 32, 32), 37)
+    assert data.validation_images == 2
+    assert int(data.class_counts.sum()) == 12
+    assert data.class_counts[0] > data.class_counts[1]
+    images, _ = next(data.epoch(0))
+    assert images.shape == (4, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("augment", "randaugment", "for image folders only; choose crop-flip"),
+        ("size", 64, "digits has its own; leave the key out"),
+        ("grey", True, "digits has its own; leave the key out"),
+    ],
+)
+def test_what_only_folders_have_cannot_be_chosen_for_others(
+    key: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=f"data.{key} = {value!r}: {said}"):
+        training_data.load(small_recipe(data={key: value}), tmp_path, CPU, Workers())
 
 
 @pytest.mark.parametrize(("key", "value"), [("augment", "crop"), ("test", "batch5")])
