@@ -57,7 +57,8 @@ def test_process_1_ends_on_sigterm_too() -> None:
 
 
 def test_sighup_while_the_server_is_imported_does_not_end_it() -> None:
-    with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True) as process:
+    command = ["env", "--default-signal=HUP", *COMMAND]  # else nohup around the tests would be handed down
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: catches(psutil.Process(process.pid), signal.SIGHUP))
         process.send_signal(signal.SIGHUP)
         _, said = process.communicate(timeout=120)
