@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import yaml
+from kubernetes_validate import ValidationError, latest_version, validate
 
 from downshift.server.connection.probe import Probe
 from downshift.server.settings import Settings
 from tests.deploy.monitoring import DEPLOY, documents, known, named
+from tests.server.clients.served import client, run
 from tests.server.doubles import serving
 
 FOLDER = DEPLOY / "kubernetes"
@@ -48,16 +53,43 @@ def test_there_is_one_of_every_kind() -> None:
         "Deployment",
         "Service",
         "PodDisruptionBudget",
+        "HorizontalPodAutoscaler",
+        "ConfigMap",
         "ScaledObject",
         "ServingRuntime",
         "InferenceService",
     }
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "PodDisruptionBudget"])
+OWN = ["Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ConfigMap"]
+
+
+@pytest.mark.parametrize("kind", OWN)
 def test_kubernetes_own_kinds_are_as_its_schema_has_them(kind: str) -> None:
-    validator = pytest.importorskip("kubernetes_validate")
-    validator.validate(MANIFESTS[kind], validator.latest_version(), strict=True)
+    validate(MANIFESTS[kind], latest_version(), strict=True)
+
+
+def test_a_misspelt_field_of_kubernetes_own_kinds_is_found() -> None:
+    wrong = MANIFESTS["Service"] | {"specs": {}}
+    with pytest.raises(ValidationError, match="specs"):
+        validate(wrong, latest_version(), strict=True)
+
+
+def faults(manifest: dict[str, Any]) -> list[str]:
+    """What is wrong with a manifest of KServe's or KEDA's kinds, by their own definitions."""
+    name = "keda" if manifest["apiVersion"].startswith("keda") else "kserve"
+    script = Path(__file__).parent / "scripts" / f"{name}_kinds.py"
+    found: list[str] = json.loads(
+        run(client(name, "bin/python"), script, json.dumps(manifest)).splitlines()[-1]
+    )
+    return found
+
+
+@pytest.mark.parametrize("kind", ["ServingRuntime", "InferenceService", "ScaledObject"])
+def test_kinds_of_kserve_and_keda_are_as_those_define_them(kind: str) -> None:
+    assert faults(MANIFESTS[kind]) == []
+    wrong = MANIFESTS[kind] | {"spec": MANIFESTS[kind]["spec"] | {"misspelt": 1}}
+    assert any("misspelt" in fault for fault in faults(wrong))
 
 
 @pytest.mark.parametrize("kind", sorted(CONTAINERS))
@@ -130,6 +162,47 @@ def test_the_manifests_mean_one_another() -> None:
     assert model["runtime"] == runtime["metadata"]["name"]
     assert model["modelFormat"]["name"] in {each["name"] for each in runtime["spec"]["supportedModelFormats"]}
     assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+
+
+def test_pods_are_spread_over_machines_and_zones() -> None:
+    spread = POD["spec"]["topologySpreadConstraints"]
+    assert {each["topologyKey"] for each in spread} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    for each in spread:
+        assert each["labelSelector"]["matchLabels"] == POD["metadata"]["labels"]
+
+
+def test_pods_are_guaranteed_whole_cores_so_that_they_can_be_pinned() -> None:
+    for container in (*POD["spec"]["containers"], *POD["spec"].get("initContainers", ())):
+        resources = container["resources"]
+        assert set(resources["limits"]) == {"cpu", "memory"}
+        assert resources["requests"] == resources["limits"]
+        assert resources["limits"]["cpu"].isdecimal()
+
+
+def test_both_autoscalers_follow_the_same_figures_within_the_same_bounds() -> None:
+    scaled, plain = MANIFESTS["ScaledObject"]["spec"], MANIFESTS["HorizontalPodAutoscaler"]["spec"]
+    assert plain["scaleTargetRef"]["name"] == scaled["scaleTargetRef"]["name"]
+    assert plain["minReplicas"] == scaled["minReplicaCount"]
+    assert plain["maxReplicas"] == scaled["maxReplicaCount"]
+    assert plain["behavior"] == scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    rules = yaml.safe_load(MANIFESTS["ConfigMap"]["data"]["config.yaml"])["externalRules"]
+    queries = {rule["name"]["as"]: rule["metricsQuery"] for rule in rules}
+    asked = {
+        each["external"]["metric"]["name"]: each["external"]["target"]["value"] for each in plain["metrics"]
+    }
+    assert set(asked) == set(queries)
+    targets = {
+        queries[name]: float(value.removesuffix("m")) / (1000 if "m" in value else 1)
+        for name, value in asked.items()
+    }
+    assert targets == {
+        trigger["metadata"]["query"]: float(trigger["metadata"]["threshold"])
+        for trigger in scaled["triggers"]
+    }
+    assert all(rule["seriesQuery"] in known() for rule in rules)
 
 
 def test_replicas_follow_metrics_that_exist() -> None:

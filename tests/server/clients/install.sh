@@ -40,7 +40,7 @@ debian_package() { # NAME: unpack that package here, which takes no root
 }
 
 status=0
-for client in "with_requirements kserve" "with_requirements mlserver" perf_analyzer; do
+for client in "with_requirements kserve" "with_requirements mlserver" "with_requirements keda" perf_analyzer; do
   $client || { echo "warning: ${client##* } cannot be installed here: its tests will be skipped" >&2; status=1; }
 done
 exit $status
