@@ -100,6 +100,29 @@ def test_the_kernels_compute_the_integer_reference_bit_by_bit(
             np.testing.assert_array_equal(np.concatenate(alone), program.run(images))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("kernel", "stride"), [((7, 7), 2), ((5, 3), 1), ((2, 2), 2), ((1, 3), 1)])
+@pytest.mark.parametrize("size", [(16, 16), (23, 18)])
+def test_a_stem_of_few_channels_computes_the_same_bits(
+    channels: int, kernel: tuple[int, int], stride: int, size: tuple[int, int]
+) -> None:
+    """Three channels are packed tap after tap, so that no byte of a product is idle."""
+    pads = [kernel[0] // 2, kernel[1] // 2] * 2
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=pads, strides=[stride] * 2),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["y"]),
+    ]
+    constants = {"w": normal(6, channels, *kernel, seed=1), "b": normal(6, seed=2)}
+    model, images = small_model(nodes, (channels, *size), constants), normal(3, channels, *size, seed=3)
+    graph = integer(lower(model), ranges_of(model, images))
+    for isa in _kernels.int8_isas():
+        for threads in (1, 2):
+            found = network(graph).compile(_kernels.Workers(threads), isa).run(images)
+            np.testing.assert_allclose(found, integer_reference.run(graph, images), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("density", [0.05, 1.0])
 @pytest.mark.parametrize("size", [(8, 8), (15, 17), (4, 4)])
 @pytest.mark.parametrize("stride", [1, 2])

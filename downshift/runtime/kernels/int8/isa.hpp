@@ -43,6 +43,16 @@ struct ExpandTask {
     std::uint32_t outside;               // what enters from outside the map
 };
 
+// Group `quad` of the result is bytes 4 quad to 4 quad + 3 of all taps' three channels, one tap after the other.
+struct QuadTask {
+    const char* from;              // a row of vectors that hold three channels and a byte without meaning
+    char* to;                      // likewise
+    const std::uint32_t* offsets;  // bytes, of every tap
+    int taps, count, width;        // count: of groups; width: vectors in a row of the result
+    std::ptrdiff_t step;           // bytes from what one vector of the result needs to the next
+    std::ptrdiff_t to_group;
+};
+
 struct ConvEntry {
     int rows;    // output channels that share their positions: 1 or 4
     int height;  // of a tile, in vectors
@@ -59,6 +69,7 @@ struct Isa {
     void (*gather)(const char* from, const std::int32_t* table, std::uint32_t outside, char* to, int count);
     // A row of a map with its halo.
     void (*expand)(const ExpandTask& task);
+    void (*quads)(const QuadTask& task);
     // Pixels of 1 to 4 channel planes as quantised bytes: clip(rne(x * inverse + zero)); missing channels are `zero`.
     void (*quantize)(const float* const* planes, int channels, int count, float inverse, int zero, std::uint32_t* to);
     // The largest of `taps` vectors at offsets from `source`, byte by byte.

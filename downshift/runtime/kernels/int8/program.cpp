@@ -38,11 +38,13 @@ Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers
         need.bytes = std::max(need.bytes, step->scratch().bytes);
         need.rows = std::max(need.rows, step->scratch().rows);
         need.sums = std::max(need.sums, step->scratch().sums);
+        need.quads = std::max(need.quads, step->scratch().quads);
     }
     for (int thread = 0; thread < threads; ++thread) {
         scratch_.push_back(std::make_unique<Scratch>());
         scratch_.back()->rows = Aligned<char>(need.bytes);
         scratch_.back()->sums = Aligned<char>(need.sums);
+        scratch_.back()->quads = Aligned<char>(need.quads);
         scratch_.back()->made.assign(std::size_t(need.rows), 0);
         workspaces_.push_back(nullptr);
     }

@@ -22,6 +22,13 @@ ALWAYS Four four(const std::int32_t* weights) { return _mm512_broadcast_i32x4(_m
 template <int K>
 ALWAYS Sums splat(Four weights) { return _mm512_shuffle_epi32(weights, _MM_PERM_ENUM(K * 0x55)); }
 ALWAYS Sums added(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
+template <int BITS>
+ALWAYS Sums right(Sums a) { return _mm512_srli_epi32(a, BITS); }
+template <int BITS>
+ALWAYS Sums left(Sums a) { return _mm512_slli_epi32(a, BITS); }
+// Bits of `a` where MASK has ones, or-ed with `b`.
+template <std::uint32_t MASK>
+ALWAYS Sums blended(Sums a, Sums b) { return _mm512_ternarylogic_epi32(a, _mm512_set1_epi32(std::int32_t(MASK)), b, 0xea); }
 ALWAYS Floats floats(float value) { return _mm512_set1_ps(value); }
 ALWAYS Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 ALWAYS Floats to_floats(Sums sums) { return _mm512_cvtepi32_ps(sums); }

@@ -22,6 +22,12 @@ ALWAYS Four four(const std::int32_t* weights) { return {weights}; }
 template <int K>
 ALWAYS Sums splat(Four weights) { return broadcast(weights.weights[K]); }
 ALWAYS Sums added(Sums a, Sums b) { return a + b; }
+template <int BITS>
+ALWAYS Sums right(Sums a) { return Sums(Bits(a) >> BITS); }
+template <int BITS>
+ALWAYS Sums left(Sums a) { return Sums(Bits(a) << BITS); }
+template <std::uint32_t MASK>
+ALWAYS Sums blended(Sums a, Sums b) { return Sums((Bits(a) & MASK) | Bits(b)); }
 ALWAYS Floats floats(float value) { return Floats{} + value; }
 ALWAYS Floats multiply_add(Floats a, Floats b, Floats c) {
     Floats result;

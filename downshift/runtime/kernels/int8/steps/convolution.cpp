@@ -4,7 +4,7 @@
 
 #include "../../cache.hpp"
 #include "packing.hpp"
-#include "source.hpp"
+#include "quads.hpp"
 
 namespace downshift::int8 {
 namespace {
@@ -14,15 +14,17 @@ struct Plan {
     int height, width, blocks;
 };
 
+// Pixels: Source or Quads, and `conv` is over the map that it is or makes.
+template <class Pixels>
 class Convolution final : public Step {
 public:
-    Convolution(const Target& target, const Conv& conv)
+    Convolution(const Target& target, const Conv& conv, const Map& input, Pixels source)
         : isa_(target.isa),
           threads_(target.threads),
           window_(conv.window),
-          input_(target.tensor(conv.input).map),
+          input_(input),
           output_(target.tensor(conv.output).map),
-          source_(target.isa, input_, target.tensor(conv.input).zero, output_, window_),
+          source_(std::move(source)),
           positions_(find_positions(conv, input_, output_)),
           rows_(positions_.rows),
           from_(target.buffer(conv.input)),
@@ -82,13 +84,13 @@ public:
         const Expansion& expansion = source_.expansion();
         const int stride = expansion.stride();
         const int first = tile.y * stride, last = (tile.y + tile.entry->height - 1) * stride + window_.height - 1;
-        const char* expanded = source_.rows(space.homes[std::size_t(from_)].data(), space.run, first, last, scratch);
+        const char* row = source_.row(space.homes[std::size_t(from_)].data(), space.run, first, last, scratch);
         const std::size_t at = std::size_t(tile.y) * output_.row_bytes() + std::size_t(part.first) * output_.group_bytes() +
                                std::size_t(tile.x) * vector_bytes;
         ConvTask task;
         task.scale = scale_.data() + part.first * 4;
         task.bias = bias_.data() + part.first * 4;
-        task.source = expanded + std::size_t(first) * expansion.row_bytes() + std::size_t(tile.x * stride) * vector_bytes;
+        task.source = row + std::size_t(tile.x * stride) * vector_bytes;
         task.output = space.homes[std::size_t(to_)].data() + at;
         task.residual = residual_ < 0 ? nullptr : space.homes[std::size_t(residual_)].data() + at;
         task.residual_scale = residual_scale_;
@@ -145,7 +147,7 @@ private:
             add(1, (width + pieces - 1) / pieces);
         }
         if (rows_ == 1) add(1, std::min(width, 4));
-        if (output_.block_height() % 2 == 0 && entry(2, width)) add(2, width);
+        if (Pixels::many_rows && output_.block_height() % 2 == 0 && entry(2, width)) add(2, width);
         return found;
     }
 
@@ -176,7 +178,7 @@ private:
 
     double timed(Workspace& space, Scratch& scratch) const {
         const auto begin = std::chrono::steady_clock::now();
-        scratch.owner = nullptr;
+        scratch.owner = scratch.quads_owner = nullptr;
         for (int item = 0; item < items(); ++item) run(space, item, scratch);
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     }
@@ -185,7 +187,7 @@ private:
     int threads_;
     Window window_;
     Map input_, output_;
-    Source source_;
+    Pixels source_;
     Positions positions_;  // until the plan is final
     int rows_;
     int from_, to_, residual_;
@@ -200,7 +202,15 @@ private:
 }  // namespace
 
 std::unique_ptr<Step> make_convolution(const Target& target, const Conv& conv) {
-    return std::make_unique<Convolution>(target, conv);
+    const Network::Tensor& input = target.tensor(conv.input);
+    const Map& output = target.tensor(conv.output).map;
+    if (Quads::fewer(input.map, conv.window)) {
+        Quads quads(target.isa, input.map, input.zero, output, conv.window);
+        const Map map = quads.map();
+        return std::make_unique<Convolution<Quads>>(target, Quads::over_quads(conv), map, std::move(quads));
+    }
+    return std::make_unique<Convolution<Source>>(target, conv, input.map,
+                                                 Source(target.isa, input.map, input.zero, output, conv.window));
 }
 
 }  // namespace downshift::int8

@@ -6,6 +6,8 @@ namespace downshift::int8 {
 
 class Source {
 public:
+    static constexpr bool many_rows = true;  // at a time
+
     Source(const Isa& isa, const Map& map, int zero, const Map& output, const Window& window)
         : isa_(isa), map_(map), outside_(four_times(zero)), expansion_(map, output, window) {}
 
@@ -14,6 +16,11 @@ public:
 
     // The expanded map, of which rows [first, last] are there; a resident one changes what lies around the map.
     const char* rows(char* home, std::uint64_t run, int first, int last, Scratch& scratch) const;
+
+    // Row `first` of it, and the rows to `last` behind.
+    const char* row(char* home, std::uint64_t run, int first, int last, Scratch& scratch) const {
+        return rows(home, run, first, last, scratch) + std::size_t(first) * expansion_.row_bytes();
+    }
 
 private:
     void make(const char* home, int row, char* to) const;

@@ -35,13 +35,18 @@ struct Scratch {
     std::vector<std::uint64_t> made;
     const void* owner = nullptr;
     std::uint64_t run = 0;
+    Aligned<char> quads;  // the row of quads that is there, and whose it is
+    const void* quads_owner = nullptr;
+    std::uint64_t quads_run = 0;
+    int quads_row = 0;
 };
 
 // How much of a thread's memory a step asks for.
 struct ScratchNeed {
     std::size_t bytes = 0;
     int rows = 0;
-    std::size_t sums = 0;  // bytes
+    std::size_t sums = 0;   // bytes
+    std::size_t quads = 0;  // bytes
 };
 
 // Items of a step are independent of each other; the next step needs all of them.
