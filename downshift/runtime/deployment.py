@@ -10,6 +10,7 @@ from downshift.runtime.memory import release
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.core import Core, Limits
 from downshift.runtime.scheduling.execution import Executor
+from downshift.runtime.scheduling.failover import Failover
 from downshift.runtime.scheduling.load import MachineLoad
 from downshift.runtime.scheduling.scheduler import Scheduler
 from downshift.runtime.supervisor import Supervisor
@@ -64,6 +65,15 @@ class Deployment:
         executors = [Executor(self.manifest, each, max_batch=largest, clock=clock) for each in compiled]
         self.load = MachineLoad(supervisor=supervisor)
         self.load.serve_on(_on_device(compiled))
+        self._failover = Failover(
+            self.profile,
+            compiled,
+            adopt=self._fail_over,
+            retired=lambda *program: self.scheduler.retired(*program),  # noqa: PLW0108 - made after it
+            give_up=lambda: self.scheduler.give_up(),  # noqa: PLW0108 - likewise
+        )
+        if self.programs.on_device:  # others have no device that could fail
+            observers = (*observers, self._failover)
         self.scheduler = Scheduler(
             core, executors, load=self.load, observers=observers, supervisor=supervisor
         )
@@ -88,11 +98,17 @@ class Deployment:
         release()
 
     def _adopt(self, profile: Profile, programs: Sequence[Programs]) -> None:
+        profile, programs = self._failover.replaced(profile, programs)
         self.scheduler.adopt(profile, programs)
         self.profile, self.programs = profile, programs[0]
         self.load.serve_on(_on_device(programs))
         if self._improved is not None:
             self._improved(profile)
+
+    def _fail_over(self, profile: Profile, programs: Sequence[Programs]) -> None:
+        self.scheduler.replace(profile, programs)
+        self.profile, self.programs = profile, programs[0]
+        self.load.serve_on(_on_device(programs))
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from downshift.runtime.background import aside
 from downshift.runtime.memory import release
 from downshift.runtime.profiling.profiler import Effort, Progress, measuring, part
+from downshift.runtime.profiling.spares import needless
 from downshift.runtime.profiling.tuning import tuning
 
 if TYPE_CHECKING:
@@ -88,10 +89,11 @@ class Improvement:
         log.info("tuning in the background, whenever no request waits")
         yield from tuning(programs, self.effort.tune_seconds, part(progress, 0.0, TUNED), passes)
         profile = yield from measuring(manifest, programs, self.effort, part(progress, TUNED, 1.0))
+        unwanted = needless(profile, programs.engines_on_device)
         replicas: Sequence[Programs] = ()
         if self.replicate is not None:
-            replicas = yield from aside(partial(self.replicate, profile.outrun))
-        adopt(profile, (programs.without(profile.outrun), *replicas))
+            replicas = yield from aside(partial(self.replicate, unwanted))
+        adopt(profile, (programs.without(unwanted), *replicas))
         self.cache.store(profile)
         yield from aside(release)
         log.info("tuned: the new profile decides from now on")

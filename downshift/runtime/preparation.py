@@ -18,6 +18,7 @@ from downshift.runtime.memory import release
 from downshift.runtime.profiling.profile_cache import ProfileCache
 from downshift.runtime.profiling.profiler import Effort, Progress, measure, part
 from downshift.runtime.profiling.self_check import Reference, self_check
+from downshift.runtime.profiling.spares import needless
 from downshift.runtime.profiling.tuning import tuning
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
         profile = None
     report(READ, f"compiling {len(manifest.subnets)} sub-nets")
     if profile is not None:
-        programs = compile_artifact(artifact, engines, threads=threads, without=profile.outrun)
+        programs = compile_artifact(
+            artifact, engines, threads=threads, without=needless(profile, engines.on_device)
+        )
         report(COMPILED, "profile found in the cache")
     else:
         programs = compile_artifact(artifact, engines, threads=threads)
@@ -133,8 +136,8 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
         if setup.tune is Tune.LATER:
             improvement = Improvement(effort, cache, reference, replicate if setup.executors > 1 else None)
         else:
-            programs = programs.without(profile.outrun)
-    replicas = replicate(frozenset() if improvement else profile.outrun)
+            programs = programs.without(needless(profile, engines.on_device))
+    replicas = replicate(frozenset() if improvement else needless(profile, engines.on_device))
     for each in (programs, *replicas):
         each.warm_up(manifest.input.shape)
         if setup.check:

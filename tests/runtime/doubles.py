@@ -220,6 +220,7 @@ class Recorder:
     settlements: list[Settled] = field(default_factory=list)
     improvements: list[tuple[float, str]] = field(default_factory=list)
     misfits: list[tuple[str, str]] = field(default_factory=list)
+    retirements: list[tuple[str, str]] = field(default_factory=list)
 
     def accepted(self, request: Request) -> None:
         self.accepts.append(request)
@@ -241,3 +242,6 @@ class Recorder:
 
     def unfit(self, subnet: str, engine: str) -> None:
         self.misfits.append((subnet, engine))
+
+    def retired(self, subnet: str, engine: str) -> None:
+        self.retirements.append((subnet, engine))

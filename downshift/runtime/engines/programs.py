@@ -71,18 +71,32 @@ class Programs:
         return programs[engine]
 
     def without(self, unwanted: AbstractSet[Pair]) -> Programs:
-        """The same but for some programs, whose memory is free once nobody else holds them."""
+        """The same but for some programs, whose memory is free once nobody else holds them.
+
+        A sub-net that has none left is missing.
+        """
         kept = {
             subnet: {name: program for name, program in programs.items() if (subnet, name) not in unwanted}
             for subnet, programs in self.by_subnet.items()
         }
-        return replace(self, by_subnet=kept)
+        return replace(self, by_subnet={subnet: programs for subnet, programs in kept.items() if programs})
+
+    @property
+    def pairs(self) -> frozenset[Pair]:
+        """Of every program there is."""
+        return frozenset((subnet, name) for subnet, found in self.by_subnet.items() for name in found)
 
     @property
     def on_device(self) -> tuple[OnDevice, ...]:
         """Those that compute on a GPU."""
         everything = (program for programs in self.by_subnet.values() for program in programs.values())
         return tuple(program for program in everything if isinstance(program, OnDevice))
+
+    @property
+    def engines_on_device(self) -> frozenset[str]:
+        """Names of the engines on a GPU among them."""
+        everything = (each for programs in self.by_subnet.values() for each in programs.items())
+        return frozenset(name for name, program in everything if isinstance(program, OnDevice))
 
     def warm_up(self, shape: tuple[int, ...]) -> None:
         """Run every program once, on zeros of that shape, so that the first request finds it ready."""

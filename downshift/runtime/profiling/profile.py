@@ -8,9 +8,12 @@ from operator import le
 from typing import TYPE_CHECKING
 
 from downshift.models.errors import UnknownName
+from downshift.runtime.errors import ProfileError
 from downshift.runtime.profiling import batching
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from downshift.runtime.machine import Machine
     from downshift.runtime.profiling.batching import BatchCost
 
@@ -145,6 +148,30 @@ class Profile:
     def choices(self) -> tuple[str, ...]:
         """Names of the sub-nets that are not dominated, most accurate first: what policies choose from."""
         return tuple(name for name in self.names if name not in self.dominated)
+
+    def only(self, pairs: AbstractSet[tuple[str, str]]) -> Profile:
+        """The profile of these pairs of sub-net and engine, at the sizes at which all of their sub-nets run.
+
+        The fastest of them are chosen. Raises `ProfileError` when none is left.
+        """
+        rows = [m for m in self.measurements if (m.subnet, m.engine) in pairs]
+        if not rows:
+            raise ProfileError("no program is left to run: load the model again")
+        names = {m.subnet for m in rows}
+        common = set.intersection(*({m.batch_size for m in rows if m.subnet == name} for name in names))
+        fastest: dict[tuple[str, int], tuple[float, str]] = {}
+        for m in rows:
+            fastest[m.subnet, m.batch_size] = min(
+                fastest.get((m.subnet, m.batch_size), (m.p50, m.engine)), (m.p50, m.engine)
+            )
+        return replace(
+            self,
+            measurements=tuple(
+                replace(m, chosen=fastest[m.subnet, m.batch_size][1] == m.engine)
+                for m in rows
+                if m.batch_size in common
+            ),
+        )
 
     def scaled(self, factor: float) -> Profile:
         """The same profile of a machine on which everything takes that many times as long."""

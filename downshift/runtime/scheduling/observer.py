@@ -43,6 +43,10 @@ class Observer(Protocol):
         """A tuned program computed something else than the sub-net's export and was not swapped in."""
         ...
 
+    def retired(self, subnet: str, engine: str) -> None:
+        """A program went out of service, as its device had failed again and again."""
+        ...
+
 
 class NullObserver:
     """Base of observers of some events only: the inherited methods do nothing, and are never called."""
@@ -66,4 +70,7 @@ class NullObserver:
         """Do nothing."""
 
     def unfit(self, subnet: str, engine: str) -> None:
+        """Do nothing."""
+
+    def retired(self, subnet: str, engine: str) -> None:
         """Do nothing."""

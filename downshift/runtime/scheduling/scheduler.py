@@ -74,6 +74,7 @@ class Scheduler:
         self._settled: _Listeners[[Settled]] = _listeners(observers, "settled")
         self._improved: _Listeners[[float, str]] = _listeners(observers, "improved")
         self._unfit: _Listeners[[str, str]] = _listeners(observers, "unfit")
+        self._retired: _Listeners[[str, str]] = _listeners(observers, "retired")
         self._changed = threading.Condition()  # guards the core and what follows
         self._stirred = False  # a request ran elsewhere since background work last looked
         self._background: Work[None] | None = None
@@ -113,6 +114,25 @@ class Scheduler:
     def refused(self, subnet: str, engine: str) -> None:
         """Report a tuned program that failed the self-check and was not swapped in."""
         _tell(self._unfit, subnet, engine)
+
+    def retired(self, subnet: str, engine: str) -> None:
+        """Report a program that went out of service."""
+        _tell(self._retired, subnet, engine)
+
+    def replace(self, profile: Profile, programs: Sequence[Programs]) -> None:
+        """Decide by this profile from now on, and run these programs, for each executor its own.
+
+        Called by any thread: every executor takes them before its next decision.
+        """
+        with self._changed:
+            self._core.adopt(profile)
+            for lane, others in zip(self._lanes, programs, strict=True):
+                lane.successor = others, profile.batch_sizes[-1]
+
+    def give_up(self) -> None:
+        """Refuse requests for good, fail those that wait, and count as dead: nothing can execute them."""
+        self._health.died()
+        self._abandon()
 
     def submit(self, request: Request, *, inline: bool = False) -> Future[Answer]:
         """The future of the request's answer; returns at once.

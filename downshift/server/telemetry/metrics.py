@@ -104,6 +104,12 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.retired = Counter(
+            "downshift_programs_retired",
+            "Programs that went out of service, as their device had failed again and again",
+            ["model", "engine"],
+            registry=registry,
+        )
         self._gauge(
             "queue_depth",
             "Requests waiting",
@@ -149,6 +155,8 @@ class Metrics:
         self.artifact.labels(*labels).set(1)
         self.tuning.labels(model).set(1)
         self.unfit.labels(model)
+        for engine in engines:
+            self.retired.labels(model, engine)
         for subnet in (point.name for point in manifest.points):
             self.duration.labels(subnet)
             for outcome in Outcome:
@@ -236,6 +244,10 @@ class SchedulerEvents(NullObserver):
     def unfit(self, subnet: str, engine: str) -> None:  # noqa: ARG002  the protocol's
         """Count a program that was refused."""
         self._metrics.unfit.labels(self._model).inc()
+
+    def retired(self, subnet: str, engine: str) -> None:  # noqa: ARG002  the protocol's
+        """Count a program that went out of service."""
+        self._metrics.retired.labels(self._model, engine).inc()
 
 
 def _seconds(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Histogram:
