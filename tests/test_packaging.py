@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,10 +24,13 @@ from packaging.version import Version
 from PIL import Image
 
 from downshift.models import artifact as artifacts
+from downshift.runtime.gpu.libraries import FILES
 from tests.models.tiny_artifact import tiny_artifact
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+TARGETS = ("cpu", "cuda")
 
 
 def _instructions(text: str) -> list[tuple[str, str]]:
@@ -40,40 +44,94 @@ class TestImage:
     """The image: built by hand nowhere near here, so its recipe is read instead."""
 
     @pytest.fixture
-    def stages(self) -> list[dict[str, str]]:
-        """Every build stage: instruction to arguments; repeated instructions joined by newlines."""
-        stages: list[dict[str, str]] = []
-        for name, arguments in _instructions((ROOT / "Dockerfile").read_text()):
-            if name == "FROM":
-                stages.append({})
-            stages[-1][name] = f"{stages[-1][name]}\n{arguments}" if name in stages[-1] else arguments
+    def stages(self) -> dict[str, dict[str, str]]:
+        """Every build stage by name: instruction to arguments, repeated ones joined by newlines.
+
+        A stage begins as the one that it is built from.
+        """
+        stages: dict[str, dict[str, str]] = {}
+        for instruction, arguments in _instructions((ROOT / "Dockerfile").read_text()):
+            if instruction == "FROM":
+                source, _, name = arguments.partition(" AS ")
+                stages[name] = dict(stages.get(source, {"FROM": source}))
+                continue
+            stage = stages[name]
+            stage[instruction] = "\n".join(filter(None, (stage.get(instruction), arguments)))
         return stages
 
-    def test_the_compiler_stays_in_the_build_stage(self, stages: list[dict[str, str]]) -> None:
-        build, final = stages
+    @pytest.mark.parametrize("target", TARGETS)
+    def test_the_compiler_stays_in_the_build_stage(
+        self, target: str, stages: dict[str, dict[str, str]]
+    ) -> None:
+        build, final = stages[f"build-{target}"], stages[target]
         assert "g++" in build["RUN"]
         assert "pip wheel" in build["RUN"]
         assert final["FROM"] == "python:3.11-slim"
         assert not re.search(r"apt|pip|g\+\+|torch", final["RUN"])
-        assert final["COPY"] == "--from=build /opt/downshift /opt/downshift"
+        assert final["COPY"] == f"--from=build-{target} /opt/downshift /opt/downshift"
 
-    def test_no_stage_installs_torch(self, stages: list[dict[str, str]]) -> None:
-        assert not [stage for stage in stages if re.search(r"\[[^]]*train|torch", stage["RUN"])]
+    def test_the_cpu_is_the_default_without_what_only_a_gpu_could_use(
+        self, stages: dict[str, dict[str, str]]
+    ) -> None:
+        assert list(stages)[-1] == "cpu"
+        assert "[cuda]" not in stages["build-cpu"]["RUN"]
+        for file in FILES.values():
+            assert f"-name '{file}' -delete" in stages["build-cpu"]["RUN"]
 
-    def test_it_runs_as_a_user_of_its_own(self, stages: list[dict[str, str]]) -> None:
-        assert stages[-1]["USER"] == "downshift"
+    def test_the_gpus_image_has_cudas_libraries_and_asks_for_cuda_and_nvml(
+        self, stages: dict[str, dict[str, str]]
+    ) -> None:
+        assert '"$(echo /wheels/*.whl)[cuda]"' in stages["build-cuda"]["RUN"]
+        assert "-delete" not in stages["build-cuda"]["RUN"]
+        assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in stages["cuda"]["ENV"]
+        constraints = (ROOT / ".ci" / "constraints.txt").read_text()
+        for requirement in map(Requirement, PYPROJECT["project"]["optional-dependencies"]["cuda"]):
+            [pinned] = re.findall(rf"^{requirement.name}==(.+)$", constraints, re.MULTILINE)
+            assert pinned in requirement.specifier
+
+    def test_without_the_gpu_providers_onnxruntime_still_runs_on_the_cpu(self, tmp_path: Path) -> None:
+        """What the default image does to it, done to a tree of links."""
+        package = Path(str(distribution("onnxruntime-gpu").locate_file("onnxruntime")))
+        for path in package.rglob("*"):
+            if path.is_file() and path.name not in FILES.values() and "__pycache__" not in path.parts:
+                link = tmp_path / "onnxruntime" / path.relative_to(package)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path)
+        script = (
+            "import onnxruntime, sys, numpy as np\n"
+            "from tests.models.tiny_artifact import tiny_model\n"
+            "assert onnxruntime.__file__.startswith(sys.argv[1])\n"
+            "model = tiny_model().SerializeToString()\n"
+            "session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])\n"
+            "print(session.run(None, {'image': np.zeros((2, 3, 5, 5), np.float32)})[0].shape)\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.stdout, done.returncode) == ("(2, 3)\n", 0), done.stderr
+
+    def test_no_stage_installs_torch(self, stages: dict[str, dict[str, str]]) -> None:
+        assert not [name for name, stage in stages.items() if re.search(r"\[[^]]*train|torch", stage["RUN"])]
+
+    def test_it_runs_as_a_user_of_its_own(self, stages: dict[str, dict[str, str]]) -> None:
+        assert stages["cpu"]["USER"] == "downshift"
 
     def test_it_is_stopped_gracefully_the_process_being_the_first_of_its_container(
-        self, stages: list[dict[str, str]]
+        self, stages: dict[str, dict[str, str]]
     ) -> None:
-        assert stages[-1]["STOPSIGNAL"] == "SIGTERM"
-        assert json.loads(stages[-1]["ENTRYPOINT"]) == ["downshift"]
-        assert json.loads(stages[-1]["CMD"])[:2] == ["serve", "cifar10-resnet20"]
+        assert stages["cpu"]["STOPSIGNAL"] == "SIGTERM"
+        assert json.loads(stages["cpu"]["ENTRYPOINT"]) == ["downshift"]
+        assert json.loads(stages["cpu"]["CMD"])[:2] == ["serve", "cifar10-resnet20"]
 
-    def test_its_health_is_liveness_on_the_port_it_serves(self, stages: list[dict[str, str]]) -> None:
-        options, _, command = stages[-1]["HEALTHCHECK"].partition("CMD ")
+    def test_its_health_is_liveness_on_the_port_it_serves(self, stages: dict[str, dict[str, str]]) -> None:
+        options, _, command = stages["cpu"]["HEALTHCHECK"].partition("CMD ")
         program, flag, script = json.loads(command)
-        port = json.loads(stages[-1]["CMD"])[-1]
+        port = json.loads(stages["cpu"]["CMD"])[-1]
         assert (program, flag) == ("python", "-c")
         assert f"http://127.0.0.1:{port}/v2/health/live" in script
         compile(script, "HEALTHCHECK", "exec")
