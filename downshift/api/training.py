@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from downshift.api.quantization import quantize_trained
 from downshift.trainer import recipe_toml as recipes
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.report.results import ARTIFACT
@@ -40,7 +42,14 @@ def train(  # noqa: PLR0913 - by keyword
     chosen = recipes.load(str(recipe), _settings(overrides))
     folder = Path("runs") / Path(recipe).stem if out is None else Path(out)
     run(chosen, folder, data_dir=Path(data_dir), resume=resume, device=device, report=report)
+    if chosen.run.quantize and leads():
+        quantize_trained(folder / ARTIFACT, chosen, Path(data_dir))
     return folder / ARTIFACT
+
+
+def leads() -> bool:
+    """Whether this process is the only one of its training, or the first of torchrun's."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _settings(overrides: Mapping[str, Mapping[str, Any]]) -> list[str]:

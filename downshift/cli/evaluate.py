@@ -20,7 +20,7 @@ def evaluate(
     """Measure every sub-net's accuracy, as it is served, on a data set's test split."""
     import json
 
-    from downshift.cli.artifact_data import load_for
+    from downshift.api.artifact_data import load_for
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.models.artifact import read
     from downshift.models.bundled import locate

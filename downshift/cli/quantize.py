@@ -30,16 +30,19 @@ def quantize(
     """
     import json
 
-    from downshift.cli.artifact_data import calibration_data
+    from downshift.api.artifact_data import calibration_data
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.models.artifact import read, write
     from downshift.models.bundled import locate
     from downshift.runtime.profiling.calibration import calibrate
 
+    source = dataset or data
+    if source is None or (dataset and data):
+        raise typer.BadParameter("give either --dataset NAME or --data FOLDER, to calibrate on its images")
     check_output(out)
     artifact = read(locate(model))
     with progress_bar() as report:
-        chosen, validation = calibration_data(artifact.manifest, dataset, data, data_dir, images, report)
+        chosen, validation = calibration_data(artifact.manifest, source, data_dir, images, report)
         quantized = calibrate(artifact, chosen, validation, report)
     write(out, quantized)
     subnets, validated = quantized.manifest.subnets, 0 if validation is None else len(validation.labels)

@@ -29,9 +29,10 @@ def train(
     Ctrl-C keeps the last checkpoint; --resume continues from it.
     """
     import json
-    import os
 
-    from downshift.cli.console import percent, print_table
+    from downshift.api.quantization import quantize_trained
+    from downshift.api.training import leads
+    from downshift.cli.console import percent, print_table, progress_bar
     from downshift.cli.training_bar import TrainingBar
     from downshift.trainer import recipe_toml as recipes
     from downshift.trainer.report.results import ARTIFACT
@@ -40,19 +41,35 @@ def train(
     chosen, folder = recipes.load(recipe, overrides or ()), out or Path("runs") / Path(recipe).stem
     with TrainingBar() as bar:
         outcome = run(chosen, folder, data_dir=data_dir, resume=resume, device=device, report=bar)
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first worker prints
+    if not leads():
         return
     artifact = folder / ARTIFACT
     names = list(outcome.validation)
+    int8: dict[str, float | None] = {}
+    if chosen.run.quantize:
+        with progress_bar() as report:
+            subnets = quantize_trained(artifact, chosen, data_dir, report).manifest.subnets
+        int8 = {s.name: s.int8.accuracy for s in subnets if s.int8}
     if as_json:
         rows = [
-            {"subnet": name, "validation": outcome.validation[name], "test": outcome.test[name]}
+            {
+                "subnet": name,
+                "validation": outcome.validation[name],
+                "test": outcome.test[name],
+                **({"int8": int8[name]} if name in int8 else {}),
+            }
             for name in names
         ]
         typer.echo(json.dumps({"artifact": str(artifact), "subnets": rows}, indent=2))
         return
     print_table(
-        ("sub-net", "validation accuracy", "test accuracy"),
-        ((name, percent(outcome.validation[name]), percent(outcome.test[name])) for name in names),
+        ("sub-net", "validation accuracy", "test accuracy", *(["int8 on validation"] if int8 else [])),
+        (
+            (
+                *(name, percent(outcome.validation[name]), percent(outcome.test[name])),
+                *([percent(int8[name]) if name in int8 else "not quantised"] if int8 else []),
+            )
+            for name in names
+        ),
     )
     typer.echo(f"wrote {artifact}")

@@ -107,7 +107,10 @@ class OptimizerChoice:
 
 @dataclass(frozen=True)
 class RunChoice:
-    """Epochs, batch size, seed, precision; intervals of evaluation and checkpoints in epochs."""
+    """Epochs, batch size, seed, precision; intervals of evaluation and checkpoints in epochs.
+
+    quantize: calibrate the finished artifact for int8, as `downshift quantize` does.
+    """
 
     epochs: int
     batch_size: int = 128
@@ -116,6 +119,7 @@ class RunChoice:
     recalibrate: int = 50
     evaluate_every: int = 1
     checkpoint_every: int = 1
+    quantize: bool = False
 
 
 @dataclass(frozen=True)

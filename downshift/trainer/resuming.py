@@ -17,6 +17,7 @@ MAY_CHANGE = (
     "run.recalibrate",
     "run.evaluate_every",
     "run.checkpoint_every",
+    "run.quantize",
     "data.workers",
 )
 """Keys that may change on resuming: none affects tensor shapes, schedules or the order of the images."""

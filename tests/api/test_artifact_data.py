@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import typer
 
-from downshift.cli.artifact_data import VALIDATION, load_for
+from downshift.api.artifact_data import VALIDATION, load_for
 from downshift.models.spec import InputSpec, Manifest
 from downshift.trainer.data import datasets
 from downshift.trainer.errors import DataError
@@ -45,5 +44,5 @@ def test_a_named_test_split_comes_before_the_recipes() -> None:
 
 
 def test_images_or_classes_of_another_network_are_refused_with_both_numbers() -> None:
-    with pytest.raises(typer.BadParameter, match=r"10 classes of \(1, 8, 8\) images, .* for 3 classes of"):
+    with pytest.raises(DataError, match=r"10 classes of \(1, 8, 8\) images, .* for 3 classes of"):
         load_for(of_digits(labels=("a", "b", "c")), "digits", NOWHERE)
