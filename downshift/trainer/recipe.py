@@ -109,7 +109,9 @@ class OptimizerChoice:
 class RunChoice:
     """Epochs, batch size, seed, precision; intervals of evaluation and checkpoints in epochs.
 
-    quantize: calibrate the finished artifact for int8, as `downshift quantize` does.
+    quantize: calibrate the finished artifact for int8, as `downshift quantize` does. qat_epochs:
+    quantisation-aware epochs after those, with masks and BatchNorm statistics fixed and a hundredth of the
+    learning rate.
     """
 
     epochs: int
@@ -120,6 +122,7 @@ class RunChoice:
     evaluate_every: int = 1
     checkpoint_every: int = 1
     quantize: bool = False
+    qat_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ class Recipe:
             _within(f"run.{key}", (getattr(run, key),), 1, 10**6)
         _within("run.seed", (run.seed,), 0, 2**31 - 1)
         _within("run.recalibrate", (run.recalibrate,), 0, 10**6)
+        _within("run.qat_epochs", (run.qat_epochs,), 0, 10**6)
         _within("optimizer.lr", (optimizer.lr,), 1e-9, 1e3)
         for key in ("momentum", "weight_decay", "label_smoothing", "warmup"):
             _within(f"optimizer.{key}", (getattr(optimizer, key),), 0.0, 0.9999)

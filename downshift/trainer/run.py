@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import torch
 from torch.nn import functional
@@ -23,19 +24,25 @@ from downshift.trainer.data.mixing import mixing
 from downshift.trainer.divergence import LossHistory, first_not_finite, owner
 from downshift.trainer.errors import DivergenceError, RecipeError
 from downshift.trainer.evaluation import accuracy, recalibrate
-from downshift.trainer.masks.schedule import LearningRate
+from downshift.trainer.masks.schedule import InTurn, LearningRate
 from downshift.trainer.parallel import Workers
+from downshift.trainer.quantization.aware import QuantizationAware
 from downshift.trainer.resuming import changes
 from downshift.trainer.step import STEPS, AlternatingStep, StepContext
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from downshift.models.layers.masked_layer import Encoding
     from downshift.trainer.data.training_data import Part, TrainingData
+    from downshift.trainer.masks.schedule import Rate
     from downshift.trainer.progress import Reporter
     from downshift.trainer.recipe import Recipe
     from downshift.trainer.report.journal import Journal
 
 CHECKPOINT = "checkpoint.safetensors"
+QAT_RATE = 0.01  # of the learning rate, where quantisation-aware epochs begin
+RANGE_BATCHES = 20  # that activation ranges are measured on
 
 
 @dataclass(frozen=True)
@@ -63,20 +70,22 @@ class TrainingRun:
             raise RecipeError(
                 f"run.batch_size {recipe.run.batch_size}: the training split has fewer images than that"
             )
-        self.steps = recipe.run.epochs * len(data)
-        self.rate = LearningRate.of(recipe, self.steps)
+        plain = recipe.run.epochs * len(data)
+        self.steps = plain + recipe.run.qat_epochs * len(data)
+        self.rate = _learning_rate(recipe, plain, self.steps)
         self.mix = mixing(recipe.data.mix, len(data.labels))
         loss = partial(
             functional.cross_entropy,
             weight=class_weights(data.class_counts).to(device) if recipe.data.balance else None,
             label_smoothing=recipe.optimizer.label_smoothing,
         )
-        self.context = StepContext.of(recipe, self.supernet, self.steps, loss, self.workers.average)
+        self.context = StepContext.of(recipe, self.supernet, plain, loss, self.workers.average)
         self.optimizer = self.context.optimizer
         self.take_step = STEPS[recipe.step.kind](self.context)
         self.step = 0
         self.history = LossHistory(self.supernet.count, device)
         self.saved: int | None = None
+        self.aware: QuantizationAware | None = None
 
     def train(self, folder: Path, journal: Journal | None, report: Reporter) -> TrainingResult:
         """Train to the end, then recalibrate and evaluate; with a journal, checkpoints go into `folder`.
@@ -88,7 +97,11 @@ class TrainingRun:
         self.supernet.train()
         while self.step < self.steps:
             epoch, start = divmod(self.step, len(self.data))
+            if epoch >= run.epochs and self.aware is None:
+                self._begin_quantization()
             for images, labels in self.data.epoch(epoch, start):
+                if self.aware:
+                    self.aware.freeze()
                 self.take_step(self.step, self.rate.at(self.step), *self.mix(images, labels))
                 self.history.add(self.context.tally.losses)
                 self.step += 1
@@ -98,7 +111,7 @@ class TrainingRun:
             self._check_losses()
             self.workers.same_buffers(self.supernet)
             self._check_weights()
-            last = epoch + 1 == run.epochs
+            last = epoch + 1 == run.epochs + run.qat_epochs
             if last or (epoch + 1) % run.evaluate_every == 0:
                 self._journal_epoch(epoch, journal, report)
             if journal and (last or (epoch + 1) % run.checkpoint_every == 0):
@@ -107,16 +120,42 @@ class TrainingRun:
         return self.finish()
 
     def finish(self) -> TrainingResult:
-        """Measure BatchNorm statistics anew if the recipe says so, then evaluate on both held-out splits."""
+        """Measure BatchNorm statistics anew if the recipe says so, then evaluate on both held-out splits.
+
+        Quantisation-aware epochs have measured them before, and trained with them since.
+        """
         self.workers.same_buffers(self.supernet)
+        if self.aware:
+            self.aware.detach()
+        else:
+            self._recalibrate()
+        return TrainingResult(self.supernet, self.evaluate("validation"), self.evaluate("test"))
+
+    def _recalibrate(self) -> None:
         if count := self.recipe.run.recalibrate:
             for index in range(self.supernet.count):
                 batches = self.data.calibration(self.recipe.run.epochs)
                 recalibrate(self.supernet, index, islice(batches, count))
-        return TrainingResult(self.supernet, self.evaluate("validation"), self.evaluate("test"))
+
+    def _begin_quantization(self, ranges: Tensor | None = None) -> None:
+        """Compute as int8 will from now on, in ranges of activations that are measured, or were before."""
+        self.aware = QuantizationAware(self.supernet)
+        if ranges is None:
+            self.workers.same_buffers(self.supernet)
+            self._recalibrate()
+            for index in range(self.supernet.count):
+                batches = self.data.calibration(self.recipe.run.epochs)
+                self.aware.measure(index, islice(batches, RANGE_BATCHES))
+        else:
+            self.aware.ranges.copy_(ranges)
+        self.context.autocast = cast("Any", nullcontext)  # bfloat16 cannot hold 256 levels
+        self.aware.attach()
 
     def evaluate(self, part: Part) -> dict[str, float]:
-        """Top-1 accuracy of every sub-net on a held-out split, in float32."""
+        """Top-1 accuracy of every sub-net on a held-out split, in float32.
+
+        During quantisation-aware epochs it is that of the rounded network.
+        """
         out = {}
         for index, name in enumerate(self.recipe.names):
             self.supernet.select(index)
@@ -134,6 +173,8 @@ class TrainingRun:
             "tally/correction": tally.correction,
             "rng/cpu": torch.get_rng_state(),
         }
+        if self.aware:
+            tensors["quantization/ranges"] = self.aware.ranges
         previous = getattr(self.take_step, "previous", None)
         for position, tensor in enumerate(previous or []):
             tensors[f"previous/{position:04d}"] = tensor
@@ -164,6 +205,8 @@ class TrainingRun:
         previous = saved.part("previous")
         if isinstance(self.take_step, AlternatingStep) and previous:
             self.take_step.previous = [previous[key].to(self.device) for key in sorted(previous)]
+        if ranges := saved.part("quantization"):
+            self._begin_quantization(ranges["ranges"])
         self.step = self.saved = saved.step
         return changed
 
@@ -221,3 +264,11 @@ def _supernet(recipe: Recipe, data: TrainingData) -> Supernet:
     rule = LayerRule(masks.classifier, masks.depthwise, masks.dense, recipe.patterns[-1])
     encoding: Encoding = "levels" if masks.form == "nested" else "bitmaps"
     return Supernet(network, len(recipe.names), rule=rule, encoding=encoding)
+
+
+def _learning_rate(recipe: Recipe, plain: int, steps: int) -> Rate:
+    """The recipe's rate for `plain` steps; up to `steps` the small one of quantisation-aware epochs."""
+    rate = LearningRate.of(recipe, plain)
+    if plain == steps:
+        return rate
+    return InTurn(rate, plain, LearningRate(QAT_RATE * recipe.optimizer.lr, steps - plain, 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from downshift.trainer.recipe import Recipe
@@ -55,6 +55,26 @@ class Updates:
 def cosine_fraction(step: int, stop: int, initial: float) -> float:
     """`initial` at step 0, falling by a half cosine to 0 at `stop`: the share of weights regrown."""
     return 0.5 * initial * (1.0 + math.cos(math.pi * min(1.0, step / max(1, stop))))
+
+
+class Rate(Protocol):
+    """The learning rate of every step of a run."""
+
+    def at(self, step: int) -> float:
+        """Learning rate of `step`."""
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """`first` for `steps` steps, then `second` from its own step 0 on."""
+
+    first: Rate
+    steps: int
+    second: Rate
+
+    def at(self, step: int) -> float:
+        """Learning rate of `step`."""
+        return self.first.at(step) if step < self.steps else self.second.at(step - self.steps)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Quantisation-aware training: fake-quantised weights and activations in the forward pass."""
