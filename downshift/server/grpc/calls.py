@@ -180,7 +180,8 @@ def _scope(path: str, began: float, message: bytes, context: Context) -> dict[st
     headers = [*_headers(context), (b"content-length", b"%d" % len(message))]
     left = context.time_remaining()
     if left is not None:  # the library takes grpc-timeout out of the metadata
-        headers.append((b"grpc-timeout", timeout_value(left)))
+        granted = left + (time.monotonic() - began)  # counted from the arrival, as any budget
+        headers.append((b"grpc-timeout", timeout_value(granted)))
     return {
         "type": "http",
         "http_version": "2",
