@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from downshift.trainer.data.dataset import Dataset
 
 VALIDATION = 1000  # images of a data set that the artifact was not trained on; the smallest has 1,438
-VALIDATION_IN_FOLDER = 5000  # images at most; half a point of accuracy is their standard error
 
 
 def load_for(
@@ -59,7 +58,7 @@ def calibration_data(
         data, _ = load_for(manifest, source, data_dir)
         held_out = LabelledImages(data.validation.images.numpy(), data.validation.labels.numpy())
         return data.train.images[:images].numpy(), held_out
-    validation = manifest.provenance.recipe.get("data", {}).get("validation", VALIDATION_IN_FOLDER)
+    validation = manifest.provenance.recipe.get("data", {}).get("validation", 0)
     found = calibration_folder.read(
         source, manifest.labels, images=images, validation=validation, seed=manifest.provenance.seed
     )

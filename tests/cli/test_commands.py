@@ -158,7 +158,7 @@ class TestQuantize:
                 Image.new("RGB", (5, 5), (shade,) * 3).save(tmp_path / label / f"{shade}.png")
         out = tmp_path / "int8.onnx"
         said = run_json("quantize", "model.onnx", "--data", str(tmp_path), "--out", str(out), "--json")
-        assert (said["calibration_images"], said["validation_images"]) == (3, 3)
+        assert (said["calibration_images"], said["validation_images"]) == (5, 1)
         subnets = artifacts.read(out).manifest.subnets
         assert [row["int8"] for row in said["subnets"]] == [s.int8 and s.int8.accuracy for s in subnets]
         assert all(row["quantised"] and row["int8"] is not None for row in said["subnets"])

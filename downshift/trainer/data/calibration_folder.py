@@ -19,6 +19,7 @@ from downshift.trainer.data.class_folders import (
     list_images,
     printable,
 )
+from downshift.trainer.data.dataset import VALIDATION
 from downshift.trainer.data.image_folder import EvaluationTransform, divide
 from downshift.trainer.data.image_loader import load_batches
 from downshift.trainer.errors import DataError
@@ -47,10 +48,11 @@ class CalibrationFolder:
 def read(
     folder: Path, labels: Sequence[str], *, images: int, validation: int, seed: int
 ) -> CalibrationFolder:
-    """At most `images` files to calibrate on and `validation` to validate on, drawn by `seed`.
+    """At most `images` files to calibrate on, and the validation split, drawn by `seed` as for training.
 
-    labels: the network's classes, by number; class folders must be exactly these. At most half of the files
-    validate. Raises `DataError` naming the folder or class that is wrong.
+    labels: the network's classes, by number; class folders must be exactly these. validation: how many files
+    validate; for 0, or as many as there are or more, a fifth of them, at most the usual 5,000. Raises
+    `DataError` naming the folder or class that is wrong.
     """
     if not folder.is_dir():
         raise DataError(f"{printable(str(folder))} is no folder: give one that holds images")
@@ -64,7 +66,8 @@ def read(
         raise DataError(f"{printable(str(root))} holds one image: one to calibrate on and one to validate on")
     numbers = {name: number for number, name in enumerate(labels)}
     files = Files(files.paths, tuple(numbers[names[label]] for label in files.labels))
-    train, held_out = divide(files, min(validation, len(files) // 2), seed)
+    size = validation if 0 < validation < len(files) else max(1, min(VALIDATION, len(files) // 5))
+    train, held_out = divide(files, size, seed)
     return CalibrationFolder(train.take(_drawn(len(train), seed)[:images]), held_out)
 
 

@@ -56,12 +56,15 @@ def test_a_training_folder_is_split_as_training_splits_it(tmp_path: Path) -> Non
     assert set(seen.calibration.paths) == set(trained.train.paths)
 
 
-def test_at_most_half_of_the_images_validate(tmp_path: Path) -> None:
-    draw(tmp_path / "ant", 2)
-    draw(tmp_path / "cat", 3)
-    seen = found(tmp_path)
+@pytest.mark.parametrize(("validation", "held_out"), [(0, 2), (10, 2), (5000, 2), (9, 9)])
+def test_a_fifth_validates_where_nobody_says_what_fits(
+    validation: int, held_out: int, tmp_path: Path
+) -> None:
+    draw(tmp_path / "ant", 4)
+    draw(tmp_path / "cat", 6)
+    seen = found(tmp_path, validation=validation)
     assert seen.validation is not None
-    assert (len(seen.calibration), len(seen.validation)) == (3, 2)
+    assert (len(seen.calibration), len(seen.validation)) == (10 - held_out, held_out)
 
 
 def test_plain_images_have_no_validation(tmp_path: Path) -> None:
