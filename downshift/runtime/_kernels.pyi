@@ -109,12 +109,41 @@ class Int8Network:
 
     def __init__(self, input: Sequence[int], scale: float, zero: int) -> None: ...
 
-    def conv(self, *, output: int, input: int, weight: Annotated[NDArray[numpy.int8], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], scale: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], stride: Sequence[int], padding: Sequence[int], zero: int, residual: int | None, residual_scale: float) -> None:
+    def conv(self, *, output: int, input: int, weight: Annotated[NDArray[numpy.int8], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], scale: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], stride: Sequence[int], padding: Sequence[int], zero: int, residual: int | None, residual_scale: float, groups: int = 1) -> None:
         """
         Convolution: round(fma(sum, scale, bias) [+ residual * residual_scale]) saturated to a byte.
         """
 
     def max_pool(self, *, output: int, input: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> None: ...
+
+    def average_pool(self, *, output: int, input: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], count_padding: bool) -> None:
+        """Sum of a window * (1 / its pixels)."""
+
+    def mean_map(self, *, output: int, input: int, scale: float, bias: float, zero: int) -> None:
+        """fma(sum of a channel, scale, bias): a map of one pixel."""
+
+    def add(self, *, output: int, left: int, right: int, left_scale: float, right_scale: float, bias: float, zero: int) -> None:
+        """fma(right, right_scale, fma(left, left_scale, bias))."""
+
+    def affine(self, *, output: int, input: int, scale: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], zero: int) -> None:
+        """fma(value, scale, bias), one scale and bias for each channel."""
+
+    def scale(self, *, output: int, input: int, factor: int, scale: float, zero: int) -> None:
+        """A map times a map of one pixel."""
+
+    def lookup(self, *, output: int, input: int, table: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], zero: int) -> None:
+        """table[value], 256 bytes."""
+
+    def take(self, *, output: int, input: int, start: Sequence[int], step: Sequence[int], size: Sequence[int]) -> None:
+        """
+        The value at start + step * index along channels, height and width; the zero point outside.
+        """
+
+    def concat(self, *, output: int, inputs: Sequence[int], tables: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], zero: int) -> None:
+        """tables[i][value] of each input, channel after channel."""
+
+    def activate(self, *, output: int, input: int, activation: str) -> None:
+        """An activation of a vector of floats, by its name."""
 
     def mean(self, *, output: int, input: int, scale: float) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -10,9 +10,18 @@ from downshift.runtime import _kernels
 from downshift.runtime.errors import UnsupportedModel
 from downshift.runtime.lowering.integer_graph import (
     Dequantize,
+    FloatActivate,
     FloatLinear,
+    IntegerAdd,
+    IntegerAffine,
+    IntegerAveragePool,
+    IntegerConcat,
     IntegerConv,
     IntegerMaxPool,
+    IntegerMean,
+    IntegerScale,
+    IntegerTable,
+    IntegerTake,
     Mean,
 )
 
@@ -32,9 +41,9 @@ def network(graph: IntegerGraph) -> _kernels.Int8Network:
     return made
 
 
-def _add(made: _kernels.Int8Network, operation: IntegerOperation) -> None:
+def _add(made: _kernels.Int8Network, operation: IntegerOperation) -> None:  # noqa: PLR0912 - one case each
     match operation:
-        case IntegerConv(groups=1):
+        case IntegerConv():
             made.conv(
                 output=operation.output,
                 input=operation.input,
@@ -46,6 +55,7 @@ def _add(made: _kernels.Int8Network, operation: IntegerOperation) -> None:
                 zero=operation.zero,
                 residual=operation.residual,
                 residual_scale=operation.residual_scale,
+                groups=operation.groups,
             )
         case IntegerMaxPool():
             made.max_pool(
@@ -55,18 +65,46 @@ def _add(made: _kernels.Int8Network, operation: IntegerOperation) -> None:
                 stride=tuple(operation.stride),
                 padding=tuple(operation.padding),
             )
-        case Mean():
-            made.mean(output=operation.output, input=operation.input, scale=operation.scale)
-        case Dequantize():
-            made.dequantize(output=operation.output, input=operation.input, scale=operation.scale)
-        case FloatLinear():
+        case IntegerAveragePool():
+            made.average_pool(
+                output=operation.output,
+                input=operation.input,
+                kernel=operation.kernel,
+                stride=tuple(operation.stride),
+                padding=tuple(operation.padding),
+                count_padding=operation.count_padding,
+            )
+        case IntegerMean(output=output, input=source, scale=scale, bias=shift, zero=zero):
+            made.mean_map(output=output, input=source, scale=scale, bias=shift, zero=zero)
+        case IntegerAdd():
+            made.add(
+                output=operation.output,
+                left=operation.left,
+                right=operation.right,
+                left_scale=operation.left_scale,
+                right_scale=operation.right_scale,
+                bias=operation.bias,
+                zero=operation.zero,
+            )
+        case IntegerAffine(output=output, input=source, zero=zero):
+            made.affine(output=output, input=source, scale=operation.scale, bias=operation.bias, zero=zero)
+        case IntegerScale(output=output, input=source, factor=factor, scale=scale, zero=zero):
+            made.scale(output=output, input=source, factor=factor, scale=scale, zero=zero)
+        case IntegerTable(output=output, input=source, table=table, zero=zero):
+            made.lookup(output=output, input=source, table=table, zero=zero)
+        case IntegerTake(output=output, input=source, start=start, step=step, size=size):
+            made.take(output=output, input=source, start=start, step=step, size=size)
+        case IntegerConcat(output=output, inputs=inputs, tables=tables, zero=zero):
+            made.concat(output=output, inputs=list(inputs), tables=tables, zero=zero)
+        case Mean(output=output, input=source, scale=scale):
+            made.mean(output=output, input=source, scale=scale)
+        case Dequantize(output=output, input=source, scale=scale):
+            made.dequantize(output=output, input=source, scale=scale)
+        case FloatLinear(output=output, input=source, relu=relu):
             weight = np.ascontiguousarray(operation.weight, np.float32)
             bias = np.ascontiguousarray(operation.bias, np.float32)
-            made.linear(
-                output=operation.output, input=operation.input, weight=weight, bias=bias, relu=operation.relu
-            )
+            made.linear(output=output, input=source, weight=weight, bias=bias, relu=relu)
+        case FloatActivate(output=output, input=source, activation=activation):
+            made.activate(output=output, input=source, activation=activation.value)
         case _:
-            name = type(operation).__name__
-            raise UnsupportedModel(
-                f"engine sparse-int8: the kernels do not know {name} (tensor {operation.output})"
-            )
+            assert_never(operation)

@@ -10,10 +10,17 @@ namespace {
 std::vector<int> inputs_of(const Operation& operation) {
     return std::visit(
         [](const auto& one) {
-            std::vector<int> inputs = {one.input};
-            if constexpr (std::is_same_v<std::decay_t<decltype(one)>, Conv>)
-                if (one.residual >= 0) inputs.push_back(one.residual);
-            return inputs;
+            using One = std::decay_t<decltype(one)>;
+            if constexpr (std::is_same_v<One, Concat>) {
+                return one.inputs;
+            } else {
+                std::vector<int> inputs = {one.input};
+                if constexpr (std::is_same_v<One, Conv>)
+                    if (one.residual >= 0) inputs.push_back(one.residual);
+                if constexpr (std::is_same_v<One, Add>) inputs.push_back(one.right);
+                if constexpr (std::is_same_v<One, Scale>) inputs.push_back(one.factor);
+                return inputs;
+            }
         },
         operation);
 }

@@ -53,6 +53,29 @@ struct QuadTask {
     std::ptrdiff_t to_group;
 };
 
+// A row of vectors: fma(right, right_scale, fma(left, scale, bias)), saturated to a byte.
+struct CombineTask {
+    const char* left;
+    const char* right;           // lies like the left, or null
+    char* to;                    // likewise
+    int groups, width;           // vectors in each group
+    const float* scale;          // of every channel
+    const float* bias;
+    float right_scale;
+    const std::uint16_t* valid;  // lanes inside the map for every vector of a group
+    std::uint32_t outside;       // what the other lanes hold
+};
+
+// A row of vectors: table[byte].
+struct LookupTask {
+    const char* from;
+    char* to;
+    int groups, width;
+    const std::uint8_t* table;
+    const std::uint16_t* valid;
+    std::uint32_t outside;
+};
+
 struct ConvEntry {
     int rows;    // output channels that share their positions: 1 or 4
     int height;  // of a tile, in vectors
@@ -78,6 +101,11 @@ struct Isa {
     // Sums over lanes of `count` vectors, `stride` bytes apart, only lanes in `valid[i]`, added to four sums.
     void (*sum)(const char* from, std::ptrdiff_t stride, int count, const std::uint16_t* valid, std::int32_t sums[4]);
     float (*product)(const float* a, const float* b, int count);
+    void (*combine)(const CombineTask& task);
+    void (*lookup)(const LookupTask& task);
+    // Sums of `taps` vectors at offsets from `source`, byte by byte, times 16 shares, saturated to bytes.
+    void (*average)(const char* source, const std::uint32_t* offsets, int taps, const float* inverse, std::uint16_t valid,
+                    std::uint32_t outside, char* to);
 };
 
 extern const Isa portable_isa;

@@ -4,13 +4,13 @@
 
 namespace downshift::int8 {
 
-Expansion::Expansion(const Map& map, const Map& output, const Window& window)
+Expansion::Expansion(const Map& map, const Map& output, const Window& window, bool foreign)
     : window_(window), groups_(map.groups()), block_height_(map.block_height()) {
     const int inner_height = output.block_height() * window.stride, inner_width = output.block_width() * window.stride;
     pixel_ = window.height == 1 && window.width == 1 && window.top == 0 && window.left == 0;
     rows_ = window.top + std::max(inner_height, (output.block_height() - 1) * window.stride + window.height - window.top);
     columns_ = window.left + std::max(inner_width, (output.block_width() - 1) * window.stride + window.width - window.left);
-    aligned_ = inner_height == map.block_height() && inner_width == map.block_width() && window.top <= inner_height &&
+    aligned_ = !foreign && inner_height == map.block_height() && inner_width == map.block_width() && window.top <= inner_height &&
                window.left <= inner_width && rows_ - window.top <= 2 * inner_height && columns_ - window.left <= 2 * inner_width;
     resident_ = aligned_ && window.top <= map.margin && window.left <= map.margin &&
                 rows_ - window.top <= inner_height + map.margin && columns_ - window.left <= inner_width + map.margin;

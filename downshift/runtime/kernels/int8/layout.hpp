@@ -48,10 +48,11 @@ struct Window {
 };
 
 // A map with the halo that a window needs, in blocks that correspond to those of what the window writes. A window of one
-// pixel skips what its stride skips.
+// pixel skips what its stride skips. Where lanes outside the map hold another value than the halo must (`foreign`), they
+// are never taken for halo.
 class Expansion {
 public:
-    Expansion(const Map& map, const Map& output, const Window& window);
+    Expansion(const Map& map, const Map& output, const Window& window, bool foreign = false);
 
     // Whether it lies in the map itself, and whether it then needs no halo.
     bool resident() const { return resident_; }

@@ -16,6 +16,17 @@ constexpr std::size_t most_bytes = 1 << 28;  // of one expanded map: offsets and
     throw std::invalid_argument(std::string(who) + ": " + problem);
 }
 
+void in_range(int zero, const char* who) {
+    if (zero < 0 || zero > 255) refuse(who, "its zero point is out of range");
+}
+
+// Before saturation every result must fit 32 bits; NaN does not.
+void fits(double largest, const char* who) {
+    if (!(largest < 2147483000.0)) refuse(who, "its results do not fit 32 bits");
+}
+
+bool alike(const Map& a, const Map& b) { return a.channels == b.channels && a.height == b.height && a.width == b.width; }
+
 }  // namespace
 
 Network::Network(Map input, float scale, int zero) : scale_(scale) {
@@ -42,7 +53,7 @@ Map Network::windowed(const Map& input, const Window& window, int channels, cons
         if (padding < 0 || padding >= std::max(window.height, window.width)) refuse(who, "its padding is not below its window");
     if (window.height < 1 || window.width < 1 || window.top >= window.height || window.left >= window.width)
         refuse(who, "its window is empty or smaller than its padding");
-    if (window.stride < 1 || window.stride > 2) refuse(who, "stride " + std::to_string(window.stride) + " is neither 1 nor 2");
+    if (window.stride < 1 || window.stride > 1 << 15) refuse(who, "stride " + std::to_string(window.stride) + " is out of range");
     const int height = input.height + window.top + window.bottom - window.height;
     const int width = input.width + window.left + window.right - window.width;
     if (height < 0 || width < 0) refuse(who, "its window is larger than the padded map");
@@ -51,7 +62,7 @@ Map Network::windowed(const Map& input, const Window& window, int channels, cons
     return output;
 }
 
-void Network::add(int output, Tensor tensor, Operation operation, const char* who) {
+void Network::append(int output, Tensor tensor, Operation operation, const char* who) {
     if (output != int(tensors_.size())) refuse(who, "tensor " + std::to_string(output) + " is not the next one");
     tensors_.push_back(tensor);
     operations_.push_back(std::move(operation));
@@ -61,19 +72,22 @@ void Network::conv(Conv operation, int output_channels, int zero) {
     constexpr const char* who = "convolution";
     const Tensor& source = quantised(operation.input, who);
     const std::size_t window = std::size_t(operation.window.height) * std::size_t(operation.window.width);
-    const std::size_t each = std::size_t(source.map.channels) * window;
+    if (operation.groups < 1 || source.map.channels % operation.groups || output_channels % operation.groups)
+        refuse(who, "its channels are no multiples of its " + std::to_string(operation.groups) + " groups");
+    const std::size_t each = std::size_t(source.map.channels / operation.groups) * window;
+    if (operation.window.stride < 1 || operation.window.stride > 2)
+        refuse(who, "stride " + std::to_string(operation.window.stride) + " is neither 1 nor 2");
     if (output_channels < 1 || operation.weight.size() != std::size_t(output_channels) * each ||
         operation.scale.size() != std::size_t(output_channels) || operation.bias.size() != std::size_t(output_channels))
         refuse(who, "weight, scale and bias do not fit its input");
-    if (zero < 0 || zero > 255) refuse(who, "its zero point is out of range");
+    in_range(zero, who);
     const Map output = windowed(source.map, operation.window, output_channels, who);
     if (!fits_offsets(Expansion(source.map, output, operation.window), source.map, operation.window))
         refuse(who, "the map is too large");
     double largest_residual = 0;
     if (operation.residual >= 0) {
         const Map& residual = quantised(operation.residual, who).map;
-        if (residual.channels != output.channels || residual.height != output.height || residual.width != output.width)
-            refuse(who, "its residual has another shape");
+        if (!alike(residual, output)) refuse(who, "its residual has another shape");
         largest_residual = 255.0 * std::fabs(double(operation.residual_scale));
     }
     for (int channel = 0; channel < output_channels; ++channel) {
@@ -85,26 +99,113 @@ void Network::conv(Conv operation, int output_channels, int zero) {
             refuse(who, "its sums do not fit 32 bits");
     }
     const int number = operation.output;
-    add(number, {output, zero, 0}, std::move(operation), who);
+    append(number, {output, zero, 0}, std::move(operation), who);
 }
 
 void Network::max_pool(MaxPool operation) {
     constexpr const char* who = "maximum pooling";
     const Tensor source = quantised(operation.input, who);
     const Map output = windowed(source.map, operation.window, source.map.channels, who);
-    add(operation.output, {output, source.zero, 0}, operation, who);
+    append(operation.output, {output, source.zero, 0}, operation, who);
+}
+
+void Network::average_pool(AveragePool operation) {
+    constexpr const char* who = "average pooling";
+    const Tensor source = quantised(operation.input, who);
+    const Map output = windowed(source.map, operation.window, source.map.channels, who);
+    fits(255.0 * operation.window.height * operation.window.width, who);
+    append(operation.output, {output, source.zero, 0}, operation, who);
+}
+
+void Network::mean_map(MeanMap operation, int zero) {
+    constexpr const char* who = "global average";
+    const Map source = quantised(operation.input, who).map;
+    in_range(zero, who);
+    const double sum = 255.0 * source.height * source.width;
+    fits(sum, who);
+    fits(sum * std::fabs(double(operation.scale)) + std::fabs(double(operation.bias)), who);
+    append(operation.output, {{source.channels, 1, 1}, zero, 0}, operation, who);
+}
+
+void Network::add(Add operation, int zero) {
+    constexpr const char* who = "addition";
+    const Map map = quantised(operation.input, who).map;
+    if (!alike(map, quantised(operation.right, who).map)) refuse(who, "its operands differ in shape");
+    in_range(zero, who);
+    fits(255.0 * (std::fabs(double(operation.scale)) + std::fabs(double(operation.right_scale))) + std::fabs(double(operation.bias)), who);
+    append(operation.output, {map, zero, 0}, operation, who);
+}
+
+void Network::affine(Affine operation, int zero) {
+    constexpr const char* who = "affine map";
+    const Map map = quantised(operation.input, who).map;
+    if (operation.scale.size() != std::size_t(map.channels) || operation.bias.size() != operation.scale.size())
+        refuse(who, "scale and bias do not fit its input");
+    in_range(zero, who);
+    for (std::size_t i = 0; i < operation.scale.size(); ++i)
+        fits(255.0 * std::fabs(double(operation.scale[i])) + std::fabs(double(operation.bias[i])), who);
+    const int number = operation.output;
+    append(number, {map, zero, 0}, std::move(operation), who);
+}
+
+void Network::scale(Scale operation, int zero) {
+    constexpr const char* who = "scaling";
+    const Map map = quantised(operation.input, who).map;
+    if (!alike(quantised(operation.factor, who).map, {map.channels, 1, 1})) refuse(who, "its factor is not one per channel");
+    in_range(zero, who);
+    fits(2 * 255.0 * 255.0 * std::fabs(double(operation.scale)) + 255.0, who);
+    append(operation.output, {map, zero, 0}, operation, who);
+}
+
+void Network::lookup(Lookup operation, int zero) {
+    constexpr const char* who = "table";
+    const Map map = quantised(operation.input, who).map;
+    in_range(zero, who);
+    append(operation.output, {map, zero, 0}, operation, who);
+}
+
+void Network::take(Take operation, std::array<int, 3> size) {
+    constexpr const char* who = "slice or pad";
+    constexpr int most = 1 << 20;
+    const Tensor source = quantised(operation.input, who);
+    for (int axis = 0; axis < 3; ++axis) {
+        const std::size_t i = std::size_t(axis);
+        if (size[i] < 1 || size[i] > most || operation.step[i] < 1 || operation.step[i] > most || std::abs(operation.start[i]) > most)
+            refuse(who, "start, step or size is out of range");
+        if (std::int64_t(operation.step[i]) * size[i] > (1 << 30)) refuse(who, "start, step or size is out of range");
+    }
+    const Map output = {size[0], size[1], size[2]};
+    if (output.bytes() > most_bytes) refuse(who, "the map is too large");
+    append(operation.output, {output, source.zero, 0}, operation, who);
+}
+
+void Network::concat(Concat operation, int zero) {
+    constexpr const char* who = "concatenation";
+    if (operation.inputs.empty() || operation.tables.size() != operation.inputs.size()) refuse(who, "it needs one table for each input");
+    in_range(zero, who);
+    Map map = quantised(operation.inputs.front(), who).map;
+    int channels = 0;
+    for (const int input : operation.inputs) {
+        const Map& one = quantised(input, who).map;
+        if (one.height != map.height || one.width != map.width) refuse(who, "its inputs differ in size");
+        channels += one.channels;
+    }
+    map.channels = channels;
+    if (map.bytes() > most_bytes) refuse(who, "the map is too large");
+    const int number = operation.output;
+    append(number, {map, zero, 0}, std::move(operation), who);
 }
 
 void Network::mean(Mean operation) {
     constexpr const char* who = "global average";
     const int channels = quantised(operation.input, who).map.channels;
-    add(operation.output, {{}, 0, channels}, operation, who);
+    append(operation.output, {{}, 0, channels}, operation, who);
 }
 
 void Network::dequantize(Dequantize operation) {
     constexpr const char* who = "flattening";
     const Map& map = quantised(operation.input, who).map;
-    add(operation.output, {{}, 0, map.channels * map.height * map.width}, operation, who);
+    append(operation.output, {{}, 0, map.channels * map.height * map.width}, operation, who);
 }
 
 void Network::linear(Linear operation) {
@@ -113,7 +214,12 @@ void Network::linear(Linear operation) {
     if (outputs < 1 || operation.weight.size() != std::size_t(inputs) * std::size_t(outputs))
         refuse(who, "weight and bias do not fit its input");
     const int number = operation.output;
-    add(number, {{}, 0, outputs}, std::move(operation), who);
+    append(number, {{}, 0, outputs}, std::move(operation), who);
+}
+
+void Network::activate(Activate operation) {
+    constexpr const char* who = "activation";
+    append(operation.output, {{}, 0, vector(operation.input, who).floats}, operation, who);
 }
 
 void Network::make_margins() {

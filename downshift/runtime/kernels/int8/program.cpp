@@ -14,6 +14,15 @@ struct MakeStep {
 
     std::unique_ptr<Step> operator()(const Conv& conv) const { return make_convolution(target, conv); }
     std::unique_ptr<Step> operator()(const MaxPool& pool) const { return make_pooling(target, pool); }
+    std::unique_ptr<Step> operator()(const AveragePool& pool) const { return make_average(target, pool); }
+    std::unique_ptr<Step> operator()(const MeanMap& mean) const { return make_mean_map(target, mean); }
+    std::unique_ptr<Step> operator()(const Add& add) const { return make_add(target, add); }
+    std::unique_ptr<Step> operator()(const Affine& affine) const { return make_affine(target, affine); }
+    std::unique_ptr<Step> operator()(const Scale& scale) const { return make_scale(target, scale); }
+    std::unique_ptr<Step> operator()(const Lookup& lookup) const { return make_lookup(target, lookup); }
+    std::unique_ptr<Step> operator()(const Take& take) const { return make_take(target, take); }
+    std::unique_ptr<Step> operator()(const Concat& concat) const { return make_concat(target, concat); }
+    std::unique_ptr<Step> operator()(const Activate& activate) const { return make_activate(activate, last); }
     std::unique_ptr<Step> operator()(const Mean& mean) const { return make_mean(target, mean, last); }
     std::unique_ptr<Step> operator()(const Dequantize& flat) const { return make_dequantize(target, flat, last); }
     std::unique_ptr<Step> operator()(const Linear& linear) const { return make_linear(target, linear, last); }

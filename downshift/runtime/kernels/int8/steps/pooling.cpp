@@ -9,7 +9,7 @@ public:
         : isa_(target.isa),
           output_(target.tensor(pool.output).map),
           window_(pool.window),
-          source_(isa_, target.tensor(pool.input).map, 0, output_, window_),
+          source_(isa_, target.tensor(pool.input).map, target.tensor(pool.input).zero, 0, output_, window_),
           from_(target.buffer(pool.input)),
           to_(target.buffer(pool.output)),
           outside_(four_times(target.tensor(pool.output).zero)) {

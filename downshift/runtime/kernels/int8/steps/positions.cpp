@@ -7,8 +7,9 @@ namespace {
 void read_words(const Conv& conv, const Map& input, int channel, std::vector<std::uint32_t>& words) {
     const auto taps = std::size_t(conv.window.height * conv.window.width);
     words.assign(std::size_t(input.groups()) * taps, 0);
-    const std::int8_t* weight = conv.weight.data() + std::size_t(channel) * std::size_t(input.channels) * taps;
-    for (int i = 0; i < input.channels; ++i)
+    const int inputs = input.channels / conv.groups, first = channel / (int(conv.scale.size()) / conv.groups) * inputs;
+    const std::int8_t* weight = conv.weight.data() + std::size_t(channel) * std::size_t(inputs) * taps;
+    for (int i = first; i < first + inputs; ++i)
         for (std::size_t tap = 0; tap < taps; ++tap)
             words[std::size_t(i / 4) * taps + tap] |= std::uint32_t(std::uint8_t(*weight++)) << (8 * (i % 4));
 }

@@ -13,7 +13,7 @@ int taps(const Window& window) { return window.height * window.width; }
 Quads::Quads(const Isa& isa, const Map& map, int zero, const Map& output, const Window& window)
     : isa_(isa),
       window_(window),
-      pixels_(isa, map, zero, output, window),
+      pixels_(isa, map, zero, zero, output, window),
       map_{channels * taps(window), output.height, output.width, 0},
       expansion_(map_, output, pixel) {
     for (int tap = 0; tap < taps(window); ++tap)

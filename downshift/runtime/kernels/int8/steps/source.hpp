@@ -8,8 +8,9 @@ class Source {
 public:
     static constexpr bool many_rows = true;  // at a time
 
-    Source(const Isa& isa, const Map& map, int zero, const Map& output, const Window& window)
-        : isa_(isa), map_(map), outside_(four_times(zero)), expansion_(map, output, window) {}
+    // The halo holds `halo`, lanes outside the map `zero`.
+    Source(const Isa& isa, const Map& map, int zero, int halo, const Map& output, const Window& window)
+        : isa_(isa), map_(map), outside_(four_times(halo)), expansion_(map, output, window, map.ragged() && halo != zero) {}
 
     const Expansion& expansion() const { return expansion_; }
     ScratchNeed scratch() const { return {expansion_.resident() ? 0 : expansion_.bytes(), expansion_.rows()}; }

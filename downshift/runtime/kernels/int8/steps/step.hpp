@@ -71,14 +71,32 @@ struct Target {
 
     const Network::Tensor& tensor(int number) const { return network.tensors()[std::size_t(number)]; }
     int buffer(int number) const { return buffers[std::size_t(number)]; }
+
+    // Lanes inside the map for every vector of a tensor, row by row.
+    std::vector<std::uint16_t> valid(int number) const {
+        const Map& map = tensor(number).map;
+        std::vector<std::uint16_t> masks;
+        for (int y = 0; y < map.block_height(); ++y)
+            for (int x = 0; x < map.block_width(); ++x) masks.push_back(map.valid(y, x));
+        return masks;
+    }
 };
 
 std::unique_ptr<Step> make_load(const Target& target);
 std::unique_ptr<Step> make_convolution(const Target& target, const Conv& conv);
 std::unique_ptr<Step> make_pooling(const Target& target, const MaxPool& pool);
+std::unique_ptr<Step> make_average(const Target& target, const AveragePool& pool);
+std::unique_ptr<Step> make_mean_map(const Target& target, const MeanMap& mean);
+std::unique_ptr<Step> make_add(const Target& target, const Add& add);
+std::unique_ptr<Step> make_affine(const Target& target, const Affine& affine);
+std::unique_ptr<Step> make_scale(const Target& target, const Scale& scale);
+std::unique_ptr<Step> make_lookup(const Target& target, const Lookup& lookup);
+std::unique_ptr<Step> make_take(const Target& target, const Take& take);
+std::unique_ptr<Step> make_concat(const Target& target, const Concat& concat);
 // `last`: whether the result is the network's answer.
 std::unique_ptr<Step> make_mean(const Target& target, const Mean& mean, bool last);
 std::unique_ptr<Step> make_dequantize(const Target& target, const Dequantize& dequantize, bool last);
+std::unique_ptr<Step> make_activate(const Activate& activate, bool last);
 std::unique_ptr<Step> make_linear(const Target& target, const Linear& linear, bool last);
 
 inline std::uint32_t four_times(int zero) { return std::uint32_t(zero) * 0x01010101u; }

@@ -1,5 +1,6 @@
 // What comes after the last map: small, in float32, by one thread.
 #include <algorithm>
+#include <cmath>
 
 #include "step.hpp"
 
@@ -105,7 +106,38 @@ private:
     Linear linear_;
 };
 
+class ActivateStep final : public VectorStep {
+public:
+    ActivateStep(const Activate& activate, bool last) : VectorStep(activate.output, last), from_(activate.input), curve_(activate.curve) {}
+
+    void run(Workspace& space, int, Scratch&) const override {
+        float* to = result(space);
+        for (const float value : space.vectors[std::size_t(from_)]) *to++ = curved(value);
+    }
+
+private:
+    static float gate(float value) { return std::clamp(value / 6.0f + 0.5f, 0.0f, 1.0f); }
+    static float sigmoid(float value) { return 0.5f + 0.5f * std::tanh(0.5f * value); }
+
+    float curved(float value) const {
+        switch (curve_) {
+            case Curve::relu: return std::max(value, 0.0f);
+            case Curve::relu6: return std::clamp(value, 0.0f, 6.0f);
+            case Curve::silu: return value * sigmoid(value);
+            case Curve::hard_swish: return value * gate(value);
+            case Curve::hard_sigmoid: return gate(value);
+            case Curve::sigmoid: return sigmoid(value);
+        }
+        return value;
+    }
+
+    int from_;
+    Curve curve_;
+};
+
 }  // namespace
+
+std::unique_ptr<Step> make_activate(const Activate& activate, bool last) { return std::make_unique<ActivateStep>(activate, last); }
 
 std::unique_ptr<Step> make_mean(const Target& target, const Mean& mean, bool last) {
     return std::make_unique<MeanStep>(target, mean, last);
