@@ -25,6 +25,9 @@ MASKS: Mapping[str, tuple[str, ...]] = {
 }
 """Where zeros fall in a random artifact -> options of `benchmarks.harness.random_artifact`."""
 
+GPU_MASKS: Mapping[str, tuple[str, ...]] = {"2:4": ("--pattern", "2:4")}
+"""The same for patterns that only GPUs are faster with."""
+
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "cifar-resnet32x2": ("cifar-resnet32", "--width", "2"),
     "resnet50-128": (
@@ -51,7 +54,7 @@ def artifact_file(network: str, folder: Path, masks: str = "uniform") -> Path:
     path = folder / f"{Path(network).name}-{masks}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        options = [*VARIANTS.get(network, (network,)), "--out", str(path), *MASKS[masks]]
+        options = [*VARIANTS.get(network, (network,)), "--out", str(path), *{**MASKS, **GPU_MASKS}[masks]]
         if random_artifact.main(options):
             raise ExperimentError(f"no artifact of {network!r} can be made")
     return path

@@ -25,7 +25,7 @@ import torch
 from downshift.models.artifact import pack, unpack, write
 from downshift.models.errors import ModelsError
 from downshift.models.network import build, find, names
-from downshift.models.pattern import Channel
+from downshift.models.pattern import Channel, parse_pattern
 from downshift.models.spec import InputSpec
 from downshift.models.supernet import LayerRule, Supernet
 from downshift.runtime.lowering.shrink import WIDTH
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             NetworkChoice(_known_name(chosen.network), chosen.width),
             DataChoice("synthetic"),
             RunChoice(epochs=1, seed=chosen.seed),
-            SubnetsChoice(tuple(chosen.sparsity), block="unstructured" if channels else chosen.pattern),
+            _subnets(chosen.pattern, tuple(chosen.sparsity)),
             MasksChoice(allocation=chosen.allocation),
         )
         artifact = random_artifact(recipe, classes=chosen.classes, size=chosen.size, channels=channels)
@@ -201,6 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"{chosen.out}: {recipe.network.name}, {', '.join(artifact.manifest.names)}")
     return 0
+
+
+def _subnets(pattern: str, sparsities: tuple[float, ...]) -> SubnetsChoice:
+    """One sub-net for each sparsity; of N:M, which has its own, only one."""
+    parsed = parse_pattern(pattern)
+    if parsed.sparsity is not None:
+        return SubnetsChoice(patterns=(pattern,))
+    return SubnetsChoice(sparsities, block=pattern if parsed.trainable else "unstructured")
 
 
 def _known_name(name: str) -> str:
