@@ -34,6 +34,7 @@ def train(
     from downshift.api.training import leads
     from downshift.cli.console import percent, print_table, progress_bar
     from downshift.cli.training_bar import TrainingBar
+    from downshift.models.artifact import read
     from downshift.trainer import recipe_toml as recipes
     from downshift.trainer.report.results import ARTIFACT
     from downshift.trainer.train import train as run
@@ -62,11 +63,12 @@ def train(
         ]
         typer.echo(json.dumps({"artifact": str(artifact), "subnets": rows}, indent=2))
         return
+    errors = {each.name: each.standard_error for each in read(artifact).manifest.subnets}
     print_table(
         ("sub-net", "validation accuracy", "test accuracy", *(["int8 on validation"] if int8 else [])),
         (
             (
-                *(name, percent(outcome.validation[name]), percent(outcome.test[name])),
+                *(name, percent(outcome.validation[name], errors[name]), percent(outcome.test[name])),
                 *([percent(int8[name]) if name in int8 else "not quantised"] if int8 else []),
             )
             for name in names

@@ -55,16 +55,25 @@ class TrainingResult:
 
 
 class TrainingRun:
-    """A supernet in training. Construct, optionally `resume`, then `train`."""
+    """A supernet in training. Construct, optionally `resume`, then `train`.
+
+    resuming: `resume` will follow, so that network.init, which may be gone by now, is not read.
+    """
 
     def __init__(
-        self, recipe: Recipe, data: TrainingData, device: torch.device, workers: Workers | None = None
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        device: torch.device,
+        workers: Workers | None = None,
+        *,
+        resuming: bool = False,
     ) -> None:
         self.recipe = recipe
         self.data = data
         self.device = device
         self.workers = workers or Workers()
-        self.supernet = _supernet(recipe, data).to(device)
+        self.supernet = _supernet(recipe, data, initialised=not resuming).to(device)
         self.supernet.arrange(memory_format(self.supernet, device))
         if len(data) == 0:
             raise RecipeError(
@@ -254,12 +263,12 @@ class TrainingRun:
         report.evaluated(validation)
 
 
-def _supernet(recipe: Recipe, data: TrainingData) -> Supernet:
+def _supernet(recipe: Recipe, data: TrainingData, *, initialised: bool) -> Supernet:
     """The recipe's network, its weights drawn by the recipe's seed or read from a file, as a supernet."""
     torch.manual_seed(recipe.run.seed)
     choice, masks = recipe.network, recipe.masks
     network = build(choice.name, classes=len(data.labels), width=choice.width, channels=data.image.channels)
-    if choice.init:
+    if choice.init and initialised:
         initialise(network, Path(choice.init))
     rule = LayerRule(masks.classifier, masks.depthwise, masks.dense, recipe.patterns[-1])
     encoding: Encoding = "levels" if masks.form == "nested" else "bitmaps"

@@ -45,7 +45,7 @@ def train(  # noqa: PLR0913 - what a command line asks for, by keyword
     _refuse_overwriting(out, resume=resume)
     checkpoint = checkpoints.load(saved) if resume else None
     data = training_data.load(recipe, data_dir, target, workers)
-    run = TrainingRun(recipe, data, target, workers)
+    run = TrainingRun(recipe, data, target, workers, resuming=resume)
     dry_run_export(run.supernet, recipe, data.image, data.labels)
     changed = run.resume(checkpoint) if checkpoint else {}
     position = int(checkpoint.facts["journal"]) if checkpoint else 0

@@ -20,7 +20,7 @@ def test_every_bundled_recipe_survives(name: str) -> None:
 
 def test_the_text_names_every_value_of_every_section() -> None:
     text = recipe_toml.dumps(small_recipe(masks={"dense": ["blocks.0"], "classifier": True}))
-    assert text.startswith('[network]\nname = "cifar-resnet20"\nwidth = 0.125\n\n[data]\n')
+    assert text.startswith('[network]\nname = "cifar-resnet20"\nwidth = 0.125\ninit = ""\n\n[data]\n')
     assert '\nsparsities = [0.5, 0.8]\npatterns = []\nblock = "unstructured"\n' in text
     assert '\nclassifier = true\ndepthwise = false\ndense = ["blocks.0"]\n' in text
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from downshift.models.errors import SpecError
 from downshift.trainer import checkpoint as checkpoints
 from downshift.trainer.data.dataset import Dataset, Split
 from downshift.trainer.data.training_data import InMemory
@@ -214,3 +215,27 @@ def test_different_seeds_are_different_runs_and_equal_ones_the_same() -> None:
 def test_a_batch_larger_than_the_training_split_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"run.batch_size 65: the training split has fewer images"):
         small_run(small_recipe(run={"batch_size": 65}))
+
+
+def test_a_run_starts_from_the_weights_of_a_file_and_a_resumed_one_from_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    trained = taken(small_run(recipe()), 3)
+    weights = tmp_path / "weights.pt"
+    torch.save(trained.supernet.plain(0).state_dict(), weights)
+    chosen = recipe(network={"init": str(weights)}, run={"seed": 5})
+    started = small_run(chosen)
+    assert same_state(started, trained)
+    checkpoints.save(tmp_path / CHECKPOINT, taken(started, 4).checkpoint(journal=0))
+    weights.unlink()
+    resumed = TrainingRun(chosen, started.data, CPU, resuming=True)
+    assert resumed.resume(checkpoints.load(tmp_path / CHECKPOINT)) == {}
+    assert same_state(resumed, started)
+    with pytest.raises(SpecError, match="no such file of weights"):
+        small_run(chosen)
+
+
+def same_state(one: TrainingRun, other: TrainingRun) -> bool:
+    """Whether the densest sub-nets of both hold the same weights and statistics."""
+    mine, theirs = (run.supernet.plain(0).state_dict() for run in (one, other))
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())

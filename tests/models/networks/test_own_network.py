@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,12 @@ def test_a_module_serves_as_well() -> None:
     network = build("torchvision.models:resnet18", classes=6)
     assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 6)
     assert build("downshift.models.networks.vgg:Vgg19", classes=6, width=0.0625, channels=1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_a_network_of_timm_is_built_by_its_function() -> None:
+    network = build("timm.models:vit_tiny_patch16_224", classes=6)
+    assert network.get_submodule("head").weight.shape == (6, 192)
 
 
 @pytest.mark.parametrize(
