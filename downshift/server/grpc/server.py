@@ -199,6 +199,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", settings.max_head_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(settings.head_seconds * 1e3)),
         ("grpc.max_concurrent_streams", STREAMS),
         ("grpc.max_connection_idle_ms", round(settings.keep_alive_seconds * 1e3)),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -70,9 +70,10 @@ class Client:
     """Calls methods by name, on one connection."""
 
     def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
-        options = [("grpc.ssl_target_name_override", "localhost")] if credentials else []
+        options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1)]  # else clients share one
+        options += [("grpc.ssl_target_name_override", "localhost")] if credentials else []
         self.channel = (
-            grpc.insecure_channel(address)
+            grpc.insecure_channel(address, options)
             if credentials is None
             else grpc.secure_channel(address, credentials, options)
         )

@@ -116,6 +116,15 @@ def test_more_calls_than_may_be_are_refused() -> None:
             call.cancel()
 
 
+def test_more_connections_than_may_be_are_refused() -> None:
+    with serving(max_connections=2) as server, server.client() as first, server.client() as second:
+        first.infer()
+        second.infer()
+        with server.client() as third:
+            assert third.refusal("ModelInfer", tensor(), timeout=10.0)[0] == "UNAVAILABLE"
+        first.infer()
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_tls_uses_the_files_as_they_are_now(tmp_path: Path) -> None:
     make_certificate(tmp_path)
