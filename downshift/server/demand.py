@@ -221,15 +221,20 @@ def read_demand(
 ) -> Demand:
     """The demand in lower-cased header pairs and the V2 parameters; raises as `read_budget` does.
 
-    Whether the pinned sub-net exists is the deployment's to say. Of two priorities the more urgent counts.
+    Whether the pinned sub-net exists is the deployment's to say. Of two priorities the more urgent counts, of
+    two accuracies the higher; two sub-nets are a `BadInput`.
     """
-    subnet = min_accuracy = None
+    subnet: str | None = None
+    min_accuracy: float | None = None
     ranks = [] if priority is None else [_rank(priority)]
     for name, value in headers:
         if name == "x-subnet":
-            subnet = value.strip()[:80] or None
+            named = value.strip()[:80] or None
+            if None not in (subnet, named) and named != subnet:
+                raise BadInput(f"X-Subnet {subnet!r} and {named!r}: send one of them")
+            subnet = named or subnet
         elif name == "x-min-accuracy":
-            min_accuracy = _ratio(value.strip())
+            min_accuracy = max(_ratio(value.strip()), min_accuracy or 0.0)
         elif name == "x-priority":
             ranks.append(_header_rank(value.strip()))
     rank = min(ranks, default=USUAL_RANK)

@@ -62,3 +62,14 @@ def test_a_floor_is_a_ratio(text: str, ratio: float) -> None:
 def test_a_floor_that_is_no_ratio_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match=r"X-Min-Accuracy .*ratio between 0 and 1"):
         read_demand([("x-min-accuracy", text)], 60.0)
+
+
+def test_of_two_floors_the_higher_counts() -> None:
+    assert read_demand([("x-min-accuracy", "0.9"), ("x-min-accuracy", "0.1")], 60.0).min_accuracy == 0.9
+    assert read_demand([("x-min-accuracy", "0.1"), ("x-min-accuracy", "0.9")], 60.0).min_accuracy == 0.9
+
+
+def test_two_different_pins_are_refused_and_the_same_one_twice_is_not() -> None:
+    assert read_demand([("x-subnet", "s50"), ("x-subnet", "s50"), ("x-subnet", "")], 60.0).subnet == "s50"
+    with pytest.raises(BadInput, match="X-Subnet 's50' and 's98': send one"):
+        read_demand([("x-subnet", "s50"), ("x-subnet", "s98")], 60.0)
