@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from downshift.models.images.reader import MAX_PIXELS, MOST_PIXELS
@@ -15,9 +15,19 @@ from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
 from downshift.server.service_links import EnvironmentWithoutServiceLinks
 
+DAY = 86_400.0  # seconds; the operating system's timers do not take just any number
+DAY_MS = DAY * 1e3
+MOST_CONNECTIONS = 2**20  # open files that Linux grants one process at most, by default
+MOST_BYTES = 2**31 - 2**20  # gRPC counts a message's bytes in 32 bits
+PROTECTING = frozenset({"api_keys_file", "admin_keys_file", "ssl_certfile", "ssl_keyfile"})
+"""Files without which everybody would be served, or in the clear: an empty name is a mistake, no default."""
+
 
 class Settings(BaseSettings):
-    """Limits and addresses of one server; every field can come from `DOWNSHIFT_<FIELD>`."""
+    """Limits and addresses of one server; every field can come from `DOWNSHIFT_<FIELD>`.
+
+    An empty variable counts as unset.
+    """
 
     model_config = SettingsConfigDict(env_prefix="DOWNSHIFT_", frozen=True, extra="forbid")
 
@@ -33,7 +43,9 @@ class Settings(BaseSettings):
         default=1, ge=1, le=MOST_THREADS, description="batches that run at once, each on threads of its own"
     )
     engines: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description='engines to use, such as ["onnxruntime"]; none: all that work'
+        default=None,
+        min_length=1,
+        description="engines to use, such as onnxruntime,sparse; none: all that work",
     )
     device: str | None = Field(
         default=None,
@@ -74,7 +86,7 @@ class Settings(BaseSettings):
     )
     log_json: bool = Field(default=False, description="write the server's log as JSON lines")
     otel: bool = Field(default=False, description="send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT")
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1, description="largest request body")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1, le=MOST_BYTES, description="largest request body")
     max_pixels: int = Field(
         default=MAX_PIXELS, ge=1, le=MOST_PIXELS, description="largest image that is decoded"
     )
@@ -83,15 +95,24 @@ class Settings(BaseSettings):
     max_budget_ms: float = Field(
         default=60_000.0,
         gt=0,
+        le=DAY_MS,
         allow_inf_nan=False,
         description="largest latency budget; requests without one expire after as long",
     )
     max_queue: int = Field(default=1024, ge=1, description="most requests that wait in a model's queue")
     load_rise_ms: float = Field(
-        default=100.0, ge=0, allow_inf_nan=False, description="queue delay above which sparser sub-nets serve"
+        default=100.0,
+        ge=0,
+        le=DAY_MS,
+        allow_inf_nan=False,
+        description="queue delay above which sparser sub-nets serve",
     )
     load_fall_ms: float = Field(
-        default=20.0, ge=0, allow_inf_nan=False, description="queue delay below which denser sub-nets serve"
+        default=20.0,
+        ge=0,
+        le=DAY_MS,
+        allow_inf_nan=False,
+        description="queue delay below which denser sub-nets serve",
     )
     load_rise_utilization: float = Field(
         default=0.98, ge=0, le=1, description="utilisation above which load_fall_ms replaces load_rise_ms"
@@ -108,10 +129,11 @@ class Settings(BaseSettings):
     load_hold_ms: float = Field(
         default=250.0,
         ge=0,
+        le=DAY_MS,
         allow_inf_nan=False,
         description="least time between two changes of the load level",
     )
-    max_connections: int = Field(default=4096, ge=1, description="most open connections")
+    max_connections: int = Field(default=4096, ge=1, le=MOST_CONNECTIONS, description="most open connections")
     max_streams: int = Field(default=32, ge=0, description="most clients of /events")
     max_head_bytes: int = Field(
         default=32 * 1024, ge=1024, description="largest request line and headers together"
@@ -119,23 +141,45 @@ class Settings(BaseSettings):
     head_seconds: float = Field(
         default=10.0,
         gt=0,
+        le=DAY,
         allow_inf_nan=False,
         description="timeout for a new connection's first byte, and for a request's headers",
     )
     body_seconds: float = Field(
-        default=30.0, gt=0, allow_inf_nan=False, description="timeout for a request's body"
+        default=30.0, gt=0, le=DAY, allow_inf_nan=False, description="timeout for a request's body"
     )
     keep_alive_seconds: float = Field(
-        default=75.0, gt=0, allow_inf_nan=False, description="timeout of an idle connection"
+        default=75.0, gt=0, le=DAY, allow_inf_nan=False, description="timeout of an idle connection"
     )
     drain_seconds: float = Field(
-        default=30.0, ge=0, allow_inf_nan=False, description="longest wait for accepted requests at shutdown"
+        default=30.0,
+        ge=0,
+        le=DAY,
+        allow_inf_nan=False,
+        description="longest wait for accepted requests at shutdown",
     )
 
-    @field_validator("cache_dir", mode="before")
+    @field_validator("engines", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        return value or None
+    def _engines_by_comma(cls, value: Any) -> Any:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != "" or info.field_name is None:
+            return value
+        if info.field_name in PROTECTING:
+            raise ValueError("is empty: name a file, or unset it")
+        return cls.model_fields[info.field_name].get_default()
+
+    @field_validator("load_fall_ms", "load_fall_gpu")
+    @classmethod
+    def _falls_below_rise(cls, value: float, info: ValidationInfo) -> float:
+        rise = str(info.field_name).replace("fall", "rise")
+        if value > info.data.get(rise, value):
+            raise ValueError(f"give at most {rise}, which is {info.data[rise]}: else every change is undone")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -194,8 +238,9 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         wrong = error.errors()[0]
-        name = "_".join(map(str, wrong["loc"]))
+        name = str(wrong["loc"][0])
         option = (
             f"--{name.replace('_', '-')}" if overrides.get(name) is not None else f"DOWNSHIFT_{name.upper()}"
         )
-        raise BadSetting(f"{option} {wrong['input']!r}: {wrong['msg'].lower()}") from None
+        why = wrong["msg"].removeprefix("Value error, ").lower()
+        raise BadSetting(f"{option} {wrong['input']!r}: {why}") from None

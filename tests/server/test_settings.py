@@ -8,7 +8,7 @@ from downshift.runtime.scheduling.core import Limits
 from downshift.runtime.scheduling.level import Thresholds
 from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
-from downshift.server.settings import Settings, read_settings
+from downshift.server.settings import PROTECTING, Settings, read_settings
 
 
 def test_defaults_listen_on_loopback_only() -> None:
@@ -110,3 +110,49 @@ def test_an_empty_cache_folder_is_none_and_not_the_one_it_was_started_from(
 ) -> None:
     monkeypatch.setenv("DOWNSHIFT_CACHE_DIR", "")
     assert Settings().cache_dir is None
+
+
+@pytest.mark.parametrize("name", ["REPOSITORY", "HOST", "PORT", "DEVICE", "ENGINES", "ACCESS_LOG", "TUNE"])
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = read_settings()
+    monkeypatch.setenv(f"DOWNSHIFT_{name}", "")
+    assert read_settings() == default
+
+
+@pytest.mark.parametrize("name", sorted(PROTECTING))
+def test_an_empty_name_of_a_file_that_protects_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"DOWNSHIFT_{name.upper()}", "")
+    with pytest.raises(BadSetting, match=f"^DOWNSHIFT_{name.upper()} '': is empty: name a file"):
+        read_settings()
+
+
+def test_engines_may_be_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOWNSHIFT_ENGINES", "onnxruntime, sparse")
+    assert read_settings().engines == ("onnxruntime", "sparse")
+    monkeypatch.setenv("DOWNSHIFT_ENGINES", "[1]")
+    with pytest.raises(BadSetting, match=r"^DOWNSHIFT_ENGINES 1: "):
+        read_settings()
+
+
+NUMBERS = [
+    name
+    for name, field in Settings.model_fields.items()
+    if name.endswith(("_ms", "_seconds", "_connections", "body_bytes"))
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_no_timer_or_limit_of_the_system_takes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"DOWNSHIFT_{name.upper()}", "9" * 25)
+    with pytest.raises(BadSetting, match=f"DOWNSHIFT_{name.upper()} '9+': .*less than or equal"):
+        read_settings()
+
+
+@pytest.mark.parametrize("unit", ["ms", "gpu"])
+def test_load_falls_where_it_does_not_rise_again_at_once(unit: str) -> None:
+    same = read_settings(**{f"load_rise_{unit}": 0.5, f"load_fall_{unit}": 0.5})
+    assert getattr(same, f"load_fall_{unit}") == 0.5
+    with pytest.raises(BadSetting, match=f"^--load-fall-{unit} 0.6: give at most load_rise_{unit}, .* 0.5"):
+        read_settings(**{f"load_rise_{unit}": 0.5, f"load_fall_{unit}": 0.6})
