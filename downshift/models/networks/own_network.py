@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +32,14 @@ def make(name: str, *, classes: int, width: float = 1.0, channels: int = 3) -> n
 
     The function gets the number of classes as `classes` or `num_classes`; as `channels` or `in_chans` those
     of the images, and the `width`, where it takes them. Raises `SpecError` for a file, module or function
-    that is not there, and for one that takes no number of classes or cannot do what is asked.
+    that is not there, for one that takes no number of classes or cannot do what is asked, and for whatever
+    the foreign code raises.
     """
     place, _, attribute = name.rpartition(":")
-    with _importing_from(Path(place).parent if place.endswith(".py") else Path()):
+    with (
+        _importing_from(Path(place).parent if place.endswith(".py") else Path()),
+        _foreign_code(name, place),
+    ):
         module = _from_file(name, Path(place)) if place.endswith(".py") else _module(name, place)
         function = getattr(module, attribute, None)
         if not callable(function):
@@ -86,7 +91,33 @@ def _module(name: str, place: str) -> ModuleType:
     try:
         return importlib.import_module(place)
     except ImportError as error:
-        raise SpecError(f"network {name}: module {place!r} cannot be imported ({error})") from error
+        raise SpecError(
+            f"network {name}: module {place!r} cannot be imported ({error}); install it, or mend its imports"
+        ) from error
+
+
+@contextmanager
+def _foreign_code(name: str, place: str) -> Iterator[None]:
+    """Within, whatever the code in `place` raises is a `SpecError` with its kind, first line and origin."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = next(iter(str(error).splitlines()), "")
+        what = f"{type(error).__name__}{f': {said}' if said else ''}{_origin(error, place)}"
+        raise SpecError(f"network {name}: {what}; mend {place or name}") from error
+
+
+def _origin(error: BaseException, place: str) -> str:
+    """`, in line 7 of net.py`: the innermost line of `place`, a file or module, that raised the error."""
+    file = place if place.endswith(".py") else f"{place.replace('.', '/')}.py"
+    lines = [
+        each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename.endswith(file)
+    ]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines.append(error.lineno)
+    return f", in line {lines[-1]} of {file}" if lines else ""
 
 
 @contextmanager

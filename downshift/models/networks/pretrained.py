@@ -6,7 +6,6 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -40,6 +39,7 @@ def initialise(network: nn.Module, path: Path) -> None:
         found = {name: tensor for name, tensor in found.items() if name.rpartition(".")[0] != classifier}
         wanted = {name: tensor for name, tensor in wanted.items() if name.rpartition(".")[0] != classifier}
         shapes = [name for name in shapes if name in wanted]
+    shared = wanted.keys() & found.keys() - set(shapes)
     missing = [name for name in wanted.keys() - found.keys() if not name.endswith(".num_batches_tracked")]
     problems = [
         f"{len(names)} {what} ({_some(names)})"
@@ -50,6 +50,11 @@ def initialise(network: nn.Module, path: Path) -> None:
                 [f"{n} {list(found[n].shape)} for {list(wanted[n].shape)}" for n in shapes],
                 "have another shape",
             ),
+            (
+                [n for n in shared if not _is_dense(found[n], wanted[n])],
+                "are no dense floating-point numbers",
+            ),
+            ([n for n in shared if not _is_finite(found[n])], "hold NaN or infinity"),
         )
         if names
     ]
@@ -66,17 +71,41 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:  # both readers raise whatever the bytes provoke
         raise SpecError(
-            f"{path} holds no weights that can be read safely ({reason}): save network.state_dict()"
+            f"{path} holds no weights that can be read safely ({_reason(error)}): save network.state_dict()"
         ) from error
     for key in NESTED:
         if isinstance(values, dict) and isinstance(values.get(key), dict):
             values = values[key]
-    if not isinstance(values, dict) or not all(isinstance(each, Tensor) for each in values.values()):
+    if not isinstance(values, dict) or not all(
+        isinstance(name, str) and isinstance(each, Tensor) for name, each in values.items()
+    ):
         raise SpecError(f"{path} holds no state dict: save network.state_dict()")
     return values
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read; torch's own words on pickles recommend what is not safe."""
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        return "it holds pickled Python objects or code, not tensors alone"
+    line = next(iter(str(error).splitlines()), "")
+    return (
+        line.partition(". ")[0]
+        if isinstance(error, RuntimeError)
+        else f"{type(error).__name__} {line}".strip()
+    )
+
+
+def _is_dense(tensor: Tensor, like: Tensor) -> bool:
+    """Whether the values of `tensor` are there, one by one, and can stand for those of `like`."""
+    plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
+    return plain and (tensor.is_floating_point() or not like.is_floating_point())
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    dense = _is_dense(tensor, tensor) and tensor.is_floating_point()
+    return not dense or bool(tensor.float().isfinite().all())
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

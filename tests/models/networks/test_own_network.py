@@ -104,3 +104,34 @@ def test_what_does_not_work_is_one_sentence(name: str, said: str, file: Path) ->
 def test_what_a_function_does_not_take_cannot_be_asked_of_it(figure: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=f"{said}.* is needed"):
         build("torchvision.models:resnet18", classes=4, **figure)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "def net(classes):\n    raise RuntimeError('first\\nsecond')",
+            "RuntimeError: first, in line 2 of .*x.py",
+        ),
+        ("def net(classes):\n    assert False", "AssertionError, in line 2 of .*x.py"),
+        ("1 / 0", "ZeroDivisionError: division by zero, in line 1 of .*x.py"),
+        ("\ndef net(classes:", "SyntaxError: .*in line 2 of .*x.py"),
+        ("import no_such_module", "ModuleNotFoundError: .*no_such_module.*in line 1 of .*x.py"),
+        ("raise SystemExit(3)", "SystemExit: 3, in line 1 of .*x.py"),
+        ("net = dict", "ValueError: .*signature"),
+    ],
+)
+def test_whatever_foreign_code_raises_is_one_sentence_with_its_line(
+    code: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(code)
+    with pytest.raises(SpecError, match=f"^network .*x.py:net: {said}.*; mend .*x.py$") as caught:
+        build(f"{path}:net", classes=4)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [":net", ".:net", "..up:net", "../up:net"])
+def test_what_is_no_name_of_a_module_is_one_sentence(name: str) -> None:
+    with pytest.raises(SpecError, match=r"^network "):
+        build(name, classes=4)

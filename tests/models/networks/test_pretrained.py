@@ -78,6 +78,17 @@ def changed(**changes: Tensor | None) -> dict[str, Tensor]:
         (changed(at_0_dot_bias=torch.zeros(9)), r"1 have another shape \(0.bias \[9\] for \[4\]\)"),
         ({}, r"8 of its weights are missing .*0.bias, 0.weight, 1.bias, …"),
         ([1, 2], "holds no state dict"),
+        ({1: torch.zeros(1)}, "holds no state dict"),
+        (
+            changed(at_0_dot_weight=torch.full((4, 3, 3, 3), torch.nan)),
+            r"1 hold NaN or infinity \(0.weight\)",
+        ),
+        (changed(at_0_dot_weight=torch.zeros(4, 3, 3, 3).to("meta")), "are no dense floating-point numbers"),
+        (
+            changed(at_0_dot_weight=torch.zeros(4, 3, 3, 3).to(torch.int8)),
+            "are no dense floating-point numbers",
+        ),
+        (changed(at_0_dot_weight=torch.zeros(4, 3, 3, 3).to(torch.cfloat)), "are no dense floating-point"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_copied(state: Any, said: str, tmp_path: Path) -> None:
@@ -100,8 +111,11 @@ def test_a_file_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> Non
     hostile.write_bytes(pickle.dumps(Hostile(), protocol=2))
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(b"not weights")
-    for path in (hostile, torn):
-        with pytest.raises(SpecError, match="holds no weights that can be read safely"):
+    whole, text = written(network(), tmp_path, "whole.pt"), tmp_path / "text.pt"
+    text.write_text("hello")
+    for path, why in ((hostile, "pickled Python"), (torn, ""), (whole, "pickled Python"), (text, "")):
+        with pytest.raises(SpecError, match=f"holds no weights that can be read safely .*{why}") as caught:
             initialise(network(), path)
+        assert str(caught.value).isprintable()
     with pytest.raises(SpecError, match="no such file of weights"):
         initialise(network(), tmp_path / "absent.pt")
