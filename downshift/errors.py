@@ -13,3 +13,8 @@ Anything else that leaves the package is a defect of ours.
 
 class DownshiftError(Exception):
     """Base of every error raised on purpose; the text is one sentence that names the value and the remedy."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's text, without blanks around it; its kind where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from downshift.errors import first_line
 from downshift.models.errors import ArtifactError, SpecError
 from downshift.models.pattern import Unstructured
 from downshift.trainer.errors import ExportError
@@ -33,9 +34,13 @@ def dry_run_export(supernet: Supernet, recipe: Recipe, image: InputSpec, labels:
     except Exception as error:  # the exporter raises what it likes
         raise ExportError(
             f"nothing was trained, as network {recipe.network.name} cannot be written as ONNX "
-            f"({_first_line(error)}): choose another network, or one without control flow on tensors"
+            f"({_root(error)}): choose another network, or one without control flow on tensors"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _root(error: BaseException) -> str:
+    """What the exporter failed of: kind and first line of the error at the end of the chain of causes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    kind, said = type(error).__name__, first_line(error)
+    return said if said == kind else f"{kind}: {said}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnxruntime as ort
 
+from downshift.errors import first_line
 from downshift.models.pattern import NByM
 from downshift.runtime.engines.device_program import LADDER, DeviceBuffers, DeviceProgram
 from downshift.runtime.engines.exported import dense_model
@@ -94,7 +95,7 @@ class DeviceEngine:
         try:
             session = ort.InferenceSession(model, options, providers=providers(choice))
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
-            return self._unsupported(subnet, str(error).splitlines()[0])
+            return self._unsupported(subnet, first_line(error))
         if session.get_providers()[0] != self.provider:
             return self._unsupported(subnet, f"{self.provider} does not start on {self.device}")
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
+from downshift.errors import first_line
 from downshift.runtime.errors import DeviceFault, OutOfDeviceMemory
 
 if TYPE_CHECKING:
@@ -133,4 +134,4 @@ def _fault(engine: str, device: Device, error: Exception) -> DeviceFault:
     """onnxruntime's errors share no class: what they say tells them apart."""
     text = str(error).strip()
     kind = OutOfDeviceMemory if _OUT_OF_MEMORY.search(text) else DeviceFault
-    return kind(engine, str(device), text.splitlines()[0] if text else type(error).__name__)
+    return kind(engine, str(device), first_line(error))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from downshift.errors import first_line
 from downshift.runtime.engines.table import load_engine
 from downshift.runtime.errors import Missing, UnsupportedModel
 from downshift.runtime.gpu.driver import DeviceChoice
@@ -57,7 +58,7 @@ def diagnose(
     except Missing as error:
         return Diagnosis(name, None, error.missing, error.remedy)
     except Exception as error:  # noqa: BLE001 - an engine is foreign code, and this asks what it raises
-        return Diagnosis(name, None, str(error).strip().splitlines()[0], REPORT)
+        return Diagnosis(name, None, first_line(error), REPORT)
     if not np.isfinite(outputs).all():
         return Diagnosis(name, None, f"sub-net {points[-1]} answers NaN or infinity", REPORT)
     return Diagnosis(name, engine.version)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
+from downshift.errors import first_line
 from downshift.runtime.engines.exported import dense_model
 from downshift.runtime.errors import UnsupportedModel
 
@@ -69,7 +70,7 @@ class OnnxEngine:
         try:
             session = ort.InferenceSession(model, options, providers=[PROVIDER])
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
-            return UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {str(error).splitlines()[0]}")
+            return UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {first_line(error)}")
         return OnnxProgram(self.name, session)
 
 

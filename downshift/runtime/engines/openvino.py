@@ -66,7 +66,7 @@ class OpenVinoEngine:
             try:
                 compiled = core.compile_model(core.read_model(model), DEVICE, options)
             except RuntimeError as error:
-                reason = str(error).strip().splitlines()[-1]
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 programs[subnet] = UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {reason}")
             else:
                 programs[subnet] = OpenVinoProgram(self.name, compiled)

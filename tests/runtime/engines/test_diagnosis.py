@@ -69,3 +69,11 @@ def test_only_the_sparsest_is_run_once_on_zeros(loading: Callable[[FakeEngine | 
     loading(FakeEngine("x", {"s1": program}))
     assert diagnose("x", ARTIFACT, CACHE) == Diagnosis("x", "1")
     assert program.batches == [[np.float32(0.0)]]
+
+
+@pytest.mark.parametrize("silent", [MemoryError(), AssertionError(), RuntimeError("  \n")])
+def test_an_error_without_a_text_is_told_by_its_kind(
+    silent: Exception, loading: Callable[[FakeEngine | Exception], None]
+) -> None:
+    loading(silent)
+    assert diagnose("x", ARTIFACT, CACHE) == Diagnosis("x", None, type(silent).__name__, REPORT)
