@@ -115,7 +115,7 @@ def quantize(graph: Graph, ranges: Ranges, *, fused: bool = False) -> Quantizati
         name = graph.names[source]
         if name not in ranges:
             raise UnsupportedModel(f"no activation range for tensor {name!r}: run `downshift quantize` again")
-        if not all(map(math.isfinite, ranges[name])):
+        if not all(map(math.isfinite, ranges[name])) or (tensor == 0 and ranges[name] == (0.0, 0.0)):
             raise UnsupportedModel(
                 f"activation range {ranges[name]} of {name!r}: run `downshift quantize` again"
             )
