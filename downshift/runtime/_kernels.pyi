@@ -153,7 +153,7 @@ class Int8Network:
 
     def compile(self, workers: Workers, isa: str | None = None, plan: int | None = None) -> Int8Program:
         """
-        A program whose convolutions each use the plan measured fastest here, or all the one numbered `plan`.
+        A program for `isa`. Measuring chooses every convolution's plan and whether threads share an image; `plan` numbers one for all.
         """
 
 class Int8Program:

@@ -38,7 +38,7 @@ def equals_reference(graph: IntegerGraph, images: NDArray[np.float32], isas: lis
     exact = isinstance(graph.operations[-1], Dequantize)
     for isa in isas:
         alone = network(graph).compile(_kernels.Workers(1), isa).run(images)
-        together = network(graph).compile(_kernels.Workers(2), isa)
+        together = network(graph).compile(_kernels.Workers(2), isa, 0)
         np.testing.assert_array_equal(together.run(images), alone, f"{isa}, threads")
         np.testing.assert_array_equal(together.run(images[:1]), alone[:1], f"{isa}, batch")
         if exact:

@@ -94,7 +94,7 @@ def test_the_kernels_compute_the_integer_reference_bit_by_bit(
     expected = integer_reference.run(graph, images)
     for isa in _kernels.int8_isas():
         for threads in (1, 2):
-            program = network(graph).compile(_kernels.Workers(threads), isa)
+            program = network(graph).compile(_kernels.Workers(threads), isa, 0)
             np.testing.assert_allclose(program.run(images), expected, rtol=1e-5, atol=1e-5)
             alone = [program.run(images[i : i + 1]) for i in range(len(images))]
             np.testing.assert_array_equal(np.concatenate(alone), program.run(images))

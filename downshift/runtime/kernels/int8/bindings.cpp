@@ -155,7 +155,7 @@ void bind(nb::module_& module) {
             const nb::gil_scoped_release release;
             return std::make_shared<Program>(self, chosen, std::move(workers), plan);
         }, "workers"_a, "isa"_a = nb::none(), "plan"_a = nb::none(),
-           "A program whose convolutions each use the plan measured fastest here, or all the one numbered `plan`.");
+           "A program for `isa`. Measuring chooses every convolution's plan and whether threads share an image; `plan` numbers one for all.");
 
     nb::class_<Program>(module, "Int8Program", "A quantised network compiled for one instruction set and its workers.")
         .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")

@@ -15,7 +15,8 @@ struct Scratch;
 
 class Program {
 public:
-    // plan: the number of every convolution's plan, to test each of them; without it, measuring chooses.
+    // plan: the number of every convolution's plan, to test each of them. Without it, measuring chooses the plans and
+    // whether the threads share one image.
     Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan = {});
     ~Program();
     Program(const Program&) = delete;
@@ -31,6 +32,7 @@ private:
     Workspace& workspace(int thread);
     void run_together(Workspace& space);
     void run_alone(Workspace& space, int thread);
+    bool faster_together();
 
     Network network_;
     Buffers buffers_;
@@ -39,6 +41,7 @@ private:
     std::vector<std::unique_ptr<Scratch>> scratch_;       // by thread
     std::vector<std::unique_ptr<Workspace>> workspaces_;  // by thread
     std::uint64_t runs_ = 0;
+    bool together_ = true;  // whether the threads share the steps of a single image
 };
 
 }  // namespace downshift::int8
