@@ -97,10 +97,10 @@ def test_killed_in_the_middle_and_started_again_it_answers_as_before(
 DYING = """
 from downshift.runtime.scheduling.core import Core
 take = Core.take
-def dying(self, load):
+def dying(self, *arguments):
     if any(ticket.request.inputs.flat[0] == 7.0 for ticket in self.queue):
         raise ZeroDivisionError("a defect of the scheduler")
-    return take(self, load)
+    return take(self, *arguments)
 Core.take = dying
 """
 
