@@ -208,7 +208,7 @@ def _subnets(pattern: str, sparsities: tuple[float, ...]) -> SubnetsChoice:
     parsed = parse_pattern(pattern)
     if parsed.sparsity is not None:
         return SubnetsChoice(patterns=(pattern,))
-    return SubnetsChoice(sparsities, block=pattern if parsed.trainable else "unstructured")
+    return SubnetsChoice(sparsities, block=pattern)
 
 
 def _known_name(name: str) -> str:

@@ -26,11 +26,10 @@ LARGEST_GROUP = 64
 class Defaults:
     """What holds for a pattern that says nothing else.
 
-    trainable: the trainer has a rule for it. removes_channels: dense engines run its sub-nets on fewer
-    channels. sparsity: the fraction that the pattern itself removes; None where a recipe gives it.
+    removes_channels: dense engines run its sub-nets on fewer channels. sparsity: the fraction that the
+    pattern itself removes; None where a recipe gives it.
     """
 
-    trainable: ClassVar[bool] = True
     removes_channels: ClassVar[bool] = False
 
     @property
@@ -105,9 +104,13 @@ class NByM(Defaults):
 
 @dataclass(frozen=True)
 class Channel(Defaults):
-    """Whole input and output channels are removed together."""
+    """Whole input and output channels are removed together.
 
-    trainable: ClassVar[bool] = False
+    multiple: a layer keeps a multiple of so many channels, what vector registers and tensor cores compute at
+    once; fewer would be padded to that.
+    """
+
+    multiple: ClassVar[int] = 16
     removes_channels: ClassVar[bool] = True
 
     @classmethod

@@ -149,9 +149,9 @@ class Recipe:
         patterns = self.patterns
         if chosen.patterns and chosen.block != str(Unstructured()):
             raise RecipeError(f"subnets.block {chosen.block!r}: it goes with sparsities, not with patterns")
-        if chosen.sparsities and not (patterns[0].trainable and patterns[0].sparsity is None):
+        if chosen.sparsities and patterns[0].sparsity is not None:
             raise RecipeError(
-                f"subnets.block {chosen.block!r}: write 'unstructured' or a block such as 'block 4x1'"
+                f"subnets.block {chosen.block!r}: write 'unstructured', 'channel' or, say, 'block 4x1'"
             )
         if chosen.patterns and not all(
             p.sparsity is not None for p in patterns[patterns[0] == Unstructured() :]

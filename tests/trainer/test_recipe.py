@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NAMES = (
     "cifar10-resnet18-nm",
     "cifar10-resnet20",
+    "cifar10-resnet20-channel",
     "cifar10-resnet32x2",
     "digits",
     "finetune",
@@ -99,7 +100,7 @@ def test_blocks_go_with_sparsities_and_not_with_patterns() -> None:
         ("subnets.patterns=['2:4', 'unstructured']", "only the first may be 'unstructured'"),
         ("subnets.patterns=['channel']", "write N:M"),
         ("subnets.patterns=['4:2']", "0 < N < M"),
-        ("subnets.block=channel", "subnets.block 'channel': write 'unstructured' or a block"),
+        ("subnets.block=2:4", "subnets.block '2:4': write 'unstructured', 'channel'"),
         ("subnets.block=block 0x4", "subnets.block: pattern block 0x4: a block has 1 to 64"),
         ("subnets.block=block 1x1", "more than one weight"),
         ("subnets.block=4by1", "subnets.block: pattern '4by1'"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import fx, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from downshift.models.layers.switchable_norm import SwitchableNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 def norms_behind(network: nn.Module, layers: Collection[str]) -> tuple[str, ...]:
@@ -65,6 +68,64 @@ def _traced(network: nn.Module) -> fx.Graph | None:
         return _Tracer().trace(network)
     except Exception:  # noqa: BLE001 - tracing runs the network's own code, which may raise anything
         return None
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that one layer makes and only `consumers` read: they can leave all of these together."""
+
+    producer: str
+    consumers: tuple[str, ...]
+
+
+def channel_groups(network: nn.Module, layers: Collection[str]) -> tuple[ChannelGroup, ...]:
+    """The groups of convolutions among `layers`, in the order of execution.
+
+    A residual stream is in no group: whatever is added to it would have to lose the same channels. Neither
+    are grouped convolutions, layers that run twice, and networks that torch.fx cannot trace.
+    """
+    graph = _traced(network)
+    if graph is None:
+        return ()
+    modules = dict(network.named_modules())
+    uses = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+
+    def fit(node: fx.Node) -> bool:
+        name = str(node.target)
+        plain = node.op == "call_module" and name in layers and uses[name] == 1
+        return plain and isinstance(modules[name], nn.Conv2d) and modules[name].groups == 1
+
+    groups = []
+    for node in filter(fit, graph.nodes):
+        readers = _readers(node, modules)
+        if readers and all(map(fit, readers)):
+            groups.append(ChannelGroup(str(node.target), tuple(str(reader.target) for reader in readers)))
+    return tuple(groups)
+
+
+def _readers(node: fx.Node, modules: Mapping[str, nn.Module]) -> list[fx.Node] | None:
+    """The convolutions that read a node's channels one by one; None where anything else reads them."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        module = modules.get(str(user.target)) if user.op == "call_module" else None
+        if isinstance(module, nn.Conv2d):
+            found.append(user)
+        elif isinstance(module, _PER_CHANNEL) or user.target in _ACTIVATIONS:
+            behind = _readers(user, modules)
+            if behind is None:
+                return None
+            found += behind
+        else:
+            return None
+    return found
+
+
+_PER_CHANNEL = (
+    *(_BatchNorm, SwitchableNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Identity, nn.Dropout),
+    *(nn.MaxPool2d, nn.AvgPool2d),
+)
+"""Modules whose output channel i depends on input channel i alone."""
+_ACTIVATIONS = (torch.relu, functional.relu, functional.relu6, functional.silu, functional.gelu)
 
 
 class _Tracer(fx.Tracer):

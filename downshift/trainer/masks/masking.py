@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from downshift.models.layers.dataflow import channel_groups
 from downshift.trainer.errors import RecipeError
 from downshift.trainer.masks.allocation import erk_densities, uniform_densities
-from downshift.trainer.masks.rules import Goal, rule_of
+from downshift.trainer.masks.rules import Goal, Group, rule_of
 from downshift.trainer.masks.schedule import Ramp, Updates, cosine_fraction
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Masking:
         self.plan = plan
         self.layers: list[MaskedLayer] = list(supernet.masked_layers.values())
         self.count = supernet.count
+        self._groups = _groups(supernet)
         if plan.choice.initial_sparsity > 0:
             with torch.no_grad():
                 self._write([self._initial(index) for index in range(self.count)])
@@ -121,13 +123,13 @@ class Masking:
         fraction = self.plan.regrow_fraction(step)
         if fraction <= 0:
             return kept
-        return rule_of(self.plan.patterns[index]).traded(kept, magnitudes, gradients, fraction)
+        return rule_of(self.plan.patterns[index], self._groups).traded(kept, magnitudes, gradients, fraction)
 
     def _kept(self, indices: range, step: int, scores: Layers) -> list[Layers]:
         """Masks of sub-nets `indices` by score alone; those of one pattern come from one ranking."""
         out: list[Layers] = []
         for pattern, same in groupby(indices, key=self.plan.patterns.__getitem__):
-            out += rule_of(pattern).kept(scores, [self._goal(index, step) for index in same])
+            out += rule_of(pattern, self._groups).kept(scores, [self._goal(index, step) for index in same])
         return out
 
     def _goal(self, index: int, step: int) -> Goal:
@@ -145,8 +147,17 @@ class Masking:
         """Starting masks by magnitude, with ERK densities as in the paper unless uniform was chosen."""
         magnitudes = [layer.weight.detach().abs() for layer in self.layers]
         densities = self._densities(self.plan.ramps[index].initial)
-        return rule_of(self.plan.patterns[index]).initial(magnitudes, densities)
+        return rule_of(self.plan.patterns[index], self._groups).initial(magnitudes, densities)
 
     def _write(self, masks: Sequence[Layers]) -> None:
         for position, layer in enumerate(self.layers):
             layer.stack.assign([layers[position] for layers in masks])
+
+
+def _groups(supernet: Supernet) -> tuple[Group, ...]:
+    """The channels that can leave, by the positions of their layers."""
+    position = {name: index for index, name in enumerate(supernet.masked_layers)}
+    return tuple(
+        (position[group.producer], tuple(position[each] for each in group.consumers))
+        for group in channel_groups(supernet.network, position)
+    )

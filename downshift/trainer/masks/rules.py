@@ -44,15 +44,24 @@ class MaskRule(Protocol):
         """The masks after the `share` weakest made way for as many with the largest dense gradients."""
 
 
-def rule_of(pattern: Pattern) -> MaskRule:
-    """The rule of a pattern; raises `RecipeError` for one that is not trained."""
+Group = tuple[int, tuple[int, ...]]
+"""A layer whose output channels can leave, and those that read them, as positions in the list of layers."""
+
+
+def rule_of(pattern: Pattern, groups: Sequence[Group] = ()) -> MaskRule:
+    """The rule of a pattern. groups: what channels can leave, for the pattern that removes them.
+
+    Raises `RecipeError` where there are none.
+    """
     match pattern:
         case Unstructured() | Block():
             return BlockRule(pattern)
         case NByM():
             return GroupRule(pattern)
         case Channel():
-            raise RecipeError(f"pattern {pattern}: it cannot be trained; choose unstructured, a block or N:M")
+            if not groups:
+                raise RecipeError(f"pattern {pattern}: no channel of this network can leave; choose another")
+            return ChannelRule(tuple(groups), pattern.multiple)
         case _:
             assert_never(pattern)
 
@@ -127,6 +136,81 @@ class GroupRule:
             _from_rows(trade_in_groups(_rows(k), _rows(s), _rows(g), self.pattern.m, share), k)
             for k, s, g in zip(masks, magnitudes, gradients, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class ChannelRule:
+    """Channels are ranked by the mean score of the weights that leave with them.
+
+    Layers in no group stay dense.
+    Every layer keeps a `multiple` of channels, at least one, so that sparsity comes near its goal only.
+    """
+
+    groups: tuple[Group, ...]
+    multiple: int
+
+    def initial(self, scores: Layers, densities: Sequence[float]) -> Layers:
+        """See `MaskRule.initial`: whole layers have no density of their own, so that all share one."""
+        kept = sum(d * s.numel() for d, s in zip(densities, scores, strict=True))
+        return self._nearest(scores, kept)
+
+    def kept(self, scores: Layers, goals: Sequence[Goal]) -> list[Layers]:
+        """See `MaskRule.kept`: one ranking serves all goals."""
+        if any(goal.densities is not None for goal in goals):
+            raise RecipeError(
+                "pattern channel: it ranks the channels of all layers; set masks.allocation=global"
+            )
+        total = sum(s.numel() for s in scores)
+        return [self._nearest(scores, total * (1.0 - goal.sparsity)) for goal in goals]
+
+    def traded(self, masks: Layers, magnitudes: Layers, gradients: Sequence[Tensor], share: float) -> Layers:
+        """See `MaskRule.traded`: whole channels change places, within each group."""
+        active = [masks[producer].flatten(1).any(1) for producer, _ in self.groups]
+        pulls = self._means([gradient.abs() for gradient in gradients])
+        return self._masks(drop_and_grow(active, self._means(magnitudes), pulls, share), masks)
+
+    def _nearest(self, scores: Layers, weights: float) -> Layers:
+        """Masks of the best channels that keep nearly so many weights; more weights, more channels."""
+        means = self._means(scores)
+
+        def kept(count: int) -> int:
+            return sum(int(mask.sum()) for mask in self._masks(self._best(means, count), scores))
+
+        low, high = 0, sum(len(mean) for mean in means)
+        while low < high:  # the fewest channels that keep as many weights
+            middle = (low + high) // 2
+            if kept(middle) < weights:
+                low = middle + 1
+            else:
+                high = middle
+        if low and weights - kept(low - 1) < kept(low) - weights:
+            low -= 1
+        return self._masks(self._best(means, low), scores)
+
+    def _best(self, means: Layers, count: int) -> Layers:
+        """A bool for each channel of each group: the `count` best of all, rounded up within each group."""
+        active = []
+        for mean, chosen in zip(means, keep_nested(means, [count])[0], strict=True):
+            kept = max(1, -(-int(chosen.sum()) // self.multiple)) * self.multiple
+            order = mean.argsort(descending=True, stable=True)[:kept]
+            active.append(torch.zeros_like(chosen).scatter(0, order, value=True))
+        return active
+
+    def _means(self, scores: Sequence[Tensor]) -> Layers:
+        """For each group, the mean score of each channel's weights, in the producer and in all consumers."""
+        means = []
+        for producer, consumers in self.groups:
+            parts = [scores[producer].flatten(1), *(scores[i].transpose(0, 1).flatten(1) for i in consumers)]
+            means.append(torch.cat(parts, dim=1).mean(1))
+        return means
+
+    def _masks(self, active: Layers, like: Layers) -> Layers:
+        masks = [torch.ones_like(one, dtype=torch.bool) for one in like]
+        for (producer, consumers), kept in zip(self.groups, active, strict=True):
+            masks[producer] &= kept.view(-1, 1, 1, 1)
+            for consumer in consumers:
+                masks[consumer] &= kept.view(1, -1, 1, 1)
+        return masks
 
 
 def _rows(tensor: Tensor) -> Tensor:
