@@ -29,7 +29,8 @@ COMMANDS: dict[str, Any] = cast("Any", get_command(app)).commands
 def commands(text: str) -> list[list[str]]:
     """Every `downshift` command of a page, in a block or between backticks, split into words."""
     inline = re.findall(r"`(downshift [a-z]+ [^`\n]*)`", text)
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    shown = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in shown for line in block.replace("\\\n", " ").splitlines()]
     return [shlex.split(line, comments=True) for line in (*inline, *lines) if line.startswith("downshift ")]
 
 
