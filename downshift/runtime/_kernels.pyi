@@ -99,6 +99,11 @@ def int8_isas() -> list[str]:
     Instruction sets of the int8 kernels that this machine runs, best first.
     """
 
+def int8_isa() -> str:
+    """
+    The instruction set int8 programs are compiled for: DOWNSHIFT_FORCE_ISA, else the best.
+    """
+
 def int8_kernels(isa: str) -> list[list[int]]:
     """
     Every int8 convolution kernel of an instruction set: rows, tile height, tile width, stride.

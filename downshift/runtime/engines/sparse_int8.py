@@ -67,7 +67,7 @@ class SparseInt8Engine:
     @cached_property
     def version(self) -> str:
         """Digest of the compiled kernels, and the instruction set they use here."""
-        return f"{kernels_digest()}-{_kernels.int8_isas()[0]}"
+        return f"{kernels_digest()}-{_kernels.int8_isa()}"
 
     def compile(
         self, artifact: Artifact, subnets: Sequence[str], *, threads: int
@@ -92,7 +92,7 @@ class SparseInt8Engine:
 def cpu(_cache: JsonCache) -> SparseInt8Engine:
     """The sparse engine in int8; raises `EngineUnavailable` where DOWNSHIFT_FORCE_ISA is not there."""
     try:
-        _kernels.int8_isas()
+        _kernels.int8_isa()
     except ValueError as error:
         raise EngineUnavailable(NAME, str(error), "unset DOWNSHIFT_FORCE_ISA") from error
     return SparseInt8Engine()

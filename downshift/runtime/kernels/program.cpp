@@ -28,8 +28,10 @@ const Isa& chosen_isa() {
     const char* forced = std::getenv("DOWNSHIFT_FORCE_ISA");
     if (!forced || !*forced) return *isas.front();
     std::string names;
+    const std::string named = forced;
+    const std::string wanted = named == "avx512vnni" ? "avx512" : named == "avxvnni" ? "avx2" : named;  // of the int8 kernels
     for (const Isa* isa : isas) {
-        if (std::string(forced) == isa->name) return *isa;
+        if (wanted == isa->name) return *isa;
         names += std::string(names.empty() ? "" : ", ") + isa->name;
     }
     throw std::invalid_argument("DOWNSHIFT_FORCE_ISA=" + std::string(forced) + ": this machine runs " + names);

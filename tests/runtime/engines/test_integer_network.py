@@ -1,186 +1,25 @@
-"""The int8 kernels equal the integer reference bit by bit, on every instruction set and any shape."""
+"""Every network whole on the int8 kernels, on every instruction set, against the integer reference."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
 
-from downshift.runtime import _kernels
-from downshift.runtime.engines.integer_network import network
-from downshift.runtime.errors import UnsupportedModel
-from downshift.runtime.lowering import integer_reference
-from downshift.runtime.lowering.graph import Padding, Stride
 from downshift.runtime.lowering.integer import integer
-from downshift.runtime.lowering.integer_graph import Dequantize, IntegerConv, IntegerGraph
 from downshift.runtime.lowering.lower import lower
-from downshift.runtime.lowering.quantize import Affine
-from tests.runtime.lowering.test_integer import FURTHER, TORCHVISION, ranges_of
+from tests.runtime.lowering.test_integer import FURTHER, TORCHVISION
 from tests.runtime.lowering.test_networks import OURS, exported, trained_looking
-from tests.runtime.random_onnx import small_networks
+from tests.runtime.quantized import ranges_of
 from tests.runtime.small_onnx import normal
+from tests.runtime.test_int8_kernels import ISAS, equals_reference
 
 if TYPE_CHECKING:
-    import onnx
+    import numpy as np
     from numpy.typing import NDArray
 
-ISAS = _kernels.int8_isas()
-QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-
-
-def equals_reference(graph: IntegerGraph, images: NDArray[np.float32], isas: list[str] = ISAS) -> None:
-    """On 1 and 2 threads, image by image and together; floats after the last map may round differently."""
-    expected = integer_reference.run(graph, images)
-    exact = isinstance(graph.operations[-1], Dequantize)
-    for isa in isas:
-        alone = network(graph).compile(_kernels.Workers(1), isa).run(images)
-        together = network(graph).compile(_kernels.Workers(2), isa, 0)
-        np.testing.assert_array_equal(together.run(images), alone, f"{isa}, threads")
-        np.testing.assert_array_equal(together.run(images[:1]), alone[:1], f"{isa}, batch")
-        if exact:
-            np.testing.assert_array_equal(alone, expected, isa)
-        else:
-            limit = 1e-5 * max(1.0, float(np.abs(expected).max()))
-            np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=limit, err_msg=isa)
-
-
-def convolution(
-    size: tuple[int, int, int],
-    outputs: int,
-    kernel: tuple[int, int],
-    *,
-    stride: int = 1,
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-    groups: int = 1,
-    block: tuple[int, int] = (1, 1),
-    density: float = 0.3,
-    residual: bool = False,
-    seed: int = 0,
-) -> IntegerGraph:
-    """One convolution whose bytes are the answer, with random blocks of weights kept."""
-    rng = np.random.default_rng(seed)
-    inputs = size[0] // groups
-    shape = (-(-outputs // block[0]), -(-inputs // block[1]), *kernel)
-    kept = np.repeat(np.repeat(rng.random(shape) < density, block[0], 0), block[1], 1)[:outputs, :inputs]
-    weight = (rng.integers(-127, 128, (outputs, inputs, *kernel)) * kept).astype(np.int8)
-    reach = np.sqrt(max(1, kept.sum() / outputs)) * 10_000
-    scale = (rng.uniform(0.5, 1.5, outputs) * 60 / reach).astype(np.float32)
-    bias = (120 - weight.reshape(outputs, -1).sum(axis=1, dtype=np.int64) * 128 * scale.astype(float)).astype(
-        np.float32
-    )
-    fixed: dict[str, Any] = {"stride": Stride(stride, stride), "padding": Padding(*padding), "groups": groups}
-    first = IntegerConv(
-        output=1,
-        input=0,
-        weight=weight,
-        scale=scale,
-        bias=bias,
-        zero=3,
-        residual=None,
-        residual_scale=0.0,
-        **fixed,
-    )
-    operations: list[IntegerConv | Dequantize] = [first]
-    if residual:
-        again = np.ascontiguousarray(-weight)
-        operations.append(
-            IntegerConv(
-                output=2,
-                input=0,
-                weight=again,
-                scale=scale,
-                bias=-bias,
-                zero=200,
-                residual=1,
-                residual_scale=0.7,
-                **fixed,
-            )
-        )
-    last = len(operations)
-    operations.append(Dequantize(output=last + 1, input=last, scale=1.0))
-    zeros = (128, 3, 200)[: last + 1]
-    return IntegerGraph(size, Affine(0.02, 128), tuple(operations), (*zeros, 0))
-
-
-@pytest.mark.parametrize("block", [(1, 1), (1, 4), (4, 4)])
-@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 3), (7, 7)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution_of_every_block_kernel_and_stride_equals_the_reference(
-    block: tuple[int, int], kernel: tuple[int, int], stride: int
-) -> None:
-    padding = (kernel[0] // 2, kernel[1] // 2) * 2
-    for seed, (size, outputs) in enumerate([((9, 15, 13), 10), ((16, 16, 16), 20), ((70, 5, 6), 7)]):
-        graph = convolution(
-            size, outputs, kernel, stride=stride, padding=padding, block=block, residual=seed == 1, seed=seed
-        )
-        equals_reference(graph, normal(3, *size, seed=seed))
-
-
-@pytest.mark.parametrize(
-    ("channels", "groups", "multiple"), [(1, 1, 1), (6, 6, 1), (8, 8, 2), (12, 3, 1), (24, 2, 1)]
-)
-@pytest.mark.parametrize("stride", [1, 2])
-def test_grouped_and_depthwise_convolutions_equal_the_reference(
-    channels: int, groups: int, multiple: int, stride: int
-) -> None:
-    for size in ((13, 9), (32, 16)):
-        graph = convolution(
-            (channels, *size),
-            channels * multiple,
-            (3, 3),
-            stride=stride,
-            padding=(1, 1, 1, 1),
-            groups=groups,
-            density=0.9,
-        )
-        equals_reference(graph, normal(2, channels, *size))
-
-
-@st.composite
-def convolutions(draw: st.DrawFn) -> IntegerGraph:
-    """One convolution of 1 to 70 channels with any kernel, padding and share of zeros."""
-    kernel = draw(st.integers(1, 7)), draw(st.integers(1, 7))
-    padding = tuple(draw(st.integers(0, kernel[axis % 2] - 1)) for axis in range(4))
-    least = max(1, kernel[0] - padding[0] - padding[2]), max(1, kernel[1] - padding[1] - padding[3])
-    high, wide = (draw(st.integers(one, max(one, 20))) for one in least)
-    channels, outputs = draw(st.integers(1, 70)), draw(st.integers(1, 70))
-    groups = draw(st.sampled_from([1, 1, 1, channels]))
-    return convolution(
-        (channels, high, wide),
-        outputs if groups == 1 else channels,
-        kernel,
-        stride=draw(st.integers(1, 2)),
-        padding=(padding[0], padding[1], padding[2], padding[3]),
-        groups=groups,
-        block=draw(st.sampled_from([(1, 1), (1, 4), (4, 4), (4, 1)])),
-        density=draw(st.sampled_from([0.0, 0.02, 0.1, 0.5, 1.0])),
-        residual=draw(st.booleans()),
-        seed=draw(st.integers(0, 99)),
-    )
-
-
-@given(convolutions())
-@settings(deadline=None, max_examples=60, suppress_health_check=QUIET)
-def test_any_convolution_is_packed_right(graph: IntegerGraph) -> None:
-    equals_reference(graph, normal(2, *graph.input_shape, seed=5))
-
-
-@given(small_networks())
-@settings(deadline=None, max_examples=100, suppress_health_check=QUIET)
-def test_any_small_network_equals_the_reference(model: onnx.ModelProto) -> None:
-    graph = lower(model)
-    images = normal(2, *graph.shapes[0])
-    try:
-        made = integer(graph, ranges_of(graph, images))
-        network(made)  # refuses, for one, padding that is not below its window
-    except UnsupportedModel:
-        event("refused")
-        return
-    equals_reference(made, images)
+    from downshift.runtime.lowering.integer_graph import IntegerGraph
 
 
 @cache

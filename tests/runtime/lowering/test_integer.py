@@ -32,8 +32,9 @@ from downshift.runtime.lowering.integer_graph import (
 )
 from downshift.runtime.lowering.integer_reference import execute
 from downshift.runtime.lowering.lower import lower
-from downshift.runtime.lowering.quantize import affine_of, calibrated, quantize, spelled_out
+from downshift.runtime.lowering.quantize import affine_of, quantize
 from tests.runtime.lowering.test_networks import OURS, exported, trained_looking
+from tests.runtime.quantized import ranges_of
 from tests.runtime.random_onnx import small_networks
 from tests.runtime.small_onnx import normal, small_model
 
@@ -50,13 +51,6 @@ FURTHER = ("mobilenet_v3_small", "squeezenet1_1", "densenet121", "googlenet")
 QUANTA = {"torchvision/resnet50": 2, "torchvision/densenet121": 4}
 """Off the logits where onnxruntime's fused and plain operators differ as much: one tie grows with depth."""
 VECTORS = Mean | Dequantize | FloatLinear | FloatActivate
-
-
-def ranges_of(graph: Graph, images: NDArray[np.float32]) -> Ranges:
-    """What every tensor's activations span, by the float reference."""
-    graph = spelled_out(graph)
-    values = reference.run_all(graph, images)
-    return {graph.names[t]: (float(values[t].min()), float(values[t].max())) for t in calibrated(graph)}
 
 
 def answered(

@@ -49,9 +49,8 @@ Curve curve_named(const std::string& name) {
 }
 
 const Isa& isa_named(const std::optional<std::string>& name) {
-    const auto supported = supported_isas();
-    if (!name) return *supported.front();
-    for (const Isa* isa : supported)
+    if (!name) return chosen_isa();
+    for (const Isa* isa : supported_isas())
         if (*name == isa->name) return *isa;
     throw std::invalid_argument("instruction set " + *name + " is not supported on this machine");
 }
@@ -80,6 +79,8 @@ void bind(nb::module_& module) {
         for (const Isa* isa : supported_isas()) names.emplace_back(isa->name);
         return names;
     }, "Instruction sets of the int8 kernels that this machine runs, best first.");
+    module.def("int8_isa", [] { return std::string(chosen_isa().name); },
+               "The instruction set int8 programs are compiled for: DOWNSHIFT_FORCE_ISA, else the best.");
     module.def("int8_kernels", [](const std::string& name) {
         const Isa& isa = isa_named(name);
         std::vector<std::array<int, 4>> kernels;

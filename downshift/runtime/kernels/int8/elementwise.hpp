@@ -49,7 +49,28 @@ static void average(const char* source, const std::uint32_t* offsets, int taps, 
     packer.store(to, valid, outside);
 }
 
+#if defined(DOWNSHIFT_VNNI) && !defined(DOWNSHIFT_256)
+// Ice Lake and Zen 4 look 128 bytes up at once.
+__attribute__((target("avx512vbmi"))) static void lookup_vbmi(const LookupTask& task) {
+    __m512i table[4];
+    for (int i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(task.table + i * 64);
+    const __m512i outside = _mm512_set1_epi32(std::int32_t(task.outside));
+    const char* from = task.from;
+    char* to = task.to;
+    for (int group = 0; group < task.groups; ++group)
+        for (int x = 0; x < task.width; ++x, from += 64, to += 64) {
+            const __m512i at = _mm512_load_si512(from);
+            const __m512i low = _mm512_permutex2var_epi8(table[0], at, table[1]), high = _mm512_permutex2var_epi8(table[2], at, table[3]);
+            const __m512i bytes = _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(at), high);
+            _mm512_store_si512(to, _mm512_mask_mov_epi32(outside, task.valid[x], bytes));
+        }
+}
+#endif
+
 static void lookup(const LookupTask& task) {
+#if defined(DOWNSHIFT_VNNI) && !defined(DOWNSHIFT_256)
+    if (__builtin_cpu_supports("avx512vbmi")) return lookup_vbmi(task);
+#endif
     const auto* from = reinterpret_cast<const std::uint8_t*>(task.from);
     char* to = task.to;
     for (int group = 0; group < task.groups; ++group)

@@ -88,6 +88,8 @@ struct Isa {
     const char* name;
     const ConvEntry* convs;
     int conv_count;
+    int most_vectors[2];  // of a tile whose sums fit the registers: rows = 1, rows = 4
+    bool narrow;          // pairs of products are summed in 16 bits: see `pack`
     // to[i] = lane table[i] of `from` (bytes), or `outside` where the table is negative; `count` vectors.
     void (*gather)(const char* from, const std::int32_t* table, std::uint32_t outside, char* to, int count);
     // A row of a map with its halo.
@@ -109,6 +111,8 @@ struct Isa {
 };
 
 extern const Isa portable_isa;
+extern const Isa avx2_isa;     // on x86
+extern const Isa avxvnni_isa;  // where the assembler knows it
 extern const Isa avx512vnni_isa;  // on x86
 
 }  // namespace downshift::int8

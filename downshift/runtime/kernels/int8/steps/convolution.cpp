@@ -25,7 +25,7 @@ public:
           input_(input),
           output_(target.tensor(conv.output).map),
           source_(std::move(source)),
-          positions_(find_positions(conv, input_, output_)),
+          positions_(find_positions(conv, input_, output_, target.isa.narrow)),
           rows_(positions_.rows),
           from_(target.buffer(conv.input)),
           to_(target.buffer(conv.output)),
@@ -133,7 +133,7 @@ private:
     // channels that do, at the price of storing sums between them.
     std::vector<Plan> plans() const {
         std::vector<Plan> found;
-        const int width = output_.block_width(), most = rows_ == 1 ? most_vectors : 4;
+        const int width = output_.block_width(), most = isa_.most_vectors[rows_ == 4];
         const auto add = [&](int height, int columns) {
             found.push_back({height, columns, 1});
             const int stride = source_.expansion().stride();
@@ -142,12 +142,12 @@ private:
             const int blocks = int(std::min<std::size_t>((pixels + room() - 1) / room(), std::size_t(input_.groups())));
             if (rows_ == 1 && blocks > 1) found.push_back({height, columns, blocks});
         };
-        if (width > 4 || most == 4) {
+        if (width > 4 || most <= 4) {
             const int pieces = (width + most - 1) / most;
             add(1, (width + pieces - 1) / pieces);
         }
-        if (rows_ == 1) add(1, std::min(width, 4));
-        if (Pixels::many_rows && output_.block_height() % 2 == 0 && entry(2, width)) add(2, width);
+        if (rows_ == 1 && most > 4) add(1, std::min(width, 4));
+        if (Pixels::many_rows && output_.block_height() % 2 == 0 && 2 * width <= most && entry(2, width)) add(2, width);
         return found;
     }
 

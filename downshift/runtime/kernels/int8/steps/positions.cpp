@@ -1,5 +1,8 @@
 #include "positions.hpp"
 
+#include <algorithm>
+#include <cstdlib>
+
 namespace downshift::int8 {
 namespace {
 
@@ -14,17 +17,46 @@ void read_words(const Conv& conv, const Map& input, int channel, std::vector<std
             words[std::size_t(i / 4) * taps + tap] |= std::uint32_t(std::uint8_t(*weight++)) << (8 * (i % 4));
 }
 
-void append(Positions& positions, const std::vector<std::uint32_t> (&words)[4], int first, int taps) {
+// Byte `i` of four weights.
+int weight_of(std::uint32_t word, int i) { return std::int8_t(word >> (8 * i)); }
+
+template <class Function>
+std::uint32_t word_of(Function weight) {
+    std::uint32_t word = 0;
+    for (int i = 0; i < 4; ++i) word |= std::uint32_t(std::uint8_t(weight(i))) << (8 * i);
+    return word;
+}
+
+bool fits_pairs(std::uint32_t word) {
+    const auto sum = [&](int i) { return std::abs(weight_of(word, i)) + std::abs(weight_of(word, i + 1)); };
+    return std::max(sum(0), sum(2)) * 255 <= 32767;
+}
+
+std::uint32_t half(std::uint32_t word) {
+    return word_of([&](int i) { return weight_of(word, i) / 2; });
+}
+
+std::uint32_t other_half(std::uint32_t word) {
+    return word_of([&](int i) { return weight_of(word, i) - weight_of(word, i) / 2; });
+}
+
+void append(Positions& positions, const std::vector<std::uint32_t> (&words)[4], int first, int taps, bool narrow) {
     for (std::size_t at = 0; at < words[0].size(); ++at) {
-        bool any = false;
-        for (int r = 0; r < positions.rows; ++r) any |= words[first + r][at] != 0;
+        bool any = false, fits = true;
+        for (int r = 0; r < positions.rows; ++r) any |= words[first + r][at] != 0, fits &= fits_pairs(words[first + r][at]);
         if (!any) continue;
-        positions.places.push_back({int(at) / taps, int(at) % taps});
-        for (int r = 0; r < positions.rows; ++r) positions.words.push_back(std::int32_t(words[first + r][at]));
+        const auto add = [&](auto part) {
+            positions.places.push_back({int(at) / taps, int(at) % taps});
+            for (int r = 0; r < positions.rows; ++r) positions.words.push_back(std::int32_t(part(words[first + r][at])));
+        };
+        if (narrow && !fits)
+            add(half), add(other_half);
+        else
+            add([](std::uint32_t word) { return word; });
     }
 }
 
-Positions with_rows(const Conv& conv, const Map& input, const Map& output, int rows) {
+Positions with_rows(const Conv& conv, const Map& input, const Map& output, int rows, bool narrow) {
     Positions positions;
     positions.rows = rows;
     positions.begin.push_back(0);
@@ -37,7 +69,7 @@ Positions with_rows(const Conv& conv, const Map& input, const Map& output, int r
                 words[c].assign(words[0].size(), 0);
         }
         for (int first = 0; first < 4; first += rows) {
-            append(positions, words, first, conv.window.height * conv.window.width);
+            append(positions, words, first, conv.window.height * conv.window.width, narrow);
             positions.begin.push_back(positions.places.size());
         }
     }
@@ -46,13 +78,13 @@ Positions with_rows(const Conv& conv, const Map& input, const Map& output, int r
 
 }  // namespace
 
-Positions find_positions(const Conv& conv, const Map& input, const Map& output) {
-    Positions together = with_rows(conv, input, output, 4);
+Positions find_positions(const Conv& conv, const Map& input, const Map& output, bool narrow) {
+    Positions together = with_rows(conv, input, output, 4, narrow);
     std::size_t separate = 0;
     for (const std::int32_t word : together.words) separate += word != 0;
     // Measured: a shared product costs 5/6 of one on its own.
     if (4 * together.places.size() * 5 <= separate * 6) return together;
-    return with_rows(conv, input, output, 1);
+    return with_rows(conv, input, output, 1, narrow);
 }
 
 }  // namespace downshift::int8

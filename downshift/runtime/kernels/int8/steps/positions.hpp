@@ -22,7 +22,9 @@ struct Positions {
     std::size_t unit_size(int unit) const { return begin[std::size_t(unit) + 1] - begin[std::size_t(unit)]; }
 };
 
-// Four output channels share positions where the loads that saves outweigh the zeros it adds.
-Positions find_positions(const Conv& conv, const Map& input, const Map& output);
+// Four output channels share positions where the loads that saves outweigh the zeros it adds. `narrow`: a position whose
+// products might exceed 16 bits in a pair, 255 * (|w0| + |w1|) or 255 * (|w2| + |w3|), becomes two with halves of its weights.
+// So no sum of products saturates, and every instruction set gives the same result.
+Positions find_positions(const Conv& conv, const Map& input, const Map& output, bool narrow);
 
 }  // namespace downshift::int8
