@@ -13,10 +13,11 @@ from downshift.models.materialize import materialize
 from downshift.models.pixels import normalise
 from downshift.models.spec import InputSpec
 from downshift.models.supernet import LayerRule, Supernet
+from downshift.runtime.engines.exported import qdq_model
 from downshift.runtime.lowering import integer_reference
 from downshift.runtime.lowering.integer import integer
 from downshift.runtime.lowering.lower import lower
-from downshift.runtime.profiling.calibration import LabelledImages, calibrate, qdq_model
+from downshift.runtime.profiling.calibration import LabelledImages, calibrate
 from downshift.trainer.export import export
 from tests.runtime.lowering.test_integer import TORCHVISION
 from tests.runtime.lowering.test_networks import OURS, trained_looking
