@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from benchmarks.harness.random_artifact import SPARSITIES
@@ -208,7 +209,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     """Times faster than the best dense engine against sparsity, in our faster precision."""
     networks = list(dict.fromkeys(row.network for row in rows))
     masks = dict.fromkeys(row.masks for row in rows)
-    styles = dict(zip(masks, ("-", "--", ":", "-.", (0, (1, 3))), strict=False))
+    styles = dict(zip(masks, cycle(("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 2)), (0, (3, 1, 1, 1))))))
     kinds = sorted({(row.threads, row.batch) for row in rows})
     figure, grid = panels(-(-len(kinds) // COLUMNS), COLUMNS, size=(5.0, 4.0))
     for axes in grid[len(kinds) :]:

@@ -51,8 +51,10 @@ def test_a_committed_picture_is_what_its_sources_give(name: str) -> None:
 
 def test_the_front_has_every_sub_net_of_the_bundled_network_and_every_dense_engine() -> None:
     points = front.points()
-    ours = [point for point in points if point.engine == "sparse"]
-    assert [point.subnet for point in ours] == ["s50", "s80", "s90", "s95", "s98"]
-    assert sorted(ours, key=lambda point: -point.seconds) == ours
-    assert {point.engine for point in points} == {"sparse", *front.DENSE_ENGINES}
-    assert {point.subnet for point in points if point.engine != "sparse"} == {"s50"}
+    for engine, suffix in (("sparse", ""), ("sparse-int8", "-int8")):
+        ours = [point for point in points if point.engine == engine]
+        assert [point.subnet for point in ours] == [f"s{n}{suffix}" for n in (50, 80, 90, 95, 98)]
+        assert sorted(ours, key=lambda point: -point.seconds) == ours
+    assert {point.engine for point in points} == {*front.OUR_ENGINES, *front.DENSE_ENGINES}
+    dense = {point.subnet for point in points if point.engine not in front.OUR_ENGINES}
+    assert dense == {"s50", "s50-int8"}
