@@ -87,4 +87,5 @@ def test_n_of_m_prunes_its_groups_as_the_ramp_goes_on() -> None:
 
 @pytest.mark.parametrize("kind", get_args(Pattern))
 def test_every_pattern_has_a_rule(kind: type[Pattern]) -> None:
-    assert rule_of({NByM: NByM(2, 4), Block: Block(1, 4)}.get(kind) or kind())
+    pattern = {NByM: NByM(2, 4), Block: Block(1, 4)}.get(kind) or kind()
+    assert rule_of(pattern, groups=[(0, (1,))])
