@@ -62,7 +62,8 @@ class Failover(NullObserver):
         """What is to serve instead, without those that are out of service; raises `ProfileError` for none."""
         with self._lock:
             left = tuple(each.without(self._dead) for each in programs)
-            self._profile, self._programs = profile.only(left[0].pairs), left
+            self._profile = profile.only(left[0].pairs) if self._dead else profile
+            self._programs = left
             return self._profile, left
 
     def _take_out(self, pair: Pair, error: DeviceFault) -> None:
