@@ -27,7 +27,7 @@ class Gpu:
 
     uuid: stable when devices are renumbered. utilization: share of time in which any kernel ran, of whatever
     process; None where the driver does not measure it, as for MIG. memory, memory_total: bytes.
-    throttled: values of `THROTTLE`. lost: it answered before, and does not any more.
+    throttled: values of `THROTTLE`. lost: NVML does not answer for it any more.
     busy: share of time in which we computed on it, a ratio; filled in by who knows.
     """
 

@@ -90,18 +90,22 @@ class MachineLoad:
         self._sample_gpus(self._meters)
 
     def _sample_gpus(self, meters: Mapping[str, frozenset[BusyMeter]]) -> None:
-        """Our own busy time, and what NVML tells of these devices; of one that it does not know, nothing."""
+        """Our own busy time, and what NVML tells of these devices.
+
+        One that it does not list, though we compute on it, is lost; without NVML nothing is known of any.
+        """
         now = self._now()
         seconds = {meter: meter.seconds for several in meters.values() for meter in several}
         elapsed, before = now - self._at, {gpu.uuid: gpu for gpu in self.gpus}
         told: dict[str, Gpu] = {}
+        listed = False
         if meters:
             self._gpu = self._gpu or self._make_gpu()
-            told = {gpu.uuid: gpu for gpu in self._gpu.read()}
+            told, listed = {gpu.uuid: gpu for gpu in self._gpu.read()}, self._gpu.missing is None
         gpus = []
         for uuid, several in meters.items():
             spent = sum(seconds[meter] - self._busy.get(meter, seconds[meter]) for meter in several)
-            gpu, earlier = told.get(uuid, Gpu(uuid, None, 0)), before.get(uuid)
+            gpu, earlier = told.get(uuid, Gpu(uuid, None, 0, lost=listed)), before.get(uuid)
             busy = min(1.0, spent / elapsed) if elapsed > 0.0 else 0.0
             if gpu.lost and not (earlier and earlier.lost):
                 log.error("GPU %s is lost: look for Xid errors in the kernel log", uuid)

@@ -42,6 +42,7 @@ class TwoGpus(GpuMonitor):
     """One that is served on, with that utilisation, and a foreign one."""
 
     def __init__(self, *samples: float | None, lost_after: int = 99) -> None:
+        self.missing = None
         self._samples = iter(samples)
         self._left = lost_after
 
@@ -111,6 +112,19 @@ def test_pressure_is_ours_or_that_of_others_whichever_is_more() -> None:
     assert Gpu("GPU-1", 0.5, 0, busy=0.75).pressure == 0.75
     assert Gpu("GPU-1", 0.5, 0, busy=0.25).pressure == 0.5
     assert Gpu("GPU-1", None, 0, busy=0.25).pressure == 0.25
+
+
+@pytest.mark.parametrize(("missing", "lost"), [(None, True), ("no driver", False)])
+def test_a_gpu_that_was_lost_before_the_first_sample_is_lost_unless_there_is_no_nvml(
+    missing: str | None, lost: bool
+) -> None:
+    monitor = TwoGpus()
+    monitor.missing, monitor.read = missing, tuple  # type: ignore[method-assign, assignment]
+    load = MachineLoad(cpu=lambda: Script(1.0), gpu=lambda: monitor)
+    load.serve_on([Program(BusyMeter())])
+    load.sample()
+    (gpu,) = load.gpus
+    assert (gpu.uuid, gpu.lost) == ("GPU-1", lost)
 
 
 def test_a_gpu_that_is_lost_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,8 +25,8 @@ def test_ready_is_one_while_every_model_answers() -> None:
 
 
 def test_a_gpu_is_reported_once_however_many_models_see_it() -> None:
-    catalog, registry = scene(Gpu("GPU-1", 0.75, 2**30), Gpu("GPU-2", 0.0, 0))
-    catalog.publish("cars", ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.75, 2**30),))))
+    catalog, registry = scene(Gpu("GPU-1", 0.75, 2**30, 2**31), Gpu("GPU-2", 0.0, 0))
+    catalog.publish("cars", ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.75, 2**30, 2**31),))))
     assert registry.get_sample_value("downshift_gpu_utilization_ratio", {"gpu": "GPU-1"}) == 0.75
     assert registry.get_sample_value("downshift_gpu_memory_bytes", {"gpu": "GPU-1"}) == 2**30
     assert registry.get_sample_value("downshift_gpu_utilization_ratio", {"gpu": "GPU-2"}) == 0
