@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
     from downshift.models.artifact import Artifact
+    from downshift.models.spec import Int8Spec
 
 
 def plain_model(artifact: Artifact, point: str) -> onnx.ModelProto:
@@ -33,12 +34,18 @@ def qdq_model(artifact: Artifact, subnet: str) -> onnx.ModelProto:
 
     Raises `UnknownName`, and `CalibrationError` where the sub-net was not quantised.
     """
+    ranges = int8_of(artifact, subnet).ranges
+    return emit_qdq(quantize(lower(materialize(artifact, subnet)), ranges))
+
+
+def int8_of(artifact: Artifact, subnet: str) -> Int8Spec:
+    """How the sub-net runs in int8; raises `UnknownName`, and `CalibrationError` where nothing says how."""
     int8 = artifact.manifest.subnet(subnet).int8
     if int8 is None:
         raise CalibrationError(
             f"sub-net {subnet} has no int8: run `downshift quantize` on the artifact first"
         )
-    return emit_qdq(quantize(lower(materialize(artifact, subnet)), int8.ranges))
+    return int8
 
 
 def dense_model(artifact: Artifact, point: str) -> bytes:

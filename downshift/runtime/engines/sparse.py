@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -15,6 +14,7 @@ from downshift.models.materialize import materialize
 from downshift.runtime import _kernels
 from downshift.runtime.background import aside, finish
 from downshift.runtime.engines.engine import unchecked
+from downshift.runtime.engines.packed_program import PackedProgram, programs_of
 from downshift.runtime.engines.sparse_network import network
 from downshift.runtime.engines.tiling_cache import TilingCache
 from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from downshift.runtime.background import Work
     from downshift.runtime.engines.engine import Fit
     from downshift.runtime.json_cache import JsonCache
-    from downshift.runtime.request import FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +37,8 @@ NAME = "sparse"
 PIECE_SECONDS = 0.002
 
 
-class SparseProgram:
-    """One sub-net as a compact stream of its non-zero weights, packed when it is first run.
-
-    Safe from any thread: programs of one `compile` share their threads and take turns.
-    """
+class SparseProgram(PackedProgram):
+    """A `PackedProgram` in float32, which can be tuned: its tilings are found by measuring."""
 
     engine = NAME
 
@@ -54,26 +50,16 @@ class SparseProgram:
         keep: Callable[[Sequence[_kernels.Tiling]], None],
     ) -> None:
         """describe: makes the network anew. tilings: found by an earlier `tune`. keep: stores new ones."""
+        super().__init__()
         self._describe = describe
         self._workers = workers
         self._tilings = tilings
         self._keep = keep
-        self._lock = threading.Lock()
-        self._packed: _kernels.Program | None = None
-
-    def run(self, batch: FloatArray, /) -> FloatArray:
-        """Logits float32 [n, classes] for float32 [n, C, H, W]; raises ValueError for another shape."""
-        return (self._packed or self._pack()).run(batch)
 
     @property
     def tuned(self) -> bool:
         """Whether its tilings were measured on this machine, now or at an earlier start."""
         return self._tilings is not None
-
-    @property
-    def stream_bytes(self) -> int:
-        """Memory of the packed weights."""
-        return (self._packed or self._pack()).stream_bytes
 
     def tune(self, seconds: float) -> None:
         """All of `tuning` at once."""
@@ -98,12 +84,6 @@ class SparseProgram:
         with self._lock:
             self._tilings, self._packed = tilings, packed
         yield from aside(partial(self._keep, tilings))
-
-    def _pack(self) -> _kernels.Program:
-        with self._lock:
-            if self._packed is None:
-                self._packed = self._compiled()
-            return self._packed
 
     def _compiled(self) -> _kernels.Program:
         described = self._describe()
@@ -143,17 +123,13 @@ class SparseEngine:
         workers = _kernels.Workers(threads)
         machine = this_machine(threads, {self.name: self.version})
         cache = TilingCache(self.cache, artifact.manifest.sha256, machine)
-        programs: dict[str, SparseProgram | UnsupportedModel] = {}
-        for subnet in subnets:
+
+        def made(subnet: str) -> SparseProgram:
             describe = partial(_described, artifact, subnet)
-            try:
-                describe()
-            except UnsupportedModel as reason:
-                programs[subnet] = reason
-                continue
-            keep = partial(cache.store, subnet)
-            programs[subnet] = SparseProgram(describe, workers, cache.load(subnet), keep)
-        return programs
+            describe()
+            return SparseProgram(describe, workers, cache.load(subnet), partial(cache.store, subnet))
+
+        return programs_of(subnets, made)
 
 
 @cache

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from downshift.models.materialize import materialize
 from downshift.runtime import _kernels
+from downshift.runtime.engines.exported import int8_of
 from downshift.runtime.engines.integer_network import network
+from downshift.runtime.engines.packed_program import PackedProgram, programs_of
 from downshift.runtime.engines.sparse import kernels_digest
-from downshift.runtime.errors import CalibrationError, EngineUnavailable, UnsupportedModel
+from downshift.runtime.errors import EngineUnavailable, UnsupportedModel
 from downshift.runtime.lowering.integer import integer
 from downshift.runtime.lowering.lower import lower
 
@@ -21,40 +22,23 @@ if TYPE_CHECKING:
     from downshift.models.artifact import Artifact
     from downshift.models.spec import Precision
     from downshift.runtime.json_cache import JsonCache
-    from downshift.runtime.request import FloatArray
 
 NAME = "sparse-int8"
 
 
-class SparseInt8Program:
-    """One quantised sub-net as a compact stream of its non-zero weights, packed when it is first run.
-
-    Safe from any thread: programs of one `compile` share their threads and take turns.
-    """
+class SparseInt8Program(PackedProgram):
+    """A `PackedProgram` in int8."""
 
     engine = NAME
 
     def __init__(self, describe: Callable[[], _kernels.Int8Network], workers: _kernels.Workers) -> None:
         """describe: makes the network anew."""
+        super().__init__()
         self._describe = describe
         self._workers = workers
-        self._lock = threading.Lock()
-        self._packed: _kernels.Int8Program | None = None
 
-    def run(self, batch: FloatArray, /) -> FloatArray:
-        """Logits float32 [n, classes] for float32 [n, C, H, W]; raises ValueError for another shape."""
-        return (self._packed or self._pack()).run(batch)
-
-    @property
-    def stream_bytes(self) -> int:
-        """Memory of the packed weights."""
-        return (self._packed or self._pack()).stream_bytes
-
-    def _pack(self) -> _kernels.Int8Program:
-        with self._lock:
-            if self._packed is None:
-                self._packed = self._describe().compile(self._workers)
-            return self._packed
+    def _compiled(self) -> _kernels.Int8Program:
+        return self._describe().compile(self._workers)
 
 
 @dataclass(frozen=True)
@@ -77,16 +61,13 @@ class SparseInt8Engine:
         Every sub-net is lowered here, so that what cannot run is known at once; streams are packed later.
         """
         workers = _kernels.Workers(threads)
-        programs: dict[str, SparseInt8Program | UnsupportedModel] = {}
-        for subnet in subnets:
-            describe = partial(_described, artifact, subnet)
-            try:
-                describe()
-            except UnsupportedModel as reason:
-                programs[subnet] = reason
-            else:
-                programs[subnet] = SparseInt8Program(describe, workers)
-        return programs
+
+        def made(point: str) -> SparseInt8Program:
+            describe = partial(_described, artifact, point)
+            describe()
+            return SparseInt8Program(describe, workers)
+
+        return programs_of(subnets, made)
 
 
 def cpu(_cache: JsonCache) -> SparseInt8Engine:
@@ -99,10 +80,9 @@ def cpu(_cache: JsonCache) -> SparseInt8Engine:
 
 
 def _described(artifact: Artifact, point: str) -> _kernels.Int8Network:
-    subnet = artifact.manifest.point(point).subnet
-    if subnet.int8 is None:
-        raise CalibrationError(f"sub-net {subnet.name} has no int8: run `downshift quantize` on it first")
+    subnet = artifact.manifest.point(point).subnet.name
+    ranges = int8_of(artifact, subnet).ranges
     try:
-        return network(integer(lower(materialize(artifact, subnet.name)), subnet.int8.ranges))
+        return network(integer(lower(materialize(artifact, subnet)), ranges))
     except UnsupportedModel as reason:
         raise UnsupportedModel(f"engine {NAME}: sub-net {point}: {reason}") from reason
