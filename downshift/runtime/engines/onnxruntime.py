@@ -61,17 +61,22 @@ class OnnxEngine:
             return dict(zip(subnets, compiled, strict=True))
 
     def _compile(self, artifact: Artifact, subnet: str, threads: int) -> OnnxProgram | UnsupportedModel:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = ERRORS_ONLY
-        # Idle threads that spin would starve the event loop and every other program on the machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         model = dense_model(artifact, subnet)
         try:
-            session = ort.InferenceSession(model, options, providers=[PROVIDER])
+            session = cpu_session(model, threads)
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class of their own
             return UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {first_line(error)}")
         return OnnxProgram(self.name, session)
+
+
+def cpu_session(model: bytes, threads: int = 0) -> ort.InferenceSession:
+    """A session on the CPU, of that many threads; 0: as many as there are cores."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERRORS_ONLY
+    # Idle threads that spin would starve the event loop and every other program on the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(model, options, providers=[PROVIDER])
 
 
 def cpu(_cache: JsonCache) -> OnnxEngine:

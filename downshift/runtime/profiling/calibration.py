@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from downshift.models.materialize import materialize
 from downshift.models.pixels import normalise
 from downshift.models.spec import Int8Spec, standard_error
-from downshift.runtime.engines.onnxruntime import ERRORS_ONLY
+from downshift.runtime.engines.onnxruntime import OnnxProgram, cpu_session
 from downshift.runtime.errors import CalibrationError, UnsupportedModel
 from downshift.runtime.lowering.emit import Writer
 from downshift.runtime.lowering.emit_qdq import emit_qdq
@@ -136,7 +135,7 @@ def _calibrated(
     measured = []
     for rule in RULES.values():
         ranges = {name: rule(histogram) for name, histogram in seen.items()}
-        program = _Int8(_session(emit_qdq(quantize(graph, ranges))))
+        program = _program(emit_qdq(quantize(graph, ranges)))
         measured.append((top1(program, judges.images, judges.labels, artifact.manifest.input), ranges))
     accuracy, ranges = max(measured, key=lambda one: one[0])
     if validation is None:
@@ -146,9 +145,9 @@ def _calibrated(
 
 def _answers(model: onnx.ModelProto, inputs: FloatArray) -> NDArray[np.int64]:
     """The class that the float32 network answers for each input, [N]."""
-    session, name = _session(model), model.graph.input[0].name
+    program = _program(model)
     batches = (inputs[at : at + BATCH] for at in range(0, len(inputs), BATCH))
-    return np.concatenate([session.run(None, {name: batch})[0].argmax(axis=1) for batch in batches])
+    return np.concatenate([program.run(batch).argmax(axis=1) for batch in batches])
 
 
 def _normalised(artifact: Artifact, images: NDArray[np.uint8]) -> FloatArray:
@@ -167,7 +166,7 @@ def _histograms(graph: Graph, inputs: FloatArray) -> dict[str, Histogram]:
     writer = Writer(graph)
     for operation in graph.operations:
         writer.write(operation)
-    session = _session(writer.model(watched))
+    session = cpu_session(writer.model(watched).SerializeToString())
     outputs = [writer.name(tensor) for tensor in watched]
 
     def activations() -> Iterator[tuple[TensorId, FloatArray]]:
@@ -190,19 +189,5 @@ def _histograms(graph: Graph, inputs: FloatArray) -> dict[str, Histogram]:
     return {graph.names[tensor]: Histogram(*limits[tensor], counts[tensor]) for tensor in limits}
 
 
-def _session(model: onnx.ModelProto) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-@dataclass(frozen=True, eq=False)
-class _Int8:
-    """A QDQ model on onnxruntime, as a `Program`."""
-
-    session: ort.InferenceSession
-    engine: str = "onnxruntime-int8"
-
-    def run(self, batch: FloatArray, /) -> FloatArray:
-        [logits] = self.session.run(["output"], {"input": batch})
-        return np.asarray(logits, np.float32)
+def _program(model: onnx.ModelProto) -> OnnxProgram:
+    return OnnxProgram("onnxruntime", cpu_session(model.SerializeToString()))

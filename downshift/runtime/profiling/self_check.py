@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from downshift.runtime.engines.exported import plain_model
-from downshift.runtime.engines.onnxruntime import ERRORS_ONLY
+from downshift.runtime.engines.onnxruntime import OnnxProgram, cpu_session
 from downshift.runtime.errors import SelfCheckFailed
 
 if TYPE_CHECKING:
@@ -93,12 +92,8 @@ def answers_finite(manifest: Manifest, run: Forward) -> bool:
 
 
 def _plain_outputs(artifact: Artifact, subnet: str, inputs: FloatArray) -> FloatArray:
-    options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    model = plain_model(artifact, subnet).SerializeToString()
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    [outputs] = session.run(None, {session.get_inputs()[0].name: inputs})
-    return np.asarray(outputs, np.float32)
+    session = cpu_session(plain_model(artifact, subnet).SerializeToString())
+    return OnnxProgram("reference", session).run(inputs)
 
 
 def _compare(got: FloatArray, expected: FloatArray, tolerance: float, whose: str) -> None:
