@@ -12,6 +12,7 @@ from downshift.runtime.errors import ProfileError
 from downshift.runtime.profiling import batching
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
     from downshift.runtime.machine import Machine
@@ -38,6 +39,16 @@ class Measurement:
     p95: float
     p99: float
     chosen: bool
+
+
+def choose(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """The same, with the engine of the lowest p50 chosen for each sub-net and batch size."""
+    rows = tuple(measurements)
+    fastest: dict[tuple[str, int], tuple[float, str]] = {}
+    for m in rows:
+        key, mine = (m.subnet, m.batch_size), (m.p50, m.engine)
+        fastest[key] = min(fastest.get(key, mine), mine)
+    return tuple(replace(m, chosen=fastest[m.subnet, m.batch_size][1] == m.engine) for m in rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,19 +170,7 @@ class Profile:
             raise ProfileError("no program is left to run: load the model again")
         names = {m.subnet for m in rows}
         common = set.intersection(*({m.batch_size for m in rows if m.subnet == name} for name in names))
-        fastest: dict[tuple[str, int], tuple[float, str]] = {}
-        for m in rows:
-            fastest[m.subnet, m.batch_size] = min(
-                fastest.get((m.subnet, m.batch_size), (m.p50, m.engine)), (m.p50, m.engine)
-            )
-        return replace(
-            self,
-            measurements=tuple(
-                replace(m, chosen=fastest[m.subnet, m.batch_size][1] == m.engine)
-                for m in rows
-                if m.batch_size in common
-            ),
-        )
+        return replace(self, measurements=choose(m for m in rows if m.batch_size in common))
 
     def scaled(self, factor: float) -> Profile:
         """The same profile of a machine on which everything takes that many times as long."""

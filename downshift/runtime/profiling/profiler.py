@@ -13,7 +13,7 @@ from downshift.runtime.clock import Clock, MonotonicClock
 from downshift.runtime.engines.device_program import LADDER
 from downshift.runtime.errors import ProfileError
 from downshift.runtime.machine import this_machine
-from downshift.runtime.profiling.profile import Measurement, Profile
+from downshift.runtime.profiling.profile import Measurement, Profile, choose
 
 if TYPE_CHECKING:
     from downshift.models.spec import Manifest
@@ -224,22 +224,21 @@ def _candidates(
 
 
 def _measurements(manifest: Manifest, candidates: Sequence[_Candidate]) -> tuple[Measurement, ...]:
-    quantiles = [np.quantile(candidate.samples, (0.5, 0.95, 0.99)).tolist() for candidate in candidates]
-    fastest: dict[tuple[str, int], tuple[float, str]] = {}
-    for candidate, (p50, _, _) in zip(candidates, quantiles, strict=True):
-        key = candidate.subnet, len(candidate.batch)
-        fastest[key] = min(fastest.get(key, (p50, candidate.engine)), (p50, candidate.engine))
-    return tuple(
-        Measurement(
-            subnet=candidate.subnet,
-            sparsity=manifest.point(candidate.subnet).sparsity,
-            accuracy=manifest.point(candidate.subnet).accuracy,
-            engine=candidate.engine,
-            batch_size=len(candidate.batch),
-            p50=p50,
-            p95=p95,
-            p99=p99,
-            chosen=fastest[candidate.subnet, len(candidate.batch)][1] == candidate.engine,
+    rows = []
+    for candidate in candidates:
+        point = manifest.point(candidate.subnet)
+        p50, p95, p99 = np.quantile(candidate.samples, (0.5, 0.95, 0.99)).tolist()
+        rows.append(
+            Measurement(
+                subnet=point.name,
+                sparsity=point.sparsity,
+                accuracy=point.accuracy,
+                engine=candidate.engine,
+                batch_size=len(candidate.batch),
+                p50=p50,
+                p95=p95,
+                p99=p99,
+                chosen=False,
+            )
         )
-        for candidate, (p50, p95, p99) in zip(candidates, quantiles, strict=True)
-    )
+    return choose(rows)
