@@ -156,7 +156,7 @@ def _time_per_request(waiting: Sequence[Waiting], start: float, at_least: float)
 
 
 def _reason(head: Waiting, name: str, slack: float, profile: Profile) -> Reason:
-    if len(head.candidates) == 1:
+    if head.pinned:
         return "pinned"
     if name == head.candidates[0]:
         return "accurate"
