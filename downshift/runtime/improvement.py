@@ -69,10 +69,9 @@ class Improvement:
     ) -> Work[None]:
         """Tune all programs, measure them again, and hand over the profile and the programs that won.
 
-        Every program answers all the while. adopt: called once, between two pieces of work,
-        with the programs of every executor. refused: told
-        the sub-net and engine of every tuned program that computes something else, on any thread; the one
-        before it stays.
+        Every program answers all the while. adopt: called once, between two pieces of work, with the programs
+        of every executor. refused: told the sub-net and engine of every tuned program that computes something
+        else, on any thread; the one before it stays.
         """
 
         def passes(subnet: str, engine: str, run: Forward) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from downshift.models import artifact as artifacts
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from downshift.models.artifact import Artifact
     from downshift.models.spec import Manifest
-    from downshift.runtime.engines.programs import Pair
+    from downshift.runtime.engines.programs import Engines, Pair
     from downshift.runtime.profiling.profile import Profile
 
 READ, COMPILED, TUNED = 0.05, 0.1, 0.4  # progress at the end of each step
@@ -105,14 +107,7 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     cache = ProfileCache(json_cache)
     machine = this_machine(threads, engines.versions)
     improvement, reference = None, Reference(artifact)
-
-    def replicate(without: AbstractSet[Pair]) -> tuple[Programs, ...]:
-        """Tilings come from the cache, so that a copy is tuned as the first is."""
-        count = setup.executors - 1
-        return tuple(
-            compile_artifact(artifact, engines, threads=threads, without=without) for _ in range(count)
-        )
-
+    replicate = partial(_replicas, artifact, engines, threads, setup.executors - 1)
     effort = setup.effort.between_requests if setup.tune is Tune.LATER else setup.effort
     if engines.on_device:
         effort = effort.for_device
@@ -120,10 +115,10 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     if profile is not None and not effort.met_by(profile):
         profile = None
     report(READ, f"compiling {len(manifest.subnets)} sub-nets")
+    unwanted: frozenset[Pair] = frozenset()
     if profile is not None:
-        programs = compile_artifact(
-            artifact, engines, threads=threads, without=needless(profile, engines.on_device)
-        )
+        unwanted = needless(profile, engines.on_device)
+        programs = compile_artifact(artifact, engines, threads=threads, without=unwanted)
         report(COMPILED, "profile found in the cache")
     else:
         programs = compile_artifact(artifact, engines, threads=threads)
@@ -136,8 +131,9 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
         if setup.tune is Tune.LATER:
             improvement = Improvement(effort, cache, reference, replicate if setup.executors > 1 else None)
         else:
-            programs = programs.without(needless(profile, engines.on_device))
-    replicas = replicate(frozenset() if improvement else needless(profile, engines.on_device))
+            unwanted = needless(profile, engines.on_device)
+            programs = programs.without(unwanted)
+    replicas = replicate(unwanted)
     for each in (programs, *replicas):
         each.warm_up(manifest.input.shape)
         if setup.check:
@@ -145,3 +141,10 @@ def prepare(path: str | Path, setup: Setup = Setup(), progress: Progress | None 
     release()
     report(1.0, "ready")
     return Prepared(manifest, programs, profile, improvement, replicas)
+
+
+def _replicas(
+    artifact: Artifact, engines: Engines, threads: int, count: int, without: AbstractSet[Pair]
+) -> tuple[Programs, ...]:
+    """The programs `count` times; tilings come from the cache, so that a copy is tuned as the first is."""
+    return tuple(compile_artifact(artifact, engines, threads=threads, without=without) for _ in range(count))

@@ -1,4 +1,4 @@
-"""What a request is called: its own id, and the trace it is part of (W3C TraceContext Context, level 1)."""
+"""What a request is called: its own id, and the trace it is part of (W3C Trace Context, level 1)."""
 
 from __future__ import annotations
 
