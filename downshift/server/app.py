@@ -15,6 +15,7 @@ from downshift.server.catalog import Catalog
 from downshift.server.connection.authentication import HEALTH, METRICS, AuthenticationMiddleware
 from downshift.server.connection.error_middleware import ErrorMiddleware, http_error
 from downshift.server.connection.head import HeadMiddleware
+from downshift.server.connection.keys import AccessKeys
 from downshift.server.images.decoders import Decoders
 from downshift.server.images.predict import predict_router
 from downshift.server.page.events import Feed, events_router
@@ -93,14 +94,15 @@ def create_app(
     infer = Infer(catalog, metrics, settings)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(FastPathMiddleware, infer=infer)  # all further out see every request
-    admins = settings.admins
+    keys = AccessKeys(settings.clients, settings.admins)
+    app.state.keys = keys
     reloader.watch(
-        "administrators' keys", [settings.admin_keys_file], lambda: admins.replace(settings.admins)
+        "administrators' keys", [settings.admin_keys_file], lambda: keys.admins.replace(settings.admins)
     )
-    if clients := settings.clients:
-        reloader.watch("API keys", [settings.api_keys_file], lambda: clients.replace(settings.clients))
+    if keys.accepted:
+        reloader.watch("API keys", [settings.api_keys_file], lambda: keys.clients.replace(settings.clients))
         open_paths = HEALTH if settings.keyed_metrics else (*HEALTH, METRICS)
-        app.add_middleware(AuthenticationMiddleware, keys=(clients, admins), open_paths=open_paths)
+        app.add_middleware(AuthenticationMiddleware, keys=keys.accepted, open_paths=open_paths)
     app.add_middleware(ErrorMiddleware, request_log=log)
     app.add_exception_handler(HTTPException, http_error)
     app.include_router(v2_router(catalog, infer, settings, version))
@@ -108,7 +110,7 @@ def create_app(
     app.include_router(page_router(catalog))
     app.include_router(events_router(feed))
     if repository is not None:
-        app.include_router(control_router(repository, admins))
+        app.include_router(control_router(repository, keys.admins))
     app.include_router(_metrics_router(metrics))
     app.mount("/static", assets(), name="static")
     return app

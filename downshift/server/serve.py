@@ -240,6 +240,7 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
             repository=repository,
             request_log=request_log,
             reloader=app.state.reloader,
+            keys=app.state.keys,
             version=software_version(),
         )
         rpc = RpcListener(over_grpc, reserved)

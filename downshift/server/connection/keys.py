@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from downshift.server.errors import BadSetting
@@ -40,6 +41,19 @@ class Keys:
             for known in self._digests:
                 found |= hmac.compare_digest(digest, known)
         return found
+
+
+@dataclass(frozen=True)
+class AccessKeys:
+    """Whose keys may ask anything, and whose may also load and unload models."""
+
+    clients: Keys
+    admins: Keys
+
+    @property
+    def accepted(self) -> tuple[Keys, ...]:
+        """Each request needs a key of one of these; empty where none is needed."""
+        return (self.clients, self.admins) if self.clients else ()
 
 
 def sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:

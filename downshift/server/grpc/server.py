@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from downshift.server.catalog import Catalog
     from downshift.server.connection.concurrency import ConcurrencyState
+    from downshift.server.connection.keys import AccessKeys
     from downshift.server.grpc.calls import Unary
     from downshift.server.reload import Reloader
     from downshift.server.repository.repository import Repository
@@ -124,26 +125,18 @@ class GrpcServer:
         repository: Repository | None,
         request_log: RequestLog,
         reloader: Reloader,
+        keys: AccessKeys,
         version: str,
     ) -> None:
         self._catalog, self._settings, self._request_log = catalog, settings, request_log
         self._service = InferenceService(catalog, metrics, settings, version)
         self._methods = dict(self._service.methods)
-        admins, clients = settings.admins, settings.clients
-        self._keys = (clients, admins) if clients else ()
-        watch = reloader.watch
-        watch(
-            "administrators' keys for gRPC",
-            [settings.admin_keys_file],
-            lambda: admins.replace(settings.admins),
-        )
-        if clients:
-            watch("API keys for gRPC", [settings.api_keys_file], lambda: clients.replace(settings.clients))
+        self._keys = keys.accepted
         if repository is not None:
-            self._methods |= RepositoryService(repository, admins).methods
+            self._methods |= RepositoryService(repository, keys.admins).methods
         self._certificate = None if settings.ssl_certfile is None else ReloadedCertificate(settings)
         if self._certificate is not None:
-            watch("TLS certificate for gRPC", self._certificate.files, self._certificate.reload)
+            reloader.watch("TLS certificate for gRPC", self._certificate.files, self._certificate.reload)
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
         self._following: asyncio.Task[None] | None = None
@@ -169,7 +162,7 @@ class GrpcServer:
         await self._tell_health()
         await server.start()
         self._server = server
-        self._following = asyncio.create_task(self._follow())
+        self._following = asyncio.create_task(self._catalog.supervisor.run("grpc-health", self._follow))
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, and end those in progress within that many seconds."""
@@ -181,9 +174,8 @@ class GrpcServer:
         await self._server.stop(grace)
 
     async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(HEALTH_SECONDS)
-            await self._tell_health()
+        await asyncio.sleep(HEALTH_SECONDS)
+        await self._tell_health()
 
     async def _tell_health(self) -> None:
         states = health_pb2.HealthCheckResponse

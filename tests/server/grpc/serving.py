@@ -161,6 +161,7 @@ def serving(
         repository=repository,
         request_log=request_log,
         reloader=app.state.reloader,
+        keys=app.state.keys,
         version="1.2.3",
     )
     rpc = RpcListener(over_grpc, listen("127.0.0.1", 0))

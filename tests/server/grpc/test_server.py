@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from downshift.models.artifact import write
+from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import listen
 from downshift.server.errors import BadSetting
 from downshift.server.grpc import inference_pb2 as pb
@@ -50,6 +51,23 @@ def test_the_health_service_follows_the_catalog() -> None:
         wait_for(lambda: health(client) == NOT_SERVING)
         server.backend.scheduler.serving = True
         wait_for(lambda: health(client, SERVICE) == SERVING)
+
+
+def test_the_health_service_goes_on_after_a_failure_which_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Catalog) -> bool:
+        raise OSError("too many open files")
+
+    with serving() as server, server.client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(Catalog, "ready", property(broken))
+            wait_for(lambda: errors_of(server.catalog) > 0)
+        server.backend.scheduler.serving = False
+        wait_for(lambda: health(client) == NOT_SERVING)
+
+
+def errors_of(catalog: Catalog) -> int:
+    """Failures of the worker that tells the health."""
+    return next(each.errors for each in catalog.supervisor.health if each.name == "grpc-health")
 
 
 def test_a_client_can_watch_the_health() -> None:
