@@ -47,4 +47,4 @@ def memory(device: Device) -> int:
     """Bytes in use on the device, by anybody; of this process on the CPU."""
     if device == HOST:
         return int(psutil.Process().memory_info().rss)
-    return next((gpu.memory for gpu in GpuMonitor().read() if gpu.uuid == device.uuid), 0)
+    return next((gpu.memory or 0 for gpu in GpuMonitor().read() if gpu.uuid == device.uuid), 0)

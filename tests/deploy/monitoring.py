@@ -66,7 +66,7 @@ def rules(kind: str) -> Iterator[dict[str, Any]]:
 
 def exposed() -> set[str]:
     """The names of all samples that our /metrics can hold, on a machine with a GPU."""
-    backend = ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.5, 1),)))
+    backend = ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.5, 1, 2),)))
     metrics, catalog = Metrics(CollectorRegistry()), Catalog(["pets"])
     metrics.announce("pets", backend.manifest, [ENGINE])
     catalog.publish("pets", backend)

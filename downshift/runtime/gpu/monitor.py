@@ -26,15 +26,15 @@ class Gpu:
     """One sample of a GPU or MIG instance.
 
     uuid: stable when devices are renumbered. utilization: share of time in which any kernel ran, of whatever
-    process; None where the driver does not measure it, as for MIG. memory, memory_total: bytes.
-    throttled: values of `THROTTLE`. lost: NVML does not answer for it any more.
+    process; None where the driver does not measure it, as for MIG. memory, memory_total: bytes; None where
+    it is not known. throttled: values of `THROTTLE`. lost: NVML does not answer for it any more.
     busy: share of time in which we computed on it, a ratio; filled in by who knows.
     """
 
     uuid: str
-    utilization: float | None
-    memory: int
-    memory_total: int = 0
+    utilization: float | None = None
+    memory: int | None = None
+    memory_total: int | None = None
     throttled: tuple[str, ...] = ()
     lost: bool = False
     busy: float = 0.0
@@ -108,7 +108,7 @@ def _sample(handle: _Handle) -> Gpu:
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle.own)
     except pynvml.NVMLError:
-        return Gpu(handle.uuid, None, 0, lost=True)
+        return Gpu(handle.uuid, lost=True)
     utilization, reasons = None, 0
     with suppress(pynvml.NVMLError):
         utilization = pynvml.nvmlDeviceGetUtilizationRates(handle.own).gpu / 100.0

@@ -105,7 +105,7 @@ class MachineLoad:
         gpus = []
         for uuid, several in meters.items():
             spent = sum(seconds[meter] - self._busy.get(meter, seconds[meter]) for meter in several)
-            gpu, earlier = told.get(uuid, Gpu(uuid, None, 0, lost=listed)), before.get(uuid)
+            gpu, earlier = told.get(uuid, Gpu(uuid, lost=listed)), before.get(uuid)
             busy = min(1.0, spent / elapsed) if elapsed > 0.0 else 0.0
             if gpu.lost and not (earlier and earlier.lost):
                 log.error("GPU %s is lost: look for Xid errors in the kernel log", uuid)

@@ -59,8 +59,8 @@ def _of_gpus(gpus: Sequence[Gpu]) -> Iterator[Metric]:
 
     yield family("utilization_ratio", "Share of time the GPU was busy, with anybody's work", _utilization)
     yield family("busy_ratio", "Share of time the GPU was busy with our batches", lambda gpu: gpu.busy)
-    yield family("memory_bytes", "GPU memory in use", lambda gpu: gpu.memory if gpu.memory_total else None)
-    yield family("memory_total_bytes", "GPU memory", lambda gpu: gpu.memory_total or None)
+    yield family("memory_bytes", "GPU memory in use", lambda gpu: gpu.memory)
+    yield family("memory_total_bytes", "GPU memory", lambda gpu: gpu.memory_total)
     yield family("lost", "1: NVML does not answer for this GPU any more", lambda gpu: float(gpu.lost))
     throttled = GaugeMetricFamily(
         "downshift_gpu_throttled", "1: the GPU's clocks are reduced for that reason", labels=["gpu", "reason"]

@@ -67,7 +67,8 @@ class TritonMetrics(Collector):
         for gpu in {gpu.uuid: gpu for model in models for gpu in model.backend.load.gpus}.values():
             if gpu.utilization is not None:
                 _sample(utilization, ("gpu_uuid",), (gpu.uuid,), gpu.utilization)
-            _sample(memory, ("gpu_uuid",), (gpu.uuid,), gpu.memory)
+            if gpu.memory is not None:
+                _sample(memory, ("gpu_uuid",), (gpu.uuid,), gpu.memory)
         yield utilization
         yield memory
 

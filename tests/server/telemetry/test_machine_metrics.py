@@ -25,7 +25,7 @@ def test_ready_is_one_while_every_model_answers() -> None:
 
 
 def test_a_gpu_is_reported_once_however_many_models_see_it() -> None:
-    catalog, registry = scene(Gpu("GPU-1", 0.75, 2**30, 2**31), Gpu("GPU-2", 0.0, 0))
+    catalog, registry = scene(Gpu("GPU-1", 0.75, 2**30, 2**31), Gpu("GPU-2", 0.0))
     catalog.publish("cars", ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.75, 2**30, 2**31),))))
     assert registry.get_sample_value("downshift_gpu_utilization_ratio", {"gpu": "GPU-1"}) == 0.75
     assert registry.get_sample_value("downshift_gpu_memory_bytes", {"gpu": "GPU-1"}) == 2**30
@@ -52,7 +52,7 @@ def test_what_is_not_measured_has_no_series_and_throttling_has_one_for_each_reas
 
 
 def test_of_a_lost_gpu_it_is_told_that_it_is_lost_and_nothing_that_is_not_known() -> None:
-    _, registry = scene(Gpu("GPU-1", None, 0, lost=True))
+    _, registry = scene(Gpu("GPU-1", lost=True))
     assert registry.get_sample_value("downshift_gpu_lost", {"gpu": "GPU-1"}) == 1
     assert registry.get_sample_value("downshift_gpu_memory_bytes", {"gpu": "GPU-1"}) is None
 

@@ -186,7 +186,7 @@ SPECIFIED = {
 
 
 async def test_names_and_labels_are_those_of_the_specification_before_the_first_request() -> None:
-    backend = ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.5, 2**30),)))
+    backend = ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.5, 2**30, 2**31),)))
     async with serving(backend) as served:
         found = {name: {label for label, _ in labels} for name, labels in series(served.metrics)}
     for name, labels in SPECIFIED.items():

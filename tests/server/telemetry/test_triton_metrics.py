@@ -70,6 +70,11 @@ def test_what_waits_and_the_gpus_are_read_at_every_scrape(scene: Fixture) -> Non
     assert scene.registry.get_sample_value("nv_gpu_memory_used_bytes", {"gpu_uuid": "GPU-1"}) == 4096
 
 
+def test_of_a_lost_gpu_nothing_is_told(scene: Fixture) -> None:
+    scene.backend.load = Load(gpus=(Gpu("GPU-1", lost=True),))
+    assert b"nv_gpu_memory_used_bytes{" not in generate_latest(scene.registry)
+
+
 def test_a_gpu_that_two_models_see_is_reported_once(scene: Fixture) -> None:
     for name in ("pets", "loading"):
         scene.catalog.publish(name, ScriptedBackend(load=Load(gpus=(Gpu("GPU-1", 0.5, 4096),))))
