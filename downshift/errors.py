@@ -17,4 +17,10 @@ class DownshiftError(Exception):
 
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error's text, without blanks around it; its kind where it has no text."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip()
+
+
+def kind_and_first_line(error: BaseException) -> str:
+    """A foreign error as `Kind: first line of its text`; `Kind` alone where it has no text."""
+    kind, said = type(error).__name__, first_line(error)
+    return said if said == kind else f"{kind}: {said}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from downshift.errors import first_line
+from downshift.errors import kind_and_first_line
 from downshift.models.errors import ArtifactError, SpecError
 from downshift.models.pattern import Unstructured
 from downshift.trainer.errors import ExportError
@@ -42,5 +42,4 @@ def _root(error: BaseException) -> str:
     """What the exporter failed of: kind and first line of the error at the end of the chain of causes."""
     while error.__cause__ is not None:
         error = error.__cause__
-    kind, said = type(error).__name__, first_line(error)
-    return said if said == kind else f"{kind}: {said}"
+    return kind_and_first_line(error)

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from downshift.errors import first_line
 from downshift.trainer.errors import WorkerError
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WorkerError(
-            f"another training process ended or hangs, its own output says why ({reason}): start all of them "
-            "again, with --resume if a checkpoint was written"
+            f"another training process ended or hangs, its own output says why ({first_line(error)}): start "
+            "all of them again, with --resume if a checkpoint was written"
         ) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from downshift.errors import kind_and_first_line
 from downshift.models.errors import SpecError
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ def _foreign_code(name: str, place: str) -> Iterator[None]:
     except SpecError:
         raise
     except (Exception, SystemExit) as error:
-        said = next(iter(str(error).splitlines()), "")
-        what = f"{type(error).__name__}{f': {said}' if said else ''}{_origin(error, place)}"
-        raise SpecError(f"network {name}: {what}; mend {place or name}") from error
+        what, origin = kind_and_first_line(error), _origin(error, place)
+        raise SpecError(f"network {name}: {what}{origin}; mend {place or name}") from error
 
 
 def _origin(error: BaseException, place: str) -> str:

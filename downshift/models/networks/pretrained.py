@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from downshift.errors import first_line, kind_and_first_line
 from downshift.models.errors import SpecError
 
 if TYPE_CHECKING:
@@ -89,12 +90,9 @@ def _reason(error: Exception) -> str:
     """Why a file cannot be read; torch's own words on pickles recommend what is not safe."""
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
         return "it holds pickled Python objects or code, not tensors alone"
-    line = next(iter(str(error).splitlines()), "")
-    return (
-        line.partition(". ")[0]
-        if isinstance(error, RuntimeError)
-        else f"{type(error).__name__} {line}".strip()
-    )
+    if isinstance(error, RuntimeError):
+        return first_line(error).partition(". ")[0]
+    return kind_and_first_line(error)
 
 
 def _is_dense(tensor: Tensor, like: Tensor) -> bool:
