@@ -69,19 +69,12 @@ def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers)
     if choice.name not in NAMES:
         raise datasets.unknown(choice.name, NAMES)
     if choice.name not in FOLDERS:
-        _only_in_folders(choice)
+        _check_settled(choice, size=(0,), grey=(False,))
         data = datasets.load(
             choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed, test=choice.test
         )
         return InMemory(recipe, data, device, workers)
-    for key, value, allowed in (
-        ("augment", choice.augment, ("none", "randaugment")),
-        ("test", choice.test, ("official",)),
-    ):
-        if value not in allowed:
-            raise RecipeError(
-                f"recipe key data.{key} = {value!r}: {choice.name} has its own; leave the key out"
-            )
+    _check_settled(choice, augment=("none", "randaugment"), test=("official",))
     files = image_folder.read(choice.name, data_dir, validation=choice.validation, seed=recipe.run.seed)
     size = choice.size or image_folder.SIZE
     files = replace(
@@ -95,13 +88,11 @@ def load(recipe: Recipe, data_dir: Path, device: torch.device, workers: Workers)
     return InFolders(recipe, files, device, workers)
 
 
-def _only_in_folders(choice: DataChoice) -> None:
-    """Raise `RecipeError` for a value that means nothing for a data set in memory."""
-    for key, value, only in (
-        ("size", choice.size, 0),
-        ("grey", choice.grey, False),
-    ):
-        if value != only:
+def _check_settled(choice: DataChoice, **allowed: tuple[object, ...]) -> None:
+    """Raise `RecipeError` for a key whose value is not allowed, as the data set itself settles it."""
+    for key, values in allowed.items():
+        value = getattr(choice, key)
+        if value not in values:
             raise RecipeError(
                 f"recipe key data.{key} = {value!r}: {choice.name} has its own; leave the key out"
             )
