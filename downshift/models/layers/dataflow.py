@@ -1,4 +1,7 @@
-"""Which BatchNorms follow which layers: the flow of data decides, not the order of registration."""
+"""Which layers read a layer's output: the flow of data decides, not the order of registration.
+
+A network's graph is traced by torch.fx; each function says what holds of one that cannot be traced.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,14 @@ from downshift.models.layers.switchable_norm import SwitchableNorm
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that one layer makes and only `consumers` read: they can leave all of these together."""
+
+    producer: str
+    consumers: tuple[str, ...]
 
 
 def norms_behind(network: nn.Module, layers: Collection[str]) -> tuple[str, ...]:
@@ -60,22 +71,6 @@ def norm_after(network: nn.Module) -> dict[str, str]:
         if once and isinstance(pair[0], nn.Conv2d) and isinstance(pair[1], _BatchNorm | SwitchableNorm):
             found[name] = after
     return found
-
-
-def _traced(network: nn.Module) -> fx.Graph | None:
-    """The network's graph; None where it cannot be traced, as its forward pass branches on values."""
-    try:
-        return _Tracer().trace(network)
-    except Exception:  # noqa: BLE001 - tracing runs the network's own code, which may raise anything
-        return None
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Channels that one layer makes and only `consumers` read: they can leave all of these together."""
-
-    producer: str
-    consumers: tuple[str, ...]
 
 
 def channel_groups(network: nn.Module, layers: Collection[str]) -> tuple[ChannelGroup, ...]:
@@ -126,6 +121,14 @@ _PER_CHANNEL = (
 )
 """Modules whose output channel i depends on input channel i alone."""
 _ACTIVATIONS = (torch.relu, functional.relu, functional.relu6, functional.silu, functional.gelu)
+
+
+def _traced(network: nn.Module) -> fx.Graph | None:
+    """The network's graph; None where it cannot be traced, as its forward pass branches on values."""
+    try:
+        return _Tracer().trace(network)
+    except Exception:  # noqa: BLE001 - tracing runs the network's own code, which may raise anything
+        return None
 
 
 class _Tracer(fx.Tracer):
