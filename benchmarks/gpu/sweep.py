@@ -31,7 +31,6 @@ from benchmarks.harness.networks import artifact_file, name_of
 from benchmarks.harness.report import table
 from downshift.models import artifact as artifacts
 from downshift.models.materialize import materialize
-from downshift.models.pattern import Channel
 from downshift.runtime.engines.device_program import DeviceProgram
 from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.shrink import shrunk
@@ -144,7 +143,7 @@ def on_torch(artifact: Artifact, names: tuple[str, str], chosen: Namespace, seco
     begin = time.perf_counter()
     for subnet in artifact.manifest.subnets:
         graph = lower(materialize(artifact, subnet.name))
-        if isinstance(subnet.pattern, Channel):
+        if subnet.pattern.removes_channels:
             graph = shrunk(graph)
         elif runs:
             continue

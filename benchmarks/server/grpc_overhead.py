@@ -23,19 +23,18 @@ import numpy as np
 from benchmarks.harness.check import check
 from benchmarks.harness.connections import HOST
 from benchmarks.harness.errors import NotServing, WrongAnswer
-from benchmarks.harness.experiment import experiment, served_options
+from benchmarks.harness.experiment import experiment
 from benchmarks.harness.quiet import disturbance, usage
 from benchmarks.harness.report import table
 from benchmarks.harness.server import free_port, serving
 from benchmarks.harness.settings import MODEL, prepare
 from benchmarks.harness.stacks import SCRIPTS, Ours, started
 from benchmarks.harness.wire import DATATYPES, V2Binary
-from benchmarks.server.overhead import raw
-from downshift.runtime import preparation
+from benchmarks.server.overhead import microseconds, options, raw, raw_program
 from downshift.server.grpc import inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import Namespace
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.harness.check import Floats
@@ -163,10 +162,7 @@ def rounds(setting: Setting, subnet: str, count: int, seconds: float) -> Iterato
             if message != bytes(size):
                 raise WrongAnswer(f"{len(message)} bytes, not {size}")
 
-        prepared = preparation.prepare(
-            setting.path, preparation.Setup(setting.threads, cache_dir=setting.folder)
-        )
-        program = prepared.programs.get(subnet, prepared.profile[subnet].engine(1))
+        program = raw_program(setting, subnet)
         command = [sys.executable, str(SCRIPTS / "grpc_echo.py"), str(echo_port), str(size)]
         with serving(command, setting.folder / "grpc-echo.log", port=echo_port):
             echo = GrpcClient(echo_port, setting.images, name, bytes, as_long)
@@ -196,20 +192,11 @@ def page(done: Sequence[Round]) -> list[str]:
     rows = []
     for network, subnet in dict.fromkeys((one.network, one.subnet) for one in done):
         own = [one for one in done if (one.network, one.subnet) == (network, subnet)]
-        values = [[getattr(one, figure) * 1e6 for one in own] for figure in figures]
         ratio = statistics.median((one.grpc_p50 - one.raw_p50) / one.echo_p50 for one in own)
-        cells = [f"{statistics.median(each):.0f} ({min(each):.0f})" for each in values]
+        cells = [microseconds(getattr(one, figure) for one in own) for figure in figures]
         rows.append([network, subnet, *cells, f"{ratio:.2f}"])
     head = ["network", "sub-net", *(figure.replace("_", " ") for figure in figures), "gRPC overhead / echo"]
     return table(head, rows)
-
-
-def options(parser: ArgumentParser) -> None:
-    """Of the command line."""
-    served_options(parser)
-    parser.add_argument("--subnet", help="by default the densest")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each part of a round")
 
 
 def measure(chosen: Namespace, report: Report) -> None:

@@ -30,7 +30,7 @@ from downshift.runtime import preparation
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from benchmarks.harness.check import Floats
     from benchmarks.harness.report import Report
@@ -89,6 +89,12 @@ class Echo:
         return RIGHT.tobytes()
 
 
+def raw_program(setting: Setting, subnet: str) -> Program:
+    """The program that serves the sub-net at batch 1, in this process."""
+    prepared = preparation.prepare(setting.path, preparation.Setup(setting.threads, cache_dir=setting.folder))
+    return prepared.programs.get(subnet, prepared.profile[subnet].engine(1))
+
+
 def raw(program: Program, images: Floats, seconds: float) -> tuple[float, float]:
     """p50 and p99 of the program alone."""
     end, taken = time.perf_counter() + seconds, []
@@ -109,10 +115,7 @@ def rounds(setting: Setting, subnet: str, count: int, seconds: float) -> Iterato
         size = asking.closed_loop(port, 1, 0.0).size
         echo = [sys.executable, str(SCRIPTS / "echo.py"), str(echo_port), str(size)]
         echoed = Client(Echo(wire, size), setting.images, {"": np.tile(RIGHT, (len(setting.images), 1))})
-        prepared = preparation.prepare(
-            setting.path, preparation.Setup(setting.threads, cache_dir=setting.folder)
-        )
-        program = prepared.programs.get(subnet, prepared.profile[subnet].engine(1))
+        program = raw_program(setting, subnet)
         with serving(
             echo, setting.folder / "echo.log", port=echo_port, ready=lambda at: echoed.closed_loop(at, 1, 0.0)
         ):
@@ -140,6 +143,12 @@ def line(one: Round) -> str:
     )
 
 
+def microseconds(rounds: Iterable[float]) -> str:
+    """The median of seconds and, in brackets, the least, both in microseconds."""
+    values = [seconds * 1e6 for seconds in rounds]
+    return f"{statistics.median(values):.0f} ({min(values):.0f})"
+
+
 def page(done: Sequence[Round]) -> list[str]:
     """Medians over the rounds, in brackets the best round, and the goals, as a table."""
     head = ["network", "sub-net", "raw p50", "our p50", "our p99", "overhead p50", "goal", "overhead p99",
@@ -149,8 +158,7 @@ def page(done: Sequence[Round]) -> list[str]:
         own = [one for one in done if (one.network, one.subnet) == (network, subnet)]
 
         def both(figure: str, own: Sequence[Round] = own) -> str:
-            values = [getattr(one, figure) * 1e6 for one in own]
-            return f"{statistics.median(values):.0f} ({min(values):.0f})"
+            return microseconds(getattr(one, figure) for one in own)
 
         ratio = statistics.median(one.overhead_p50 / one.echo_p50 for one in own)
         rows.append(

@@ -22,10 +22,9 @@ from benchmarks.harness.experiment import experiment
 from benchmarks.harness.quiet import disturbance, usage
 from downshift.models.network import build
 from downshift.models.supernet import Supernet
-from downshift.trainer.masks.masking import Masking, MaskPlan
-from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
+from downshift.trainer.parallel import Workers
 from downshift.trainer.recipe_toml import load
-from downshift.trainer.step import AlternatingStep, StepContext, Tally
+from downshift.trainer.step import AlternatingStep, StepContext
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmarks.harness.report import Report
+    from downshift.trainer.masks.masking import Masking
     from downshift.trainer.recipe import Recipe
 
     Step = Callable[[int], None]
@@ -42,12 +42,6 @@ CLASSES = 10
 SIDE = 32
 SEED = 0
 PRUNED = 10**6  # a step at which every sub-net has its final sparsity
-CPU = torch.device("cpu")
-
-
-def autocast(precision: str) -> torch.autocast:
-    """bfloat16 arithmetic, or none."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def batch(size: int) -> tuple[Tensor, Tensor]:
@@ -58,7 +52,7 @@ def batch(size: int) -> tuple[Tensor, Tensor]:
     return images.to(memory_format=torch.channels_last), labels
 
 
-def dense_step(recipe: Recipe, precision: str) -> Step:
+def dense_step(recipe: Recipe) -> Step:
     """One step of the plain network."""
     images, labels = batch(recipe.run.batch_size)
     network = build(recipe.network.name, classes=CLASSES).to(memory_format=torch.channels_last)
@@ -73,7 +67,7 @@ def dense_step(recipe: Recipe, precision: str) -> Step:
 
     def step(_: int) -> None:
         optimizer.zero_grad()
-        with autocast(precision):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.run.precision == "bf16"):
             logits = network(images)
         functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -81,31 +75,16 @@ def dense_step(recipe: Recipe, precision: str) -> Step:
     return step
 
 
-def sparse_step(recipe: Recipe, precision: str) -> tuple[Step, Masking]:
+def sparse_step(recipe: Recipe) -> tuple[Step, Masking]:
     """One step of the supernet, every sub-net at its final sparsity, and its masks."""
     images, labels = batch(recipe.run.batch_size)
     supernet = Supernet(build(recipe.network.name, classes=CLASSES), len(recipe.names))
     supernet.to(memory_format=torch.channels_last)
-    masking = Masking(supernet, MaskPlan.of(recipe, PRUNED))
+    context = StepContext.of(recipe, supernet, PRUNED, functional.cross_entropy, Workers().average)
+    masking = context.masking
     masking.update(PRUNED, 0, [layer.weight.detach() for layer in masking.layers])
-    choice = recipe.optimizer
-    context = StepContext(
-        supernet=supernet,
-        masking=masking,
-        optimizer=MaskedSGD(
-            ParameterGroups.of(supernet),
-            momentum=choice.momentum,
-            weight_decay=choice.weight_decay,
-            nesterov=choice.nesterov,
-        ),
-        tally=Tally.zero(supernet.count, CPU),
-        correction=recipe.step.correction,
-        loss=functional.cross_entropy,
-        autocast=lambda: autocast(precision),
-        average=lambda _: None,
-    )
     take = AlternatingStep(context)
-    return lambda number: take(number, choice.lr, images, labels), masking
+    return lambda number: take(number, recipe.optimizer.lr, images, labels), masking
 
 
 def seconds(step: Step, number: int) -> float:
@@ -115,11 +94,11 @@ def seconds(step: Step, number: int) -> float:
     return time.perf_counter() - start
 
 
-def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | str]:
+def compare(recipe: Recipe, rounds: int) -> dict[str, float | str]:
     """Median and least seconds of either step, their ratios, and the median ratio of neighbouring steps."""
     torch.manual_seed(SEED)
-    dense = dense_step(recipe, precision)
-    sparse, masking = sparse_step(recipe, precision)
+    dense = dense_step(recipe)
+    sparse, masking = sparse_step(recipe)
     inactive = [~layer.stack.mask(0) for layer in masking.layers]
     before = [layer.weight.detach().clone() for layer in masking.layers]
     count = len(recipe.names)
@@ -136,7 +115,7 @@ def compare(recipe: Recipe, precision: str, rounds: int) -> dict[str, float | st
     median = {name: statistics.median(values) for name, values in times.items()}
     least = {name: min(values) for name, values in times.items()}
     return {
-        "precision": precision,
+        "precision": recipe.run.precision,
         "dense_median_s": median["dense"],
         "ours_median_s": median["ours"],
         "median_ratio": median["ours"] / median["dense"],
@@ -160,9 +139,14 @@ def measure(chosen: Namespace, report: Report) -> None:
     """Both precisions, one after the other."""
     torch.set_num_threads(1)
     changes = [f"run.batch_size={chosen.batch_size}", f"step.correction={chosen.correction}"]
-    recipe, begin = load("cifar10-resnet20", changes), usage()
-    steps = [compare(recipe, precision, chosen.rounds) for precision in ("fp32", "bf16")]
-    about = {"network": recipe.network.name, "batch_size": chosen.batch_size, "correction": chosen.correction}
+    recipes = [load("cifar10-resnet20", [*changes, f"run.precision={each}"]) for each in ("fp32", "bf16")]
+    begin = usage()
+    steps = [compare(recipe, chosen.rounds) for recipe in recipes]
+    about = {
+        "network": recipes[0].network.name,
+        "batch_size": chosen.batch_size,
+        "correction": chosen.correction,
+    }
     report.json({**about, "steps": steps, "others": round(disturbance(begin), 3)}, seed=SEED)
 
 
