@@ -138,6 +138,34 @@ def test_grouped_and_depthwise_convolutions_equal_the_reference(
         equals_reference(graph, normal(2, channels, *size))
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "width"),
+    [((7, 7), 2, 1816), ((7, 7), 2, 1824), ((3, 3), 1, 5456), ((3, 3), 1, 5464)],
+)
+def test_a_wide_stem_over_three_channels_equals_the_reference(
+    kernel: tuple[int, int], stride: int, width: int
+) -> None:
+    """Packed tap after tap, the rows of the wider ones are longer than 16-bit offsets reach."""
+    padding = (kernel[0] // 2, kernel[1] // 2) * 2
+    graph = convolution((3, 4, width), 4, kernel, stride=stride, padding=padding, density=1.0)
+    equals_reference(graph, normal(2, 3, 4, width))
+
+
+def test_a_margin_never_moves_a_tap_out_of_reach() -> None:
+    """16,000 channels: 16-bit offsets reach the last one without a margin around the map, not with one."""
+    graph = convolution((16_000, 4, 4), 2, (1, 2), padding=(0, 0, 0, 1), density=1.0)
+    equals_reference(graph, normal(2, 16_000, 4, 4))
+
+
+def test_a_window_too_large_for_memory_is_refused_before_anything_is_allocated() -> None:
+    made = _kernels.Int8Network((3, 8, 8), 0.1, 0)
+    side = 1 << 15
+    with pytest.raises(ValueError, match="too large"):
+        made.max_pool(output=1, input=0, kernel=(side, side), stride=(1, 1), padding=(side - 1,) * 4)
+    with pytest.raises(ValueError, match="too large"):
+        made.max_pool(output=1, input=0, kernel=(2**31 - 1,) * 2, stride=(1, 1), padding=(2**31 - 2,) * 4)
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> IntegerGraph:
     """One convolution of 1 to 70 channels with any kernel, padding and share of zeros."""

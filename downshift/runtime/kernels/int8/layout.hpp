@@ -16,6 +16,7 @@ namespace downshift::int8 {
 constexpr int side = 4;  // blocks of a map in each direction
 constexpr int lanes = side * side;
 constexpr std::size_t vector_bytes = 64;
+constexpr std::size_t offset_unit = 8;  // bytes; the offsets of a convolution are 16 bits in this unit
 
 struct Map {
     int channels = 0, height = 0, width = 0;
@@ -47,9 +48,9 @@ struct Window {
     int height, width, stride, top, left, bottom, right;
 };
 
-// A map with the halo that a window needs, in blocks that correspond to those of what the window writes. A window of one
-// pixel skips what its stride skips. Where lanes outside the map hold another value than the halo must (`foreign`), they
-// are never taken for halo.
+// The geometry of a map with the halo that a window needs, in blocks that correspond to those of what the window writes. A
+// window of one pixel skips what its stride skips. Where lanes outside the map hold another value than the halo must
+// (`foreign`), they are never taken for halo. Sizes are 64 bits: a window is checked by them before anything is allocated.
 class Expansion {
 public:
     Expansion(const Map& map, const Map& output, const Window& window, bool foreign = false);
@@ -61,28 +62,32 @@ public:
     std::size_t origin() const { return std::size_t(window_.top) * row_bytes() + std::size_t(window_.left) * vector_bytes; }
     // In vectors, from what one output vector needs to what the next one does.
     int stride() const { return window_.stride / step_; }
-    int rows() const { return rows_; }
+    std::int64_t rows() const { return rows_; }
     std::size_t row_bytes() const { return std::size_t(groups_) * std::size_t(columns_) * vector_bytes; }
     std::size_t bytes() const { return std::size_t(rows_) * row_bytes(); }
     // Bytes from the vector an output vector begins at to what a tap of an input channel group reads.
     std::size_t offset(int group, int tap_y, int tap_x) const {
         return std::size_t(tap_y) * row_bytes() + (std::size_t(group) * std::size_t(columns_) + std::size_t(tap_x)) * vector_bytes;
     }
+    // Whether a convolution's offsets reach every tap of every channel.
+    bool fits_offsets() const {
+        return offset(groups_ - 1, window_.height - 1, window_.width - 1) / offset_unit <= UINT16_MAX;
+    }
     bool aligned() const { return aligned_; }
     // Row `row` when aligned: the home row it comes from and by how many blocks it has to move down.
     int home_row(int row) const;
     int down(int row) const;
     int left() const { return window_.left; }
-    int columns() const { return columns_; }
-    int step() const { return step_; }
-    // Row `row` otherwise: for every column and lane, the byte in group 0 of the home, or -1.
-    const std::int32_t* table(int row) const { return table_.data() + std::size_t(row) * std::size_t(columns_) * lanes; }
+    std::int64_t columns() const { return columns_; }
+    // Otherwise, row by row: for every column and lane, the byte in group 0 of the map's memory, or -1 for halo.
+    std::vector<std::int32_t> gather_table(const Map& map) const;
 
 private:
     Window window_;
-    int groups_, rows_, columns_, block_height_, step_;
+    int groups_, block_height_, step_;
+    std::int64_t inner_height_, inner_width_;  // of a block, without halo
+    std::int64_t rows_, columns_;
     bool pixel_, aligned_, resident_;
-    std::vector<std::int32_t> table_;
 };
 
 }  // namespace downshift::int8

@@ -5,12 +5,10 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "steps/packing.hpp"
-
 namespace downshift::int8 {
 namespace {
 
-constexpr std::size_t most_bytes = 1 << 28;  // of one expanded map: offsets and tables are 32 bits wide
+constexpr std::int64_t most_vectors = (1 << 28) / std::int64_t(vector_bytes);  // of one expanded map: offsets and tables are 32 bits
 
 [[noreturn]] void refuse(const char* who, const std::string& problem) {
     throw std::invalid_argument(std::string(who) + ": " + problem);
@@ -23,6 +21,36 @@ void in_range(int zero, const char* who) {
 // Before saturation every result must fit 32 bits; NaN does not.
 void fits(double largest, const char* who) {
     if (!(largest < 2147483000.0)) refuse(who, "its results do not fit 32 bits");
+}
+
+// A division for every product: any sizes can be asked for.
+bool few_vectors(std::int64_t groups, std::int64_t rows, std::int64_t columns) {
+    return groups <= most_vectors && rows <= most_vectors / groups && columns <= most_vectors / groups / rows;
+}
+
+// The map of these sizes, each at least 1.
+Map checked_map(std::int64_t channels, std::int64_t height, std::int64_t width, const char* who) {
+    const auto quarter = [](std::int64_t size) { return (size + 3) / 4; };
+    if (!few_vectors(quarter(channels), quarter(height), quarter(width)))
+        refuse(who, "a map of " + std::to_string(channels) + " x " + std::to_string(height) + " x " + std::to_string(width) + " is too large");
+    return {int(channels), int(height), int(width)};
+}
+
+// What a window makes of a map, with so many channels.
+Map windowed(const Map& input, const Window& window, int channels, const char* who) {
+    const int paddings[] = {window.top, window.left, window.bottom, window.right};
+    for (const int padding : paddings)
+        if (padding < 0 || padding >= std::max(window.height, window.width)) refuse(who, "its padding is not below its window");
+    if (window.height < 1 || window.width < 1 || window.top >= window.height || window.left >= window.width)
+        refuse(who, "its window is empty or smaller than its padding");
+    if (window.stride < 1 || window.stride > 1 << 15) refuse(who, "stride " + std::to_string(window.stride) + " is out of range");
+    const std::int64_t height = std::int64_t(input.height) + window.top + window.bottom - window.height;
+    const std::int64_t width = std::int64_t(input.width) + window.left + window.right - window.width;
+    if (height < 0 || width < 0) refuse(who, "its window is larger than the padded map");
+    const Map output = checked_map(channels, height / window.stride + 1, width / window.stride + 1, who);
+    const Expansion expansion(input, output, window);
+    if (!few_vectors(input.groups(), expansion.rows(), expansion.columns())) refuse(who, "its window and the map are too large");
+    return output;
 }
 
 bool alike(const Map& a, const Map& b) { return a.channels == b.channels && a.height == b.height && a.width == b.width; }
@@ -47,21 +75,6 @@ const Network::Tensor& Network::vector(int tensor, const char* who) const {
     return tensors_[std::size_t(tensor)];
 }
 
-Map Network::windowed(const Map& input, const Window& window, int channels, const char* who) const {
-    const int paddings[] = {window.top, window.left, window.bottom, window.right};
-    for (const int padding : paddings)
-        if (padding < 0 || padding >= std::max(window.height, window.width)) refuse(who, "its padding is not below its window");
-    if (window.height < 1 || window.width < 1 || window.top >= window.height || window.left >= window.width)
-        refuse(who, "its window is empty or smaller than its padding");
-    if (window.stride < 1 || window.stride > 1 << 15) refuse(who, "stride " + std::to_string(window.stride) + " is out of range");
-    const int height = input.height + window.top + window.bottom - window.height;
-    const int width = input.width + window.left + window.right - window.width;
-    if (height < 0 || width < 0) refuse(who, "its window is larger than the padded map");
-    const Map output = {channels, height / window.stride + 1, width / window.stride + 1};
-    if (Expansion(input, output, window).bytes() > most_bytes || output.bytes() > most_bytes) refuse(who, "the map is too large");
-    return output;
-}
-
 void Network::append(int output, Tensor tensor, Operation operation, const char* who) {
     if (output != int(tensors_.size())) refuse(who, "tensor " + std::to_string(output) + " is not the next one");
     tensors_.push_back(tensor);
@@ -82,8 +95,7 @@ void Network::conv(Conv operation, int output_channels, int zero) {
         refuse(who, "weight, scale and bias do not fit its input");
     in_range(zero, who);
     const Map output = windowed(source.map, operation.window, output_channels, who);
-    if (!fits_offsets(Expansion(source.map, output, operation.window), source.map, operation.window))
-        refuse(who, "the map is too large");
+    if (!Expansion(source.map, output, operation.window).fits_offsets()) refuse(who, "the map is too large");
     double largest_residual = 0;
     if (operation.residual >= 0) {
         const Map& residual = quantised(operation.residual, who).map;
@@ -174,8 +186,7 @@ void Network::take(Take operation, std::array<int, 3> size) {
             refuse(who, "start, step or size is out of range");
         if (std::int64_t(operation.step[i]) * size[i] > (1 << 30)) refuse(who, "start, step or size is out of range");
     }
-    const Map output = {size[0], size[1], size[2]};
-    if (output.bytes() > most_bytes) refuse(who, "the map is too large");
+    const Map output = checked_map(size[0], size[1], size[2], who);
     append(operation.output, {output, source.zero, 0}, operation, who);
 }
 
@@ -184,14 +195,13 @@ void Network::concat(Concat operation, int zero) {
     if (operation.inputs.empty() || operation.tables.size() != operation.inputs.size()) refuse(who, "it needs one table for each input");
     in_range(zero, who);
     Map map = quantised(operation.inputs.front(), who).map;
-    int channels = 0;
+    std::int64_t channels = 0;
     for (const int input : operation.inputs) {
         const Map& one = quantised(input, who).map;
         if (one.height != map.height || one.width != map.width) refuse(who, "its inputs differ in size");
         channels += one.channels;
     }
-    map.channels = channels;
-    if (map.bytes() > most_bytes) refuse(who, "the map is too large");
+    map = checked_map(channels, map.height, map.width, who);
     const int number = operation.output;
     append(number, {map, zero, 0}, std::move(operation), who);
 }
@@ -249,6 +259,13 @@ void Network::make_margins() {
             changed = true;
         }
     }
+    // Rows with margins are longer.
+    const auto fits_offsets = [&](const Operation& operation) {
+        const auto* conv = std::get_if<Conv>(&operation);
+        return !conv || Expansion(tensors_[std::size_t(conv->input)].map, tensors_[std::size_t(conv->output)].map, conv->window).fits_offsets();
+    };
+    if (!std::all_of(operations_.begin(), operations_.end(), fits_offsets))
+        for (Tensor& tensor : tensors_) tensor.map.margin = 0;
 }
 
 }  // namespace downshift::int8

@@ -144,7 +144,6 @@ public:
 private:
     const Tensor& quantised(int tensor, const char* who) const;
     const Tensor& vector(int tensor, const char* who) const;
-    Map windowed(const Map& input, const Window& window, int channels, const char* who) const;
     void append(int output, Tensor tensor, Operation operation, const char* who);
 
     float scale_;

@@ -204,7 +204,7 @@ private:
 std::unique_ptr<Step> make_convolution(const Target& target, const Conv& conv) {
     const Network::Tensor& input = target.tensor(conv.input);
     const Map& output = target.tensor(conv.output).map;
-    if (conv.groups == 1 && Quads::fewer(input.map, conv.window)) {
+    if (conv.groups == 1 && Quads::suit(input.map, output, conv.window)) {
         Quads quads(target.isa, input.map, input.zero, output, conv.window);
         const Map map = quads.map();
         return std::make_unique<Convolution<Quads>>(target, Quads::over_quads(conv), map, std::move(quads));

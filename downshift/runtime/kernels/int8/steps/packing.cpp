@@ -1,9 +1,10 @@
 #include "packing.hpp"
 
+#include <stdexcept>
+
 namespace downshift::int8 {
 namespace {
 
-constexpr std::size_t offset_unit = 8;
 constexpr std::size_t finishing = 12;  // what finishing four output channels costs, in products
 
 std::vector<Part> share_out(const Positions& positions, int wanted) {
@@ -25,12 +26,9 @@ std::vector<Part> share_out(const Positions& positions, int wanted) {
 
 }  // namespace
 
-bool fits_offsets(const Expansion& expansion, const Map& input, const Window& window) {
-    return expansion.offset(input.groups() - 1, window.height - 1, window.width - 1) / offset_unit < 1 << 16;
-}
-
 PackedWeights pack(const Positions& positions, const Expansion& expansion, const Map& input, const Window& window, int parts,
                    int blocks) {
+    if (!expansion.fits_offsets()) throw std::logic_error("convolution: its offsets exceed 16 bits");
     PackedWeights packed;
     packed.parts = share_out(positions, parts);
     packed.offsets.reserve(positions.places.size());

@@ -25,10 +25,7 @@ struct PackedWeights {
     std::size_t bytes() const { return (counts.size() + weights.size()) * 4 + offsets.size() * 2; }
 };
 
-// Whether 16 bits hold every offset.
-bool fits_offsets(const Expansion& expansion, const Map& input, const Window& window);
-
-// At most `parts` parts of about equal work, each in `blocks` blocks of about equally many input channels.
+// Throws std::logic_error unless the expansion's offsets fit. At most `parts` parts of about equal work, each in `blocks` blocks of about equally many input channels.
 PackedWeights pack(const Positions& positions, const Expansion& expansion, const Map& input, const Window& window, int parts,
                    int blocks);
 

@@ -8,20 +8,24 @@ constexpr Window pixel = {1, 1, 1, 0, 0, 0, 0};
 
 int taps(const Window& window) { return window.height * window.width; }
 
+Map quads_map(const Map& output, const Window& window) { return {channels * taps(window), output.height, output.width, 0}; }
+
 }  // namespace
 
 Quads::Quads(const Isa& isa, const Map& map, int zero, const Map& output, const Window& window)
     : isa_(isa),
       window_(window),
       pixels_(isa, map, zero, zero, output, window),
-      map_{channels * taps(window), output.height, output.width, 0},
+      map_(quads_map(output, window)),
       expansion_(map_, output, pixel) {
     for (int tap = 0; tap < taps(window); ++tap)
         offsets_.push_back(std::uint32_t(pixels_.expansion().offset(0, tap / window.width, tap % window.width)));
 }
 
-bool Quads::fewer(const Map& map, const Window& window) {
-    return map.channels == channels && (channels * taps(window) + 3) / 4 < taps(window);
+bool Quads::suit(const Map& map, const Map& output, const Window& window) {
+    if (map.channels != channels) return false;
+    const Map quads = quads_map(output, window);
+    return quads.groups() < taps(window) && Expansion(quads, output, pixel).fits_offsets();
 }
 
 Conv Quads::over_quads(const Conv& conv) {

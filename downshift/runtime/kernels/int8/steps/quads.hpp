@@ -11,8 +11,8 @@ public:
 
     Quads(const Isa& isa, const Map& map, int zero, const Map& output, const Window& window);
 
-    // Whether a convolution has fewer products so.
-    static bool fewer(const Map& map, const Window& window);
+    // Whether a convolution has fewer products so, and its offsets still reach them.
+    static bool suit(const Map& map, const Map& output, const Window& window);
     // The same convolution of that map.
     static Conv over_quads(const Conv& conv);
 

@@ -22,9 +22,9 @@ const char* Source::rows(char* home, std::uint64_t run, int first, int last, Scr
 }
 
 void Source::make(const char* home, int row, char* to) const {
-    const int columns = expansion_.columns();
+    const int columns = int(expansion_.columns());
     if (!expansion_.aligned()) {
-        const std::int32_t* table = expansion_.table(row);
+        const std::int32_t* table = table_.data() + std::size_t(row) * std::size_t(columns) * lanes;
         for (int group = 0; group < map_.groups(); ++group, to += std::size_t(columns) * vector_bytes)
             isa_.gather(home + std::size_t(group) * map_.group_bytes(), table, outside_, to, columns);
         return;

@@ -10,10 +10,12 @@ public:
 
     // The halo holds `halo`, lanes outside the map `zero`.
     Source(const Isa& isa, const Map& map, int zero, int halo, const Map& output, const Window& window)
-        : isa_(isa), map_(map), outside_(four_times(halo)), expansion_(map, output, window, map.ragged() && halo != zero) {}
+        : isa_(isa), map_(map), outside_(four_times(halo)), expansion_(map, output, window, map.ragged() && halo != zero) {
+        if (!expansion_.aligned()) table_ = expansion_.gather_table(map);
+    }
 
     const Expansion& expansion() const { return expansion_; }
-    ScratchNeed scratch() const { return {expansion_.resident() ? 0 : expansion_.bytes(), expansion_.rows()}; }
+    ScratchNeed scratch() const { return {expansion_.resident() ? 0 : expansion_.bytes(), int(expansion_.rows())}; }
 
     // The expanded map, of which rows [first, last] are there; a resident one changes what lies around the map.
     const char* rows(char* home, std::uint64_t run, int first, int last, Scratch& scratch) const;
@@ -30,6 +32,7 @@ private:
     Map map_;
     std::uint32_t outside_;
     Expansion expansion_;
+    std::vector<std::int32_t> table_;  // unless aligned
 };
 
 }  // namespace downshift::int8
