@@ -166,6 +166,13 @@ def test_a_window_too_large_for_memory_is_refused_before_anything_is_allocated()
         made.max_pool(output=1, input=0, kernel=(2**31 - 1,) * 2, stride=(1, 1), padding=(2**31 - 2,) * 4)
 
 
+def test_a_step_of_more_items_than_16_bits_count_ends() -> None:
+    """A map of 65,537 rows of vectors: one item each when it is loaded, 2 threads."""
+    size = (1, 4 * 65_537, 1)
+    graph = IntegerGraph(size, Affine(0.02, 128), (Dequantize(output=1, input=0, scale=1.0),), (128, 0))
+    equals_reference(graph, normal(1, *size))
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> IntegerGraph:
     """One convolution of 1 to 70 channels with any kernel, padding and share of zeros."""

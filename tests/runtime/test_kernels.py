@@ -123,6 +123,14 @@ def test_every_kernel_of_the_table(isa: str, vectors: int, columns: str, rows: i
         agrees(graph, isa, threads=parts, tilings=[tiling(vectors, rows, block, split, parts)])
 
 
+def test_a_step_of_more_items_than_16_bits_count_ends() -> None:
+    """65,536 rows of one vector, one to a tile, 2 threads."""
+    conv = Conv(1, 0, sparse((1, 1, 1, 1), 0.0), normal(1), stride=Stride(1, 1), padding=NO_PADDING)
+    image = (1, 1 << 16, 4)
+    graph = Graph((conv, GlobalAveragePool(2, 1), Flatten(3, 2)), (image, image, (1, 1, 1), (1,)), 3)
+    agrees(graph, "portable", threads=2, tilings=[tiling(1, 1, 1, False, 1)])
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> Graph:
     side = st.integers(1, 33)

@@ -80,7 +80,6 @@ void Program::run_alone(Workspace& workspace, int thread) {
 // Data parallelism over examples while they fill all threads: one example per thread through all steps, its activations
 // in cache. The remainder runs with parallelism within each step.
 void Program::run(const float* input, float* output, int examples) {
-    constexpr int most_at_once = 1 << 12;
     const std::size_t input_floats =
         std::size_t(input_shape_.channels) * std::size_t(input_shape_.height) * std::size_t(input_shape_.width);
     const auto aim = [&](Workspace& workspace, int example) -> Workspace& {
@@ -93,11 +92,8 @@ void Program::run(const float* input, float* output, int examples) {
     int done = 0;
     if (threads > 1 && examples >= threads) {
         for (int thread = 0; thread < threads; ++thread) workspace(thread);
-        const int even = examples / threads * threads;
-        for (; done < even; done += std::min(most_at_once, even - done))
-            workers_->run(std::min(most_at_once, even - done), [&, first = done](int item, int thread) {
-                run_alone(aim(*workspaces_[std::size_t(thread)], first + item), thread);
-            });
+        done = examples / threads * threads;
+        workers_->run(done, [&](int item, int thread) { run_alone(aim(*workspaces_[std::size_t(thread)], item), thread); });
     }
     for (; done < examples; ++done) run_together(aim(workspace(0), done));
 }

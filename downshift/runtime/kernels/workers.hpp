@@ -1,8 +1,8 @@
 // A thread pool with work stealing for a sequence of short parallel steps.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -19,8 +19,8 @@ public:
 
     int threads() const { return threads_; }
 
-    // Parallel for: calls job(item, thread) once for every item in [0, items), at most 65535, and returns when all have
-    // returned (a barrier). Work stealing: every thread starts with a contiguous share of its own, then steals from
+    // Parallel for: calls job(item, thread) once for every item in [0, items) and returns when all have returned (a
+    // barrier). Work stealing: every thread starts with a contiguous share of its own, then steals from
     // the ends of the others' shares, so a descheduled thread delays the step by at most the item it is in.
     // Jobs do not throw. One run at a time: hold `exclusive` from the first run of a sequence to its last.
     template <class Job>
@@ -29,13 +29,19 @@ public:
             for (int item = 0; item < items; ++item) job(item, 0);
             return;
         }
-        share(items, [](const void* context, int item, int thread) { (*static_cast<const Job*>(context))(item, thread); },
-              &job);
+        for (int first = 0; first < items; first += most_items) {
+            const auto shifted = [&](int item, int thread) { job(first + item, thread); };
+            using Shifted = decltype(shifted);
+            share(std::min(most_items, items - first),
+                  [](const void* context, int item, int thread) { (*static_cast<Shifted*>(context))(item, thread); }, &shifted);
+        }
     }
 
     std::mutex exclusive;
 
 private:
+    static constexpr int most_items = 0xffff;  // of one step: a share's begin and end are 16 bits each
+
     using Call = void (*)(const void*, int, int);
 
     // Step number and the remaining items [begin, end) of a thread's share, in one word for compare-and-swap.

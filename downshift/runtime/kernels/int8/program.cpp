@@ -128,7 +128,6 @@ bool Program::faster_together() {
 }
 
 void Program::run(const float* images, float* logits, int examples) {
-    constexpr int most_at_once = 1 << 12;
     const Map& map = input();
     const std::size_t pixels = std::size_t(map.channels) * std::size_t(map.height) * std::size_t(map.width);
     const std::lock_guard lock(workers_->exclusive);
@@ -144,11 +143,8 @@ void Program::run(const float* images, float* logits, int examples) {
     int done = 0;
     if (threads > 1 && examples >= threads) {
         for (int thread = 0; thread < threads; ++thread) workspace(thread);
-        const int even = examples / threads * threads;
-        for (; done < even; done += std::min(most_at_once, even - done))
-            workers_->run(std::min(most_at_once, even - done), [&, first = done](int item, int thread) {
-                run_alone(aim(*workspaces_[std::size_t(thread)], first + item), thread);
-            });
+        done = examples / threads * threads;
+        workers_->run(done, [&](int item, int thread) { run_alone(aim(*workspaces_[std::size_t(thread)], item), thread); });
     }
     for (; done < examples; ++done) {
         aim(workspace(0), done);
