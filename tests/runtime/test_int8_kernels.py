@@ -173,6 +173,43 @@ def test_a_step_of_more_items_than_16_bits_count_ends() -> None:
     equals_reference(graph, normal(1, *size))
 
 
+@pytest.mark.parametrize(
+    "size", [(2**31 - 1, 1, 1), (1, 2**31 - 1, 1), (1, 1, 2**31 - 1), (2**31 - 1,) * 3, (64, 4096, 4097)]
+)
+def test_an_image_too_large_for_32_bits_is_refused(size: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=f"input: a map of {size[0]} x {size[1]} x {size[2]} is too large"):
+        _kernels.Int8Network(size, 0.1, 0)
+
+
+def test_a_global_average_whose_sums_might_not_fit_32_bits_is_refused() -> None:
+    """2,901 x 2,902 pixels of 255 fit, 2,903 x 2,902 do not."""
+    for height, fits in ((2901, True), (2903, False)):
+        made = _kernels.Int8Network((1, height, 2902), 1.0, 0)
+        if fits:
+            made.mean(output=1, input=0, scale=1.0)
+        else:
+            with pytest.raises(ValueError, match="global average: its results do not fit 32 bits"):
+                made.mean(output=1, input=0, scale=1.0)
+
+
+@pytest.mark.parametrize("start", [-(2**31), -(2**20) - 1, 2**20 + 1, 2**31 - 1])
+def test_a_slice_that_starts_far_outside_is_refused(start: int) -> None:
+    made = _kernels.Int8Network((8, 8, 8), 1.0, 0)
+    for axis in range(3):
+        at = [0, 0, 0]
+        at[axis] = start
+        with pytest.raises(ValueError, match="slice or pad: start, step or size is out of range"):
+            made.take(output=1, input=0, start=at, step=(1, 1, 1), size=(8, 8, 8))
+
+
+def test_a_concatenation_too_large_for_32_bits_is_refused() -> None:
+    """512 times 2^22 channels are 2^31, 1,024 times are 0 in 32 bits."""
+    made = _kernels.Int8Network((1 << 22, 1, 1), 1.0, 0)
+    for inputs in (512, 1024):
+        with pytest.raises(ValueError, match=r"concatenation: a map of .* is too large"):
+            made.concat(output=1, inputs=[0] * inputs, tables=np.zeros((inputs, 256), np.uint8), zero=0)
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> IntegerGraph:
     """One convolution of 1 to 70 channels with any kernel, padding and share of zeros."""

@@ -60,7 +60,7 @@ bool alike(const Map& a, const Map& b) { return a.channels == b.channels && a.he
 Network::Network(Map input, float scale, int zero) : scale_(scale) {
     if (input.channels < 1 || input.height < 1 || input.width < 1) refuse("input", "an image needs channels, height and width");
     if (!(scale > 0) || !std::isfinite(scale) || zero < 0 || zero > 255) refuse("input", "scale or zero point out of range");
-    tensors_.push_back({input, zero, 0});
+    tensors_.push_back({checked_map(input.channels, input.height, input.width, "input"), zero, 0});
 }
 
 const Network::Tensor& Network::quantised(int tensor, const char* who) const {
@@ -182,7 +182,7 @@ void Network::take(Take operation, std::array<int, 3> size) {
     const Tensor source = quantised(operation.input, who);
     for (int axis = 0; axis < 3; ++axis) {
         const std::size_t i = std::size_t(axis);
-        if (size[i] < 1 || size[i] > most || operation.step[i] < 1 || operation.step[i] > most || std::abs(operation.start[i]) > most)
+        if (size[i] < 1 || size[i] > most || operation.step[i] < 1 || operation.step[i] > most || operation.start[i] < -most || operation.start[i] > most)
             refuse(who, "start, step or size is out of range");
         if (std::int64_t(operation.step[i]) * size[i] > (1 << 30)) refuse(who, "start, step or size is out of range");
     }
@@ -208,8 +208,9 @@ void Network::concat(Concat operation, int zero) {
 
 void Network::mean(Mean operation) {
     constexpr const char* who = "global average";
-    const int channels = quantised(operation.input, who).map.channels;
-    append(operation.output, {{}, 0, channels}, operation, who);
+    const Map source = quantised(operation.input, who).map;
+    fits(255.0 * source.height * source.width, who);
+    append(operation.output, {{}, 0, source.channels}, operation, who);
 }
 
 void Network::dequantize(Dequantize operation) {
