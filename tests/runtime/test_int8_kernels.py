@@ -210,6 +210,17 @@ def test_a_concatenation_too_large_for_32_bits_is_refused() -> None:
             made.concat(output=1, inputs=[0] * inputs, tables=np.zeros((inputs, 256), np.uint8), zero=0)
 
 
+def test_pixels_that_are_no_numbers_saturate_alike_everywhere() -> None:
+    size = (5, 9, 18)
+    graph = IntegerGraph(size, Affine(0.02, 128), (Dequantize(output=1, input=0, scale=1.0),), (128, 0))
+    images = normal(2, *size)
+    images[:, :, ::2, ::3] = np.nan
+    images[:, :, 1::2, ::3] = np.inf
+    images[:, :, :, 1::3] = -np.inf
+    equals_reference(graph, images)
+    assert set(integer_reference.run(graph, images)[0, :2]) == {255 - 128, -128}
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> IntegerGraph:
     """One convolution of 1 to 70 channels with any kernel, padding and share of zeros."""

@@ -151,4 +151,4 @@ def _fma(a: NDArray[Any] | np.float32, b: NDArray[Any] | np.float32, c: Any) -> 
 
 
 def _saturated(values: NDArray[np.float32]) -> Bytes:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.maximum(np.fmin(np.rint(values), 255), 0).astype(np.uint8)  # NaN, as in an image, becomes 255

@@ -45,8 +45,9 @@ ALWAYS void dot(Sums& sums, Sums pixels, Sums weights) {
 }
 
 ALWAYS std::int32_t rounded(float value) {
-    // Beyond a byte either way every value saturates alike, and inside it the conversion is defined.
-    const float kept = !(value > -1.0f) ? -1.0f : value > 256.0f ? 256.0f : value;
+    // Beyond a byte either way every value saturates alike, and inside it the conversion is defined. NaN, which only an
+    // image can hold, counts as large: so does the minimum with 255 of the other instruction sets.
+    const float kept = !(value < 256.0f) ? 256.0f : value < -1.0f ? -1.0f : value;
     const std::int32_t whole = std::int32_t(__builtin_nearbyintf(kept));
     return whole < 0 ? 0 : whole > 255 ? 255 : whole;
 }
