@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save as serialise
 
+from downshift.models.errors import SpecError
+from downshift.models.networks.pretrained import initialise
 from downshift.trainer.checkpoint import Checkpoint, load, save
 from downshift.trainer.errors import CheckpointError
 
@@ -67,3 +69,10 @@ def test_another_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(serialise({"a": torch.ones(1)}, metadata={"downshift": header}))
     with pytest.raises(CheckpointError, match="format 99, this version reads 2"):
         load(tmp_path / "c")
+
+
+def test_one_is_no_file_of_weights_to_start_from(tmp_path: Path) -> None:
+    """network.init takes one network's weights, not the state of a run."""
+    save(tmp_path / "c.safetensors", KEPT)
+    with pytest.raises(SpecError, match=r"c.safetensors does not fit .*3 are unknown to it \(rng/cpu, "):
+        initialise(torch.nn.Linear(3, 2), tmp_path / "c.safetensors")

@@ -89,6 +89,11 @@ def changed(**changes: Tensor | None) -> dict[str, Tensor]:
             "are no dense floating-point numbers",
         ),
         (changed(at_0_dot_weight=torch.zeros(4, 3, 3, 3).to(torch.cfloat)), "are no dense floating-point"),
+        pytest.param(
+            changed(at_0_dot_weight=torch.zeros(4, 3, 3, 3).to_sparse()),
+            r"1 are no dense floating-point numbers \(0.weight\)",
+            marks=pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants"),  # torch.load
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_copied(state: Any, said: str, tmp_path: Path) -> None:
