@@ -66,11 +66,17 @@ class OpenVinoEngine:
             try:
                 compiled = core.compile_model(core.read_model(model), DEVICE, options)
             except RuntimeError as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                programs[subnet] = UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {reason}")
+                programs[subnet] = UnsupportedModel(f"engine {self.name}: sub-net {subnet}: {_reason(error)}")
             else:
                 programs[subnet] = OpenVinoProgram(self.name, compiled)
         return programs
+
+
+def _reason(error: RuntimeError) -> str:
+    """The item of OpenVINO's summary that names the operators it does not read; else its last line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    items = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    return (items or lines)[-1].strip()
 
 
 def fp32(_cache: JsonCache) -> OpenVinoEngine:
