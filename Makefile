@@ -43,7 +43,7 @@ bench: bench-policy-decision bench-step ## measure what takes minutes: a decisio
 proto: $(VENV)/.everything ## generate the gRPC messages from their definition
 	@$(bin)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. downshift/server/grpc/inference.proto
 
-bench-engines: $(VENV)/.openvino bench-matrix ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
+bench-engines: bench-matrix ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
 	@for masks in uniform erk; do $(MAKE) bench-switching ARGS="cifar-resnet18 --threads 2 --masks $$masks"; done
 
 bench-server: $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
@@ -100,10 +100,6 @@ $(VENV)/.deepsparse: | $(VENV)/bin/python
 	@echo "Installing DeepSparse into an environment of its own (once) ..."
 	@$(PYTHON) -m venv $@
 	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'deepsparse==1.8.0' 'numpy<2'
-
-$(VENV)/.openvino: $(VENV)/.everything
-	@$(install) --editable '.[openvino]'
-	@touch $@
 
 $(VENV)/.schemathesis: | $(VENV)/bin/python
 	@echo "Installing schemathesis into an environment of its own (once) ..."

@@ -184,6 +184,20 @@ class TestDependencies:
             if not {_canonical(found) for found in distributions.get(name, [name])} & asked
         } == set()
 
+    def test_what_tests_are_skipped_without_is_installed_for_development(self) -> None:
+        extras = self.PROJECT["optional-dependencies"]
+        asked = {_canonical(Requirement(each).name) for each in (*extras["train"], *extras["dev"])}
+        texts = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+        texts += [path.read_text() for path in (ROOT / "benchmarks" / "tests").rglob("test_*.py")]
+        names = set(re.findall(r"(?:importorskip|find_spec)\(\"(\w+)", "\n".join(texts)))
+        assert {"openvino", "timm", "grpc_tools", "pytorch_lightning"} <= names
+        distributions = packages_distributions()
+        assert {
+            name
+            for name in names
+            if not {_canonical(found) for found in distributions.get(name, [name])} & asked
+        } == set()
+
     @pytest.mark.parametrize("name", ["uvicorn", "torch"])
     def test_a_dependency_whose_private_api_is_used_has_an_upper_bound(self, name: str) -> None:
         requirements = [*self.PROJECT["dependencies"], *self.PROJECT["optional-dependencies"]["train"]]

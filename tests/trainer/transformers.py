@@ -10,7 +10,7 @@ from torchvision.models import convnext, maxvit, swin_transformer, vision_transf
 
 CLASSES = 4
 needs_timm = pytest.mark.skipif(
-    importlib.util.find_spec("timm") is None, reason="timm is not installed: pip install timm"
+    importlib.util.find_spec("timm") is None, reason="timm is not installed: pip install -e '.[dev]'"
 )
 
 

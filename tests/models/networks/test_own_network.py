@@ -74,7 +74,7 @@ def test_a_module_serves_as_well() -> None:
     assert build("downshift.models.networks.vgg:Vgg19", classes=6, width=0.0625, channels=1)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="pip install -e '.[dev]'")
 def test_a_network_of_timm_is_built_by_its_function() -> None:
     network = build("timm.models:vit_tiny_patch16_224", classes=6)
     assert network.get_submodule("head").weight.shape == (6, 192)
