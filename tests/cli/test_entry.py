@@ -82,8 +82,7 @@ def test_a_server_that_has_drained_ends_with_the_status_of_its_signal(
 ) -> None:
     write(tmp_path / "tiny.onnx", tiny_artifact())
     command = [*COMMAND[:-3], str(tmp_path / "tiny.onnx"), "--port", "0", "--threads", "1", "--no-tune"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
-    environment["DOWNSHIFT_CACHE_DIR"] = str(tmp_path / "cache")
+    environment = os.environ | {"DOWNSHIFT_CACHE_DIR": str(tmp_path / "cache")}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:

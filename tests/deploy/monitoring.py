@@ -101,9 +101,8 @@ def server(artifact: Path, cache: Path, **variables: str) -> Iterator[httpx2.Cli
     """A server process of that artifact, ready, and a client for it; variables: more of its environment."""
     with listen("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
-    environment |= variables
     command = [sys.executable, "-c", _SERVER, str(artifact), str(cache), str(port)]
+    environment = os.environ | dict(variables)
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, cwd=ROOT) as process,
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120) as client,

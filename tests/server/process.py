@@ -32,9 +32,8 @@ class ServerProcess:
         self._log = model.with_name("server.log")
         models = map(str, (model, *more))
         self._command = [sys.executable, "-c", f"{planted}\n{START}", "serve", *models, "--port", "0"]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
         cache = {"DOWNSHIFT_CACHE_DIR": str(model.with_name("cache"))}
-        self._environment = {**inherited, **cache, **settings}
+        self._environment = {**os.environ, **cache, **settings}
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:

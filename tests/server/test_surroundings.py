@@ -75,8 +75,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, redirection: 
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "downshift", "serve", "tiny.onnx", "--port", port, "--log-json"]
     command += ["--threads", "1", "--access-log", target, "--no-tune"]
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
-    environment = plain | {"DOWNSHIFT_CACHE_DIR": str(tmp_path / "cache")}
+    environment = os.environ | {"DOWNSHIFT_CACHE_DIR": str(tmp_path / "cache")}
     shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command]
     with (
         subprocess.Popen(shell, cwd=tmp_path, env=environment) as process,

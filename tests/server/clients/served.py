@@ -40,12 +40,11 @@ def served(folder: Path, *, over_grpc: bool = False) -> Iterator[str]:
     told = r"gRPC:\s+(\S+)" if over_grpc else r"Open:\s+http://(\S+)"
     write(folder / f"{MODEL}.onnx", tiny_artifact())
     (folder / "keys").write_text(ADMIN_KEY)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
     with subprocess.Popen(
         [sys.executable, "-c", _SERVER, str(folder / f"{MODEL}.onnx"), str(folder / "cache")],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment
+        env=os.environ
         | {"DOWNSHIFT_ADMIN_KEYS_FILE": str(folder / "keys")}
         | ({"DOWNSHIFT_GRPC_PORT": "0"} if over_grpc else {}),
     ) as process:
