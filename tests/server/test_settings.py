@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +11,17 @@ from downshift.server.connection.protocol import ConnectionLimits
 from downshift.server.errors import BadSetting
 from downshift.server.settings import PROTECTING, Settings, read_settings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Put = Callable[[str, str], None]
+
+
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Put the value of a setting into the environment: `put("port", "9001")` sets DOWNSHIFT_PORT."""
+    return lambda name, value: monkeypatch.setenv(f"DOWNSHIFT_{name.upper()}", value)
+
 
 def test_defaults_listen_on_loopback_only() -> None:
     settings = read_settings()
@@ -17,23 +29,25 @@ def test_defaults_listen_on_loopback_only() -> None:
     assert settings.max_budget == 60.0
 
 
-def test_the_environment_is_read_and_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOWNSHIFT_PORT", "9001")
-    monkeypatch.setenv("DOWNSHIFT_CACHE_DIR", "/var/cache/x")
-    monkeypatch.setenv("DOWNSHIFT_MAX_BUDGET_MS", "250")
+def test_the_environment_is_read_and_arguments_come_first(put: Put) -> None:
+    put("port", "9001")
+    put("cache_dir", "/var/cache/x")
+    put("max_budget_ms", "250")
     settings = read_settings(port=None, threads=3)
     assert (settings.port, settings.threads, settings.max_budget) == (9001, 3, 0.25)
     assert settings.cache_dir == Path("/var/cache/x")
     assert read_settings(port=9002).port == 9002
 
 
-def test_engines_are_a_list_and_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_settings().engines is None
-    monkeypatch.setenv("DOWNSHIFT_ENGINES", '["onnxruntime"]')
-    assert read_settings().engines == ("onnxruntime",)
-    monkeypatch.setenv("DOWNSHIFT_ENGINES", "[]")
-    with pytest.raises(BadSetting, match="DOWNSHIFT_ENGINES"):
-        read_settings()
+@pytest.mark.parametrize(
+    ("text", "engines"),
+    [("", None), ('["onnxruntime"]', ("onnxruntime",)), ("onnxruntime, sparse", ("onnxruntime", "sparse"))],
+)
+def test_engines_are_listed_in_json_or_with_commas(
+    text: str, engines: tuple[str, ...] | None, put: Put
+) -> None:
+    put("engines", text)
+    assert read_settings().engines == engines
 
 
 def test_what_the_scheduler_is_told_comes_from_settings() -> None:
@@ -61,22 +75,31 @@ def test_what_the_scheduler_is_told_comes_from_settings() -> None:
     assert chosen.limits == Limits(queued=7, patience=0.5, thresholds=thresholds)
 
 
+NUMBERS = [
+    name for name in Settings.model_fields if name.endswith(("_ms", "_seconds", "_connections", "body_bytes"))
+]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("PORT", "70000", "DOWNSHIFT_PORT '70000': .*65535"),
-        ("THREADS", "0", "DOWNSHIFT_THREADS '0'"),
-        ("THREADS", "257", "DOWNSHIFT_THREADS '257': .*256"),
-        ("MAX_BUDGET_MS", "nan", "DOWNSHIFT_MAX_BUDGET_MS 'nan'"),
-        ("LOAD_FALL_UTILIZATION", "90", "DOWNSHIFT_LOAD_FALL_UTILIZATION '90'"),
-        ("DRAIN_SECONDS", "long", "DOWNSHIFT_DRAIN_SECONDS 'long'"),
+        ("PORT", "70000", "'70000': .*65535"),
+        ("THREADS", "0", "'0'"),
+        ("THREADS", "257", "'257': .*256"),
+        ("MAX_BUDGET_MS", "nan", "'nan'"),
+        ("LOAD_FALL_UTILIZATION", "90", "'90'"),
+        ("DRAIN_SECONDS", "long", "'long'"),
+        ("ENGINES", "[]", r"\[\]"),
+        ("ENGINES", "[1]", "1: "),
+        # No timer or limit of the system takes such a number.
+        *((name.upper(), "9" * 25, "'9+': .*less than or equal") for name in NUMBERS),
+        # Else whoever meant to protect the server would serve unprotected.
+        *((name.upper(), "", "'': is empty: name a file") for name in sorted(PROTECTING)),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
-) -> None:
-    monkeypatch.setenv(f"DOWNSHIFT_{name}", value)
-    with pytest.raises(BadSetting, match=sentence):
+def test_a_setting_that_cannot_be_is_named(name: str, value: str, sentence: str, put: Put) -> None:
+    put(name, value)
+    with pytest.raises(BadSetting, match=f"^DOWNSHIFT_{name} {sentence}"):
         read_settings()
 
 
@@ -105,49 +128,16 @@ def test_every_setting_says_what_it_is() -> None:
     assert not [name for name, field in Settings.model_fields.items() if not field.description]
 
 
-def test_an_empty_cache_folder_is_none_and_not_the_one_it_was_started_from(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("DOWNSHIFT_CACHE_DIR", "")
+def test_an_empty_cache_folder_is_none_and_not_the_one_it_was_started_from(put: Put) -> None:
+    put("cache_dir", "")
     assert Settings().cache_dir is None
 
 
-@pytest.mark.parametrize("name", ["REPOSITORY", "HOST", "PORT", "DEVICE", "ENGINES", "ACCESS_LOG", "TUNE"])
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", ["repository", "host", "port", "device", "engines", "access_log", "tune"])
+def test_an_empty_variable_counts_as_unset(name: str, put: Put) -> None:
     default = read_settings()
-    monkeypatch.setenv(f"DOWNSHIFT_{name}", "")
+    put(name, "")
     assert read_settings() == default
-
-
-@pytest.mark.parametrize("name", sorted(PROTECTING))
-def test_an_empty_name_of_a_file_that_protects_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(f"DOWNSHIFT_{name.upper()}", "")
-    with pytest.raises(BadSetting, match=f"^DOWNSHIFT_{name.upper()} '': is empty: name a file"):
-        read_settings()
-
-
-def test_engines_may_be_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOWNSHIFT_ENGINES", "onnxruntime, sparse")
-    assert read_settings().engines == ("onnxruntime", "sparse")
-    monkeypatch.setenv("DOWNSHIFT_ENGINES", "[1]")
-    with pytest.raises(BadSetting, match=r"^DOWNSHIFT_ENGINES 1: "):
-        read_settings()
-
-
-NUMBERS = [
-    name
-    for name, field in Settings.model_fields.items()
-    if name.endswith(("_ms", "_seconds", "_connections", "body_bytes"))
-]
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_that_no_timer_or_limit_of_the_system_takes_is_refused(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setenv(f"DOWNSHIFT_{name.upper()}", "9" * 25)
-    with pytest.raises(BadSetting, match=f"DOWNSHIFT_{name.upper()} '9+': .*less than or equal"):
-        read_settings()
 
 
 @pytest.mark.parametrize("unit", ["ms", "gpu"])
