@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +21,12 @@ from prometheus_client import CollectorRegistry
 
 from downshift.models.artifact import write
 from downshift.models.materialize import materialize
-from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import listen, url
 from downshift.server.errors import BadSetting
 from downshift.server.serve import (
     SWITCH_SECONDS,
     Loader,
-    Server,
     expose,
     run,
     sample_picture,
@@ -41,38 +37,17 @@ from downshift.server.telemetry.metrics import Metrics
 from tests.models.images.pictures import encoded, noise, picture
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
-from tests.server.listening import wait_for
+from tests.server.listening import INFER, Listening, listening, post, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INFER = f"/v2/models/{MODEL}/infer"
 BUDGET = 30.0
 PATIENCE = 120.0  # seconds: a generous bound for what takes moments
 
 
-@contextmanager
-def listening(backend: ScriptedBackend) -> Iterator[tuple[Server, httpx2.Client, threading.Thread]]:
-    """A real server in a thread of its own, a client for it, and that thread."""
-    catalog, settings = Catalog([MODEL]), Settings(drain_seconds=20)
-    catalog.publish(MODEL, backend)
-    server = Server(create_app(catalog, Metrics(CollectorRegistry()), settings), catalog, settings)
-    listener = listen("127.0.0.1", 0)
-    address = url(listener)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client:
-            yield server, client, thread
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def connect(client: httpx2.Client) -> socket.socket:
-    assert client.base_url.port is not None
-    return socket.create_connection((client.base_url.host, client.base_url.port))
+def client_of(served: Listening) -> httpx2.Client:
+    return httpx2.Client(base_url=f"http://127.0.0.1:{served.port}", trust_env=False, timeout=PATIENCE)
 
 
 def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
@@ -82,9 +57,9 @@ def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     backend = ScriptedBackend()
-    with listening(backend) as (server, client, _), connect(client) as connection:
+    with listening(backend) as served, served.connect() as connection:
         connection.sendall(head[:9].encode())
-        wait_for(lambda: any(each.scope for each in server.server_state.connections))
+        wait_for(lambda: any(each.scope for each in served.server.server_state.connections))
         first_byte_is_there = time.monotonic()
         connection.sendall(head[9:].encode() + body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -98,8 +73,8 @@ def test_the_budget_runs_from_the_first_byte_of_the_request() -> None:
 def test_the_request_of_a_client_that_hangs_up_is_cancelled(spaces: int) -> None:
     backend = ScriptedBackend(keep=True)
     body = httpx2.Request("POST", "http://x", json=tensor()).content + b" " * spaces
-    with listening(backend) as (_, client, _):
-        with connect(client) as connection:
+    with listening(backend) as served:
+        with served.connect() as connection:
             connection.sendall(
                 f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
             )
@@ -110,20 +85,18 @@ def test_the_request_of_a_client_that_hangs_up_is_cancelled(spaces: int) -> None
 def test_a_signal_lets_what_waits_finish_and_refuses_the_rest() -> None:
     backend = ScriptedBackend(keep=True)
     answered: list[httpx2.Response] = []
-    with listening(backend) as (server, client, thread):
-        asking = threading.Thread(
-            target=lambda: answered.append(client.post(INFER, json=tensor(), timeout=PATIENCE))
-        )
+    with listening(backend, drain_seconds=20) as served, client_of(served) as client:
+        asking = threading.Thread(target=lambda: answered.append(client.post(INFER, json=tensor())))
         asking.start()
         wait_for(lambda: backend.waiting)
-        server.handle_exit(signal.SIGTERM, None)
+        served.server.handle_exit(signal.SIGTERM, None)
         refused = client.post(INFER, json=tensor())
         ready, live = client.get("/v2/health/ready"), client.get("/v2/health/live")
-        assert thread.is_alive()
+        assert served.thread.is_alive()
         backend.keep = False
         backend.waiting[0].set_result(backend.submit(backend.requests[0]).result())
         asking.join()
-        thread.join()
+        served.thread.join()
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert (ready.status_code, live.status_code) == (503, 200)
     assert answered[0].status_code == 200
@@ -132,24 +105,23 @@ def test_a_signal_lets_what_waits_finish_and_refuses_the_rest() -> None:
 
 def test_a_second_signal_ends_it_at_once() -> None:
     backend = ScriptedBackend(keep=True)
-    with listening(backend) as (server, client, thread):
-        with connect(client) as connection:
-            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            wait_for(lambda: server.server_state.tasks)
-            server.handle_exit(signal.SIGTERM, None)
-            server.handle_exit(signal.SIGTERM, None)
-            thread.join()
-        assert not thread.is_alive()
+    with listening(backend, drain_seconds=10 * PATIENCE) as served, served.connect() as connection:
+        connection.sendall(post())
+        wait_for(lambda: backend.waiting)
+        served.server.handle_exit(signal.SIGTERM, None)
+        served.server.handle_exit(signal.SIGTERM, None)
+        served.thread.join(PATIENCE)
+        assert not served.thread.is_alive()
 
 
 def test_a_model_that_cannot_be_loaded_stops_the_server() -> None:
     def fail() -> None:
         raise ValueError("no such artifact")
 
-    with listening(ScriptedBackend()) as (server, _, thread):
-        loader = Loader(fail, server)
+    with listening() as served:
+        loader = Loader(fail, served.server)
         loader.run()
-        thread.join()
+        served.thread.join()
     assert isinstance(loader.error, ValueError)
 
 
@@ -271,12 +243,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The server of a tiny artifact as its own process, and its URL."""
     write(folder / "tiny.onnx", tiny_artifact())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DOWNSHIFT_")}
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder / "tiny.onnx"), str(folder / "cache")],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
     ) as started:
         assert started.stdout is not None
         for line in started.stdout:
