@@ -203,7 +203,7 @@ class Network:
         """(C, H, W) as one row."""
 
     def finish(self, output: int) -> None:
-        """Names the answer, a flat tensor."""
+        """Names the answer, a flat tensor; nothing is added afterwards."""
 
     def compile(self, workers: Workers, tilings: Sequence[Tiling] = ..., isa: str | None = None) -> Program:
         """

@@ -123,6 +123,15 @@ def test_every_kernel_of_the_table(isa: str, vectors: int, columns: str, rows: i
         agrees(graph, isa, threads=parts, tilings=[tiling(vectors, rows, block, split, parts)])
 
 
+def test_a_finished_network_stays_as_it_is() -> None:
+    """Programs and tunings read it while other threads hold the GIL."""
+    made = network(conv_graph((2, 4, 4), sparse((3, 2, 1, 1), 0.5)))
+    with pytest.raises(ValueError, match="output tensor 3: the network is finished"):
+        made.global_average(3, 1)
+    with pytest.raises(ValueError, match="answer: the network is finished"):
+        made.finish(2)
+
+
 def test_a_step_of_more_items_than_16_bits_count_ends() -> None:
     """65,536 rows of one vector, one to a tile, 2 threads."""
     conv = Conv(1, 0, sparse((1, 1, 1, 1), 0.0), normal(1), stride=Stride(1, 1), padding=NO_PADDING)

@@ -216,7 +216,7 @@ NB_MODULE(_kernels, module) {
         }, "output"_a, "shape"_a, "pieces"_a, "Zeros of `shape` with pieces of other tensors in it.")
         .def("flatten", [](Network& self, int output, int input) { self.flatten({output, input}); }, "output"_a, "input"_a,
              "(C, H, W) as one row.")
-        .def("finish", &Network::finish, "output"_a, "Names the answer, a flat tensor.")
+        .def("finish", &Network::finish, "output"_a, "Names the answer, a flat tensor; nothing is added afterwards.")
         .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, std::vector<Tiling> tilings,
                            const std::optional<std::string>& isa) {
             const Isa& chosen = isa_named(isa);

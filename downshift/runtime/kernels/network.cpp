@@ -70,6 +70,7 @@ const Shape& Network::map(int number, const char* what) const {
 }
 
 void Network::define(int number, Tensor tensor) {
+    if (output_ >= 0) refuse("output tensor " + std::to_string(number) + ": the network is finished");
     if (number != tensors())
         refuse("output tensor " + std::to_string(number) + " is not the next one, " + std::to_string(tensors()));
     check_shape(tensor.shape, "output");
@@ -174,6 +175,7 @@ void Network::flatten(Flatten operation) {
 }
 
 void Network::finish(int output) {
+    if (output_ >= 0) refuse("answer: the network is finished");
     if (!known(output, "answer").flat) refuse("answer: tensor " + std::to_string(output) + " is not flat");
     output_ = output;
 }

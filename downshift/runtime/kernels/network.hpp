@@ -91,7 +91,8 @@ public:
     void combine(Combine operation);
     void place(Place operation, Shape shape);
     void flatten(Flatten operation);
-    void finish(int output);  // the answer: a (C,) tensor
+    // The answer: a (C,) tensor. Nothing is added or changed afterwards: programs read a finished network without the GIL.
+    void finish(int output);
 
     const std::vector<Operation>& operations() const { return operations_; }
     const Tensor& tensor(int number) const { return tensors_[std::size_t(number)]; }
