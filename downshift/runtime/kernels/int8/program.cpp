@@ -59,11 +59,14 @@ Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers
         scratch_.back()->made.assign(std::size_t(need.rows), 0);
         workspaces_.push_back(nullptr);
     }
-    for (const auto& step : steps_)
+    for (const auto& step : steps_) {
+        // One convolution at a time: programs that share the workers neither disturb its times nor wait for all of them.
+        const std::lock_guard lock(workers_->exclusive);
         if (plan)
             step->use_plan(*plan);
         else
             step->tune(workspace(0), *scratch_.front());
+    }
     if (threads > 1 && !plan) together_ = faster_together();
 }
 
