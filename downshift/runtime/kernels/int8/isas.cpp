@@ -14,7 +14,7 @@ namespace downshift::int8 {
 
 std::vector<const Isa*> supported_isas() {
     std::vector<const Isa*> found;
-#if defined(DOWNSHIFT_X86)
+#if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
