@@ -153,9 +153,9 @@ void bind(nb::module_& module) {
                            std::optional<int> plan) {
             if (plan && *plan < 0) throw std::invalid_argument("plan " + std::to_string(*plan) + ": plans count from 0");
             const Isa& chosen = isa_named(isa);
-            const Network still = self;  // another thread may add to `self` once the GIL is released
+            Network still = self;  // another thread may add to `self` once the GIL is released
             const nb::gil_scoped_release release;
-            return std::make_shared<Program>(still, chosen, std::move(workers), plan);
+            return std::make_shared<Program>(std::move(still), chosen, std::move(workers), plan);
         }, "workers"_a, "isa"_a = nb::none(), "plan"_a = nb::none(),
            "A program for `isa`. Measuring chooses every convolution's plan and whether threads share an image; `plan` numbers one for all.");
 

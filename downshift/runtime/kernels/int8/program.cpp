@@ -32,15 +32,17 @@ struct MakeStep {
 
 }  // namespace
 
-Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan)
-    : network_(network), workers_(std::move(workers)) {
-    const auto& operations = network_.operations();
-    if (operations.empty() || !network_.tensors().back().floats)
+Program::Program(Network network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan)
+    : workers_(std::move(workers)) {
+    const auto& operations = network.operations();
+    if (operations.empty() || !network.tensors().back().floats)
         throw std::invalid_argument("network: its last tensor is no vector of floats");
     const int threads = workers_->threads();
-    if (threads == 1) network_.make_margins();
-    buffers_ = assign_buffers(network_);
-    const Target target = {isa, network_, buffers_.of, threads};
+    if (threads == 1) network.make_margins();
+    input_ = network.tensors().front().map;
+    buffers_ = assign_buffers(network);
+    for (const Network::Tensor& tensor : network.tensors()) vectors_.push_back(tensor.floats);
+    const Target target = {isa, network, buffers_.of, threads};
     steps_.push_back(make_load(target));
     for (const Operation& operation : operations)
         steps_.push_back(std::visit(MakeStep{target, &operation == &operations.back()}, operation));
@@ -83,7 +85,7 @@ Workspace& Program::workspace(int thread) {
     if (!space) {
         space = std::make_unique<Workspace>();
         for (const std::size_t bytes : buffers_.bytes) space->homes.emplace_back(buffers_.margin, bytes);
-        for (const auto& tensor : network_.tensors()) space->vectors.emplace_back(std::size_t(tensor.floats));
+        for (const int floats : vectors_) space->vectors.emplace_back(std::size_t(floats));
     }
     return *space;
 }

@@ -17,13 +17,13 @@ class Program {
 public:
     // plan: the number of every convolution's plan, to test each of them. Without it, measuring chooses the plans and
     // whether the threads share one image.
-    Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan = {});
+    Program(Network network, const Isa& isa, std::shared_ptr<Workers> workers, std::optional<int> plan = {});
     ~Program();
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
 
-    const Map& input() const { return network_.tensors()[0].map; }
-    int classes() const { return network_.tensors().back().floats; }
+    const Map& input() const { return input_; }
+    int classes() const { return vectors_.back(); }
     std::size_t stream_bytes() const;
     // Logits of `examples` images [C, H, W] each; safe from any thread.
     void run(const float* images, float* logits, int examples);
@@ -34,8 +34,9 @@ private:
     void run_alone(Workspace& space, int thread);
     bool faster_together();
 
-    Network network_;
+    Map input_;
     Buffers buffers_;
+    std::vector<int> vectors_;  // by tensor: its floats
     std::shared_ptr<Workers> workers_;
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<std::unique_ptr<Scratch>> scratch_;       // by thread

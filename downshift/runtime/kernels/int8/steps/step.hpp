@@ -62,7 +62,8 @@ struct Step {
     virtual void use_plan(int) {}
 };
 
-// What steps are made for: the network's tensors, the buffer of each, the instruction set and the number of threads.
+// What steps are made for: the network's tensors, the buffer of each, the instruction set and the number of threads. It is
+// gone when they run.
 struct Target {
     const Isa& isa;
     const Network& network;
