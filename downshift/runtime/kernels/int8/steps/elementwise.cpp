@@ -23,7 +23,7 @@ protected:
     char* result(Workspace& space, int y) const { return row(space, to_, y); }
     const std::uint16_t* valid(int y) const { return valid_.data() + y * map_.block_width(); }
     char* row(const Workspace& space, int buffer, int y) const {
-        return const_cast<char*>(space.homes[std::size_t(buffer)].data()) + std::size_t(y) * map_.row_bytes();
+        return space.homes[std::size_t(buffer)].data() + std::size_t(y) * map_.row_bytes();
     }
 
     const Isa& isa_;

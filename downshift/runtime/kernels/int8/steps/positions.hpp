@@ -18,8 +18,6 @@ struct Positions {
     std::vector<std::size_t> begin;   // of every unit among `places`, and the end; ascending groups in a unit
     std::vector<Place> places;
     std::vector<std::int32_t> words;  // `rows` for every place
-
-    std::size_t unit_size(int unit) const { return begin[std::size_t(unit) + 1] - begin[std::size_t(unit)]; }
 };
 
 // Four output channels share positions where the loads that saves outweigh the zeros it adds. `narrow`: a position whose

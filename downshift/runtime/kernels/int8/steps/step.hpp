@@ -32,7 +32,7 @@ struct Workspace {
 struct Scratch {
     Aligned<char> rows;
     Aligned<char> sums;  // of a tile, between blocks of input channels
-    std::vector<std::uint64_t> made;
+    std::vector<std::uint8_t> made;  // by row, 0 or 1
     const void* owner = nullptr;
     std::uint64_t run = 0;
     Aligned<char> quads;  // the row of quads that is there, and whose it is
