@@ -29,7 +29,7 @@ using Pair = std::array<int, 2>;
 using Four = std::array<int, 4>;
 using Triple = std::array<int, 3>;
 
-// A convolution kernel of an instruction set, for tests and benchmarks.
+// A convolution kernel of an instruction set, for tests.
 struct KernelName {
     int vectors;
     std::string columns;

@@ -7,13 +7,13 @@ namespace downshift {
 
 namespace {
 
-// Granularity: channels per work item, coarse enough that scheduling is cheap, fine enough to balance the load.
-constexpr int channel_items = 16;
+// Granularity: the most items of a step over channels, few enough that scheduling is cheap, enough to balance the load.
+constexpr int most_channel_items = 16;
 
 class ChannelStep : public Step {
 public:
     ChannelStep(const Isa& isa, Value output)
-        : isa_(isa), output_(output), items_(std::min(channel_items, output.layout.shape.channels)) {}
+        : isa_(isa), output_(output), items_(std::min(most_channel_items, output.layout.shape.channels)) {}
 
     int items() const override { return items_; }
     void run(const Workspace& workspace, int item, float* scratch) const override {
@@ -106,7 +106,7 @@ class HalveStep : public Step {
 public:
     HalveStep(const Isa& isa, Value input, Value output, std::vector<Phase> phases)
         : isa_(isa), input_(input), output_(output), phases_(std::move(phases)),
-          items_(std::min(channel_items, input.layout.shape.channels)) {}
+          items_(std::min(most_channel_items, input.layout.shape.channels)) {}
     int items() const override { return items_; }
     std::string describe() const override { return "halve"; }
     void run(const Workspace& workspace, int item, float*) const override {

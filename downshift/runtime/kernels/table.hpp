@@ -1,5 +1,5 @@
-// Every convolution kernel there is: K(V, columns, R) makes one for each instruction set. Dispatch, tuning, tests
-// and the benchmark all read the array made from this list.
+// Every convolution kernel there is: K(V, columns, R) makes one for each instruction set. Dispatch, tuning
+// and tests read the array made from this list.
 #pragma once
 
 // clang-format off

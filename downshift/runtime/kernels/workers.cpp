@@ -84,7 +84,7 @@ int Workers::work(int thread, std::uint32_t step) {
     return count;
 }
 
-// A worker's loop: it spins, then parks, on its own share, whose word announces a step together with its items.
+// A worker's loop: it spins on its own share, whose word announces a step together with its items, then parks on step_.
 void Workers::serve(int thread) {
     const std::atomic<std::uint64_t>& word = shares_[std::size_t(thread)].word;
     std::uint32_t seen = 0;

@@ -89,7 +89,7 @@ struct Isa {
     const ConvEntry* convs;
     int conv_count;
     int most_vectors[2];  // of a tile whose sums fit the registers: rows = 1, rows = 4
-    bool narrow;          // pairs of products are summed in 16 bits: see `pack`
+    bool narrow;          // pairs of products are summed in 16 bits: see `find_positions`
     // to[i] = lane table[i] of `from` (bytes), or `outside` where the table is negative; `count` vectors.
     void (*gather)(const char* from, const std::int32_t* table, std::uint32_t outside, char* to, int count);
     // A row of a map with its halo.

@@ -1,5 +1,5 @@
 // Every int8 convolution kernel there is: K(rows, tile height, tile width, stride) makes one for each
-// instruction set. Dispatch, tests and the benchmark all read the array made from this list.
+// instruction set. Dispatch and tests read the array made from this list.
 #pragma once
 
 // clang-format off

@@ -1,7 +1,7 @@
 // Vectors of 16 lanes in two halves of 8: AVX2, and AVX-VNNI where DOWNSHIFT_VNNI.
 //
-// AVX2 sums pairs of products in 16 bits, which hold 255 * 128 but not more: `pack` splits weights so that no pair exceeds
-// it, and nothing saturates.
+// AVX2 sums pairs of products in 16 bits, which hold 255 * 128 but not more: `find_positions` splits weights so that no pair
+// exceeds it, and nothing saturates.
 #pragma once
 #include <immintrin.h>
 
