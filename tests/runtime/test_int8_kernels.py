@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from downshift.runtime import _kernels
 from downshift.runtime.engines.integer_network import network
@@ -20,7 +21,7 @@ from downshift.runtime.lowering.lower import lower
 from downshift.runtime.lowering.quantize import Affine
 from tests.runtime.quantized import ranges_of
 from tests.runtime.random_onnx import small_networks
-from tests.runtime.small_onnx import normal
+from tests.runtime.small_onnx import normal, residual_network, small_model
 
 if TYPE_CHECKING:
     import onnx
@@ -278,6 +279,110 @@ def test_the_largest_weights_and_pixels_saturate_nowhere(isa: str) -> None:
     last = Dequantize(output=2, input=1, scale=1.0)
     graph = IntegerGraph((8, 9, 9), Affine(1.0, 255), (conv, last), (255, 100, 0))
     equals_reference(graph, np.zeros((1, 8, 9, 9), np.float32), [isa])  # every pixel is 255
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (14, 14), (32, 32), (5, 16), (2, 3)])
+@pytest.mark.parametrize("width", [4, 6, 16])
+def test_the_kernels_compute_the_integer_reference_bit_by_bit(
+    width: int, size: tuple[int, int], stride: int
+) -> None:
+    model, images = residual_network(width, size, stride), normal(5, 3, *size, seed=9)
+    graph = integer(lower(model), ranges_of(lower(model), images))
+    expected = integer_reference.run(graph, images)
+    for isa in ISAS:
+        for threads in (1, 2):
+            program = network(graph).compile(_kernels.Workers(threads), isa, 0)
+            np.testing.assert_allclose(program.run(images), expected, rtol=1e-5, atol=1e-5)
+            alone = [program.run(images[i : i + 1]) for i in range(len(images))]
+            np.testing.assert_array_equal(np.concatenate(alone), program.run(images))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("kernel", "stride"), [((7, 7), 2), ((5, 3), 1), ((2, 2), 2), ((1, 3), 1)])
+@pytest.mark.parametrize("size", [(16, 16), (23, 18)])
+def test_a_stem_of_few_channels_computes_the_same_bits(
+    channels: int, kernel: tuple[int, int], stride: int, size: tuple[int, int]
+) -> None:
+    """Three channels are packed tap after tap, so that no byte of a product is idle."""
+    pads = [kernel[0] // 2, kernel[1] // 2] * 2
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=pads, strides=[stride] * 2),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["y"]),
+    ]
+    constants = {"w": normal(6, channels, *kernel, seed=1), "b": normal(6, seed=2)}
+    model, images = small_model(nodes, (channels, *size), constants), normal(3, channels, *size, seed=3)
+    graph = integer(lower(model), ranges_of(lower(model), images))
+    for isa in ISAS:
+        for threads in (1, 2):
+            found = network(graph).compile(_kernels.Workers(threads), isa).run(images)
+            np.testing.assert_allclose(found, integer_reference.run(graph, images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("density", [0.05, 1.0])
+@pytest.mark.parametrize("size", [(8, 8), (15, 17), (4, 4)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_plan_of_a_convolution_computes_the_same_bits(
+    density: float, size: tuple[int, int], stride: int
+) -> None:
+    """256 channels: tiles that do not fit the L1 cache also go by blocks of input channels."""
+    model, images = residual_network(256, size, stride, density=density), normal(2, 3, *size, seed=9)
+    graph = integer(lower(model), ranges_of(lower(model), images))
+    expected = integer_reference.run(graph, images)
+    isa = ISAS[0]
+    for plan in (None, *range(4)):
+        program = network(graph).compile(_kernels.Workers(2), isa, plan)
+        for found in (program.run(images), program.run(images[:1]), program.run(images)):
+            np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="plan -1"):
+        network(graph).compile(_kernels.Workers(1), isa, -1)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
+def test_layers_from_empty_to_dense_are_packed_right(density: float) -> None:
+    model, images = residual_network(12, (16, 16), density=density), normal(2, 3, 16, 16, seed=9)
+    graph = integer(lower(model), ranges_of(lower(model), images))
+    for isa in ISAS:
+        found = network(graph).compile(_kernels.Workers(1), isa).run(images)
+        np.testing.assert_allclose(found, integer_reference.run(graph, images), rtol=1e-5, atol=1e-5)
+
+
+def test_every_int8_kernel_of_the_table_is_there_for_every_instruction_set() -> None:
+    tables = [_kernels.int8_kernels(isa) for isa in ISAS]
+    assert all(table == tables[0] for table in tables)
+    assert {(rows, stride) for rows, _, _, stride in tables[0]} == {(1, 1), (1, 2), (4, 1), (4, 2)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"zero": 256}, "zero point is out of range"),
+        ({"output": 5}, "is not the next one"),
+        ({"input": 3}, "no quantised map"),
+        ({"stride": (3, 3)}, "stride 3 is neither 1 nor 2"),
+        ({"scale": np.full(4, np.nan, np.float32)}, "do not fit 32 bits"),
+        ({"scale": np.ones(3, np.float32)}, "do not fit its input"),
+        ({"padding": (9, 9, 9, 9)}, "padding"),
+    ],
+)
+def test_a_convolution_that_cannot_run_is_refused_in_one_sentence(change: dict, message: str) -> None:
+    made = _kernels.Int8Network((3, 8, 8), 0.1, 0)
+    fit = {
+        "output": 1,
+        "input": 0,
+        "weight": np.ones((4, 3, 3, 3), np.int8),
+        "scale": np.ones(4, np.float32),
+        "bias": np.zeros(4, np.float32),
+        "stride": (1, 1),
+        "padding": (1, 1, 1, 1),
+        "zero": 0,
+        "residual": None,
+        "residual_scale": 0.0,
+    }
+    with pytest.raises(ValueError, match=message):
+        made.conv(**(fit | change))
 
 
 def test_the_instruction_set_of_int8_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
