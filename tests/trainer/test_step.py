@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,8 @@ from torch.nn import functional
 
 from downshift.trainer.gradient_correction import inner_product
 from downshift.trainer.masks.masking import Masking, MaskPlan
-from downshift.trainer.optimizer import MaskedSGD, ParameterGroups
-from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext, Tally
+from downshift.trainer.parallel import Workers
+from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_recipe, small_supernet
 
 if TYPE_CHECKING:
@@ -39,20 +38,12 @@ class Watching(Masking):
 
 def context(count: int = 3, correction: Any = "apply", **masks: Any) -> StepContext:
     recipe = small_recipe(
-        subnets={"sparsities": [0.5, 0.8, 0.9, 0.95][:count]}, masks={"interval": 7, **masks}
+        subnets={"sparsities": [0.5, 0.8, 0.9, 0.95][:count]},
+        masks={"interval": 7, **masks},
+        step={"correction": correction},
     )
     supernet = small_supernet(count, "levels" if recipe.masks.form == "nested" else "bitmaps")
-    optimizer = MaskedSGD(ParameterGroups.of(supernet), momentum=0.9, weight_decay=5e-4, nesterov=True)
-    return StepContext(
-        supernet=supernet,
-        masking=Masking(supernet, MaskPlan.of(recipe, 1000)),
-        optimizer=optimizer,
-        tally=Tally.zero(count, torch.device("cpu")),
-        correction=correction,
-        loss=functional.cross_entropy,
-        autocast=nullcontext,  # type: ignore[arg-type]
-        average=lambda _: None,
-    )
+    return StepContext.of(recipe, supernet, 1000, functional.cross_entropy, Workers().average)
 
 
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
