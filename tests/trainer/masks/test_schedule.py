@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downshift.trainer.masks.schedule import LearningRate, Ramp, Updates, cosine_fraction
+from downshift.trainer.masks.schedule import InTurn, LearningRate, Ramp, Updates, cosine_fraction
 
 
 def test_the_ramp_is_cubic() -> None:
@@ -66,3 +66,10 @@ def test_learning_rates() -> None:
     assert 0 < cosine.at(109) < 0.001
     stepped = LearningRate(base=1.0, steps=100, warmup=0, milestones=(50, 75))
     assert [stepped.at(step) for step in (0, 49, 50, 75, 99)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+
+
+def test_one_rate_after_another_begins_at_its_own_first_step() -> None:
+    first = LearningRate(base=1.0, steps=10, warmup=0, milestones=(5,))
+    second = LearningRate(base=0.5, steps=4, warmup=0, milestones=(2,))
+    rate = InTurn(first, 10, second)
+    assert [rate.at(step) for step in (0, 9, 10, 11, 12)] == pytest.approx([1.0, 0.1, 0.5, 0.5, 0.05])
