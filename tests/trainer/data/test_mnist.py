@@ -84,7 +84,7 @@ def test_a_damaged_file_is_named(name: str, content: bytes, problem: str, tmp_pa
 
 
 def test_the_real_files() -> None:
-    data_dir = Path(os.environ.get("DOWNSHIFT_DATA_DIR", "../shared/data"))
+    data_dir = Path(os.environ.get("DOWNSHIFT_DATA_DIR", "data"))
     source = mnist.read(data_dir, test="official")
     if source is None:
         pytest.skip(f"no MNIST in {data_dir}; DOWNSHIFT_DATA_DIR names the folder that holds it")
