@@ -10,16 +10,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from downshift.models import artifact as artifacts
 from downshift.models.encode import encode
+from tests.docs.pages import curl, local
 from tests.models.tiny_artifact import tiny_artifact, tiny_manifest, tiny_masks, tiny_model, tiny_norms
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -160,20 +157,7 @@ def test_the_server_answers_every_curl_line(tmp_path: Path) -> None:
         try:
             url = next(line.split()[1] for line in server.stdout if line.startswith("Open:"))
             for _, *arguments in _lines("curl"):
-                answer = _curl(_local(argument, url) for argument in arguments)
+                answer = curl(*(local(argument, url) for argument in arguments))
                 assert ("X-Subnet: s98" in arguments) <= ('"subnet":"s98"' in answer)
         finally:
             server.terminate()
-
-
-def _local(argument: str, url: str) -> str:
-    """The argument meant for the server under test, with time enough on however busy a machine."""
-    return argument.replace("http://127.0.0.1:8000", url).replace("Budget-Ms: 50", "Budget-Ms: 50000")
-
-
-def _curl(arguments: Iterable[str]) -> str:
-    """What the server answers with a status below 400."""
-    command = ["curl", "--silent", "--fail-with-body", "--noproxy", "*", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
-    return done.stdout

@@ -80,3 +80,16 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     )
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def curl(*arguments: str) -> str:
+    """What curl gets, run at the top of the source tree, from a status below 400."""
+    command = ["curl", "--silent", "--fail-with-body", "--noproxy", "*", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+    return done.stdout
+
+
+def local(command: str, url: str) -> str:
+    """A command of a page, meant for the server under test, with time enough on however busy a machine."""
+    return command.replace("http://127.0.0.1:8000", url).replace("Budget-Ms: 50", "Budget-Ms: 50000")

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from docs.tools import settings_table
 from downshift.server.demand import SOURCES
 from downshift.server.errors import CLIENT_CLOSED_REQUEST, ERRORS
 from downshift.server.settings import Settings
-from tests.docs.pages import DOCS, ROOT, blocks
+from tests.docs.pages import DOCS, ROOT, blocks, curl, local
 from tests.server.process import ServerProcess
 
 if TYPE_CHECKING:
@@ -37,14 +36,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.copyfile(NETWORK, model)
     with ServerProcess(model, {"DOWNSHIFT_TUNE": "false"}) as server:
         yield server.url
-
-
-def ask(*arguments: str) -> str:
-    """What curl gets, from a status below 400."""
-    command = ["curl", "--silent", "--fail-with-body", "--noproxy", "*", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
-    return done.stdout
 
 
 def section(title: str) -> str:
@@ -82,9 +73,7 @@ def test_every_header_that_grants_a_budget_is_told() -> None:
 @needs_curl
 @pytest.mark.parametrize("line", CURL)
 def test_the_server_answers_every_command(line: str, url: str) -> None:
-    """With time enough on however busy a machine."""
-    local = line.replace("http://127.0.0.1:8000", url).replace("Budget-Ms: 50", "Budget-Ms: 50000")
-    answer = json.loads(ask(*shlex.split(local)[1:]))
+    answer = json.loads(curl(*shlex.split(local(line, url))[1:]))
     if "X-Subnet: s98" in line:
         assert answer["subnet"] == "s98"
     if "top_k=3" in line:
@@ -93,7 +82,7 @@ def test_the_server_answers_every_command(line: str, url: str) -> None:
 
 @needs_curl
 def test_every_endpoint_of_the_server_is_told_and_no_other(url: str) -> None:
-    paths = json.loads(ask(f"{url}/openapi.json"))["paths"]
+    paths = json.loads(curl(f"{url}/openapi.json"))["paths"]
     described = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     rows = re.findall(r"^\| (GET|POST) \| `(.*?)` \|", section("Endpoints"), re.MULTILINE)
     versioned = {each for each in described if "/versions/{version}" in each}
@@ -106,7 +95,7 @@ def test_every_endpoint_of_the_server_is_told_and_no_other(url: str) -> None:
 def test_every_header_that_answers_an_inference_is_told(url: str) -> None:
     picture = f"@{NETWORK.with_suffix('.png')}"
     budget, trace = "X-Latency-Budget-Ms: 50000", f"traceparent: 00-{'1' * 32}-{'2' * 16}-01"
-    head = ask(
+    head = curl(
         "-D", "-", "-o", "/dev/null", "--data-binary", picture, "-H", budget, "-H", trace, f"{url}/predict"
     )
     sent = {line.partition(":")[0].lower() for line in head.splitlines()[1:] if ":" in line}
