@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from benchmarks.harness import quiet
@@ -32,14 +33,22 @@ def test_it_is_refused_with_the_least_disturbance_there_was(monkeypatch: pytest.
         undisturbed(lambda: None)
 
 
-def test_what_an_ended_child_used_is_no_disturbance() -> None:
+def test_what_an_ended_child_used_is_its_own_too() -> None:
     before = quiet.usage()
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
     assert quiet.usage().own - before.own > 0.25
 
 
-def test_what_this_process_uses_is_no_disturbance() -> None:
-    begin = quiet.Usage(all=10.0, own=5.0, at=time.monotonic() - 10.0)
-    now = quiet.usage()
-    assert quiet.disturbance(quiet.Usage(now.all, now.own, begin.at)) < 0.01
+def test_what_this_process_used_is_its_own() -> None:
+    before, end = quiet.usage(), time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    assert quiet.usage().own - before.own > 0.25
+
+
+def test_a_disturbance_is_the_share_of_all_cores_that_others_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "usage", lambda: quiet.Usage(all=16.0, own=8.0, at=110.0))
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
+    assert quiet.disturbance(quiet.Usage(all=10.0, own=5.0, at=100.0)) == 3.0 / 20.0
+    assert quiet.disturbance(quiet.Usage(all=14.0, own=5.0, at=100.0)) == 0.0, "clocks are read apart"
