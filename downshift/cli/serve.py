@@ -21,6 +21,9 @@ def serve(
     executors: Annotated[
         int | None, option("Batches that run at once, each on threads of its own", "1", min=1)
     ] = None,
+    workers: Annotated[
+        int | None, option("Processes that share the port, each on cores of its own", "1", min=1)
+    ] = None,
     device: Device = None,
     metrics_port: Annotated[
         int | None, option("Separate port for /metrics and the health endpoints", "none")
@@ -65,6 +68,7 @@ def serve(
         port=port,
         threads=threads,
         executors=executors,
+        workers=workers,
         device=device,
         metrics_port=metrics_port,
         grpc_port=grpc_port,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class CpuReading:
     """Counters at one moment, all in CPU seconds but `at`, which is monotonic seconds.
 
-    own: used by this process's cgroup, None without one. busy, total: of the host's cores; what processes of
+    own: used by us, None where that cannot be told. busy, total: of the host's cores; what processes of
     low priority (nice) use is not busy, as they give way.
     """
 
@@ -33,7 +33,8 @@ class CpuReading:
 class CpuMeter:
     """Reads utilisation between two moments: of our own cgroup; only without one, of the host.
 
-    Others' load is no signal: it says nothing about whether our requests wait.
+    Others' load is no signal: it says nothing about whether our requests wait. Neither is that of the other
+    processes of the same server, where each has cores of its own: there `own` reads this process alone.
     """
 
     def __init__(
@@ -41,10 +42,15 @@ class CpuMeter:
         root: Path = Path("/"),
         *,
         host: Callable[[], Any] = psutil.cpu_times,
+        own: Callable[[], float | None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """root: below which /proc and /sys are looked for. host: CPU seconds by kind, as psutil has them."""
+        """root: below which /proc and /sys are looked for. host: CPU seconds by kind, as psutil has them.
+
+        own: CPU seconds that we have used; by default our cgroup's.
+        """
         self._root, self._host, self._now = root, host, now
+        self._own = own or (lambda: own_cgroups(root).usage())
         self._before = self.reading()
 
     def reading(self) -> CpuReading:
@@ -52,7 +58,7 @@ class CpuMeter:
         times = self._host()._asdict()
         busy = sum(times.get(kind, 0.0) for kind in ("user", "system", "irq", "softirq", "interrupt", "dpc"))
         idle = sum(times.get(kind, 0.0) for kind in ("nice", "idle", "iowait", "steal"))
-        return CpuReading(at=self._now(), own=own_cgroups(self._root).usage(), busy=busy, total=busy + idle)
+        return CpuReading(at=self._now(), own=self._own(), busy=busy, total=busy + idle)
 
     def utilization(self) -> float:
         """Since the last call, or since it was made: a ratio in [0, 1]."""
@@ -61,7 +67,7 @@ class CpuMeter:
 
 
 def utilization(before: CpuReading, after: CpuReading, cores: float) -> float:
-    """Share of `cores` that our cgroup used between two readings; without one, the host's busy share.
+    """Share of `cores` that we used between two readings; where that is not known, the host's busy share.
 
     A ratio in [0, 1].
     """

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from downshift.runtime.clock import MonotonicClock
+from downshift.runtime.cpu import CpuMeter
 from downshift.runtime.memory import release
 from downshift.runtime.scheduling.budget import BudgetPolicy
 from downshift.runtime.scheduling.core import Core, Limits
@@ -47,6 +48,7 @@ class Deployment:
         observers: Iterable[Observer] = (),
         improved: Callable[[Profile], None] | None = None,
         supervisor: Supervisor | None = None,
+        cpu: Callable[[], CpuMeter] = CpuMeter,
     ) -> None:
         """Start serving, on as many executors as were prepared.
 
@@ -54,6 +56,7 @@ class Deployment:
 
         improved: called once with the tuned profile when background tuning replaces the prepared one.
         supervisor: of the background workers and the execution thread; by default one of its own.
+        cpu: makes what reads the CPU utilisation.
         """
         supervisor = supervisor or Supervisor()
         self.manifest, self.programs, self.profile = prepared.manifest, prepared.programs, prepared.profile
@@ -63,7 +66,7 @@ class Deployment:
         core = Core(self.manifest, self.profile, policy or BudgetPolicy(), limits=limits, clock=clock)
         largest = self.profile.batch_sizes[-1]
         executors = [Executor(self.manifest, each, max_batch=largest, clock=clock) for each in compiled]
-        self.load = MachineLoad(supervisor=supervisor)
+        self.load = MachineLoad(supervisor=supervisor, cpu=cpu)
         self.load.serve_on(_on_device(compiled))
         self._failover = Failover(
             self.profile,

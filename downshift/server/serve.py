@@ -2,177 +2,60 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-import signal
+import logging
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import nullcontext
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 from prometheus_client import CollectorRegistry, values
 
+from downshift.errors import DownshiftError
 from downshift.models.images.reader import warm_up
+from downshift.runtime.cpu import CpuMeter
+from downshift.runtime.machine import usable_cores
 from downshift.runtime.supervisor import Supervisor
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
-from downshift.server.connection.concurrency import ConcurrencyState
-from downshift.server.connection.listener import allow_files, listen, url
-from downshift.server.connection.probe import Probe
-from downshift.server.connection.protocol import ConnectionLimits, HttpProtocol
-from downshift.server.connection.tls import Certificate, TlsProtocol
+from downshift.server.connection.listener import Ports, address, allow_files, url
+from downshift.server.connection.probe import expose
 from downshift.server.errors import BadSetting
+from downshift.server.http_server import RpcListener, Server
 from downshift.server.operator import NullOperator, Operator, Unfailing
+from downshift.server.processes.cores import shares
+from downshift.server.processes.manager import ProcessManager
+from downshift.server.processes.peers import Peers, peers_folder
+from downshift.server.processes.worker import Worker
 from downshift.server.repository.loading import DeploymentLoad
 from downshift.server.repository.repository import Repository
 from downshift.server.repository.source import Folder, read_sources
 from downshift.server.settings import read_settings
 from downshift.server.standard_streams import flush_standard_streams, open_standard_streams
 from downshift.server.telemetry.access_log import AccessLog
+from downshift.server.telemetry.exposition import Exposition
 from downshift.server.telemetry.json_log import log_as_json
 from downshift.server.telemetry.metrics import Metrics, software_version
 from downshift.server.telemetry.request_log import RequestLog
+from downshift.server.telemetry.totals import Totals
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-
-    from fastapi import FastAPI
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
     from downshift.server.grpc.server import GrpcServer
-    from downshift.server.reload import Reloader
     from downshift.server.settings import Settings
     from downshift.server.telemetry.request_log import Sink
 
-CLOSING_SECONDS = 2  # for connections that are still open when everything is answered
-METRICS_CONNECTIONS = 64  # on the metrics' own port
-LINGER_SECONDS = 1.0  # for requests that are on their way when everything accepted is answered
+log = logging.getLogger("downshift.server")
+
 SWITCH_SECONDS = 5e-4
 """How long a thread may keep another from Python, a tenth of what is usual: the event loop would make a batch
 that has ended, and whoever starts the next one, wait that long."""
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which on the first signal goes on until every request that was accepted is answered.
-
-    Meanwhile inference requests are refused by `catalog` with 503, and so is readiness. The second
-    signal ends it at once.
-    """
-
-    def __init__(
-        self, app: FastAPI, catalog: Catalog, settings: Settings, rpc: RpcListener | None = None
-    ) -> None:
-        """rpc: serves the same models over gRPC."""
-        if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
-            raise BadSetting(
-                f"--ssl-keyfile {settings.ssl_keyfile} has no certificate: name it with --ssl-certfile"
-            )
-        http: Callable[..., Any] = partial(HttpProtocol, limits=settings.connection_limits)
-        reloader: Reloader = app.state.reloader
-        if settings.ssl_certfile is not None:
-            certificate = Certificate(settings.ssl_certfile, settings.ssl_keyfile)
-            reloader.watch("TLS certificate", certificate.files, certificate.reload)
-            http = partial(TlsProtocol, http=http, certificate=certificate, limits=settings.connection_limits)
-        config = uvicorn.Config(
-            app,
-            http=http,  # type: ignore[arg-type]
-            ws="none",
-            workers=1,  # by default uvicorn reads WEB_CONCURRENCY, and fails where that is no number
-            lifespan="on",
-            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
-            timeout_graceful_shutdown=CLOSING_SECONDS,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-        )
-        super().__init__(config)
-        self._reloader = reloader
-        self._rpc = rpc
-        self.server_state: ConcurrencyState = ConcurrencyState()
-        self._catalog = catalog
-        self._drain_seconds = settings.drain_seconds
-        self.interrupted = False
-        self._give_up_at: float | None = None
-        self._leave_at: float | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
-        """Begin to drain; asked again, end now."""
-        if self._give_up_at is None:
-            self.interrupted = sig == signal.SIGINT
-            self._catalog.drain()
-            self._give_up_at = time.monotonic() + self._drain_seconds
-        else:
-            self.should_exit = self.force_exit = True
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Within, SIGTERM and SIGINT drain, and SIGHUP reloads unless it is ignored already (nohup)."""
-        main = threading.current_thread() is threading.main_thread()
-        with super().capture_signals():
-            if not main or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-                yield
-                return
-            before = signal.signal(signal.SIGHUP, lambda *_: self._reloader.request())
-            try:
-                yield
-            finally:
-                signal.signal(signal.SIGHUP, before)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start gRPC, then as uvicorn does: once `started`, both answer."""
-        if self._rpc is not None:
-            await self._rpc.start(self.server_state)
-        await super().startup(sockets)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End as uvicorn does, then close what is left below TLS: silent clients, and late close_notify."""
-        if self._rpc is not None:
-            await self._rpc.stop(0.0 if self.force_exit else LINGER_SECONDS)
-        await super().shutdown(sockets)
-        for each in tuple(self.server_state.tls_sockets):
-            each.abort()
-        for _ in range(100):
-            if not self.server_state.tls_sockets:
-                break
-            await asyncio.sleep(0.01)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to stop serving."""
-        if self._give_up_at is not None:
-            now = time.monotonic()
-            if self._leave_at is None and not self._catalog.busy:
-                for server in self.servers:
-                    server.close()  # nobody new; those who are here get an answer, and are told to leave
-                self._leave_at = now + LINGER_SECONDS
-            alone = self._leave_at is not None and not self.server_state.connections
-            self.should_exit |= alone or now > min(self._leave_at or math.inf, self._give_up_at)
-        return await super().on_tick(counter)
-
-
-class RpcListener:
-    """A gRPC server, and the port that is kept for it from the first moment on.
-
-    Its library binds ports itself, and only in a running event loop: the reservation ends just before.
-    """
-
-    def __init__(self, server: GrpcServer, reserved: socket.socket) -> None:
-        host, port = reserved.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._server, self._reserved = server, reserved
-
-    async def start(self, state: ConcurrencyState) -> None:
-        """Listen; raises `BadSetting` when somebody else has got the port."""
-        self._reserved.close()
-        await self._server.start(self.address, state)
-
-    async def stop(self, grace: float) -> None:
-        """Take no new calls, and end those in progress within that many seconds."""
-        await self._server.stop(grace)
 
 
 class Loader(threading.Thread):
@@ -198,16 +81,71 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
 
     models: `PATH`, to be called like the file, or `NAME=PATH`; the first answers where none is named. Without
     any, every artifact in the repository's folder. operator: told of progress, the URL and tuning; by default
-    nobody is. overrides: fields of `Settings` (host, port, threads...),
-    before those of the environment; None counts as not given.
+    nobody is; one of several workers is sent a pickled copy. overrides: fields of `Settings` (host, port,
+    threads...), before those of the environment; None counts as not given.
 
     Raises `BadSetting` (for a port in use, too), whatever `downshift.runtime.preparation.prepare` raises, and
     `KeyboardInterrupt` after Ctrl-C has drained it, so that a shell sees what ended it.
     """
     open_standard_streams()
+    settings, operator = read_settings(**overrides), Unfailing(operator or NullOperator())
+    with Ports.open(settings.host, settings.port, settings.metrics_port, settings.grpc_port) as ports:
+        if settings.workers == 1:
+            serve(models, settings, operator, ports)
+        else:
+            serve_by_workers(models, settings, operator, ports)
+    flush_standard_streams()
+
+
+def serve_by_workers(
+    models: Sequence[str | Path], settings: Settings, operator: Operator, ports: Ports
+) -> None:
+    """Serve by several processes, of which this one is the manager; see `run`."""
+    if settings.admins:
+        raise BadSetting(
+            f"--workers {settings.workers} with administrators' keys: a model that a client loads would be "
+            "loaded by one worker alone; replace its file and send SIGHUP, or serve by one process"
+        )
+    cores = shares(settings.workers)
+    if cores is None and settings.threads is None:
+        settings = settings.model_copy(update={"threads": max(1, usable_cores() // settings.workers)})
+    spawn = get_context("spawn")
+    with peers_folder() as folder:
+        peers = Peers(folder, settings.workers)
+
+        def make(index: int, reports: Connection, *, replaces: bool) -> BaseProcess:
+            worker = Worker(index=index, peers=peers, ports=ports, replaces=replaces, reports=reports)
+            told = operator if index == 0 else Unfailing(NullOperator())
+            return spawn.Process(target=work, args=(worker, models, settings, told))
+
+        ProcessManager(
+            settings.workers, make, peers.alive, cores=cores, drain_seconds=settings.drain_seconds
+        ).run()
+
+
+def work(worker: Worker, models: Sequence[str | Path], settings: Settings, operator: Operator) -> None:
+    """All that a worker process does."""
+    worker.settle()
+    try:
+        serve(models, settings, operator, worker.ports, worker)
+    except Exception as error:
+        if not isinstance(error, DownshiftError | OSError):
+            log.exception("worker process %d ends", worker.index)
+        worker.failed(error)
+        raise SystemExit(1) from None
+    flush_standard_streams()
+
+
+def serve(
+    models: Sequence[str | Path],
+    settings: Settings,
+    operator: Operator,
+    ports: Ports,
+    worker: Worker | None = None,
+) -> None:
+    """Serve in this process, alone or as that worker; see `run`."""
     sys.setswitchinterval(SWITCH_SECONDS)
     values.ValueClass = values.MutexValue  # one process: PROMETHEUS_MULTIPROC_DIR is not for it
-    settings, operator = read_settings(**overrides), Unfailing(operator or NullOperator())
     folder = None if settings.repository is None else Folder(settings.repository)
     if folder is not None and not folder.path.is_dir():
         raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
@@ -215,24 +153,27 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     if not sources:
         remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
         raise BadSetting(f"no model to serve: {remedy}")
-    supervisor = Supervisor()
-    metrics = Metrics(CollectorRegistry(), supervisor=supervisor)
+    supervisor, registry = Supervisor(), CollectorRegistry()
+    exposed = None if worker is None else Totals(registry, worker.index, worker.others)
+    metrics = Metrics(registry, supervisor=supervisor, exposed=exposed)
     catalog = Catalog((source.name for source in sources), supervisor)
+    # A worker has cores of its own: what the others use of their group's time says nothing about it.
+    cpu = CpuMeter if worker is None else partial(CpuMeter, own=time.process_time)
     repository = Repository(
         catalog,
         metrics,
         sources,
-        DeploymentLoad(metrics, settings, operator),
+        DeploymentLoad(metrics, settings, operator, cpu),
         folder=folder,
         drain_seconds=settings.drain_seconds,
+        turn=nullcontext if worker is None else worker.turn,
     )
     request_log = RequestLog(sinks(settings), supervisor=supervisor)
     if settings.log_json:
         log_as_json()
     app = create_app(catalog, metrics, settings, repository, request_log)
     rpc = None
-    if settings.grpc_port is not None:
-        reserved = listen(settings.host, settings.grpc_port, option="--grpc-port")
+    if ports.grpc is not None:
         over_grpc = grpc_server(
             catalog=catalog,
             metrics=metrics,
@@ -243,24 +184,34 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
             keys=app.state.keys,
             version=software_version(),
         )
-        rpc = RpcListener(over_grpc, reserved)
+        rpc = RpcListener(over_grpc, address(ports.grpc))
     server = Server(app, catalog, settings, rpc)
-    with closing(listen(settings.host, settings.port)) as listener:
-        address = url(listener, settings.ssl_certfile is not None)
 
-        def load() -> None:
-            warm_up()
-            with operator.loading() as report:
-                repository.start(report)
-            operator.ready(address, sample_picture(sources[0].path), None if rpc is None else rpc.address)
+    def load() -> None:
+        warm_up()
+        with operator.loading() as report:
+            repository.start(report)
+        if worker is not None:
+            worker.ready()
+        operator.ready(
+            url(ports.http, settings.ssl_certfile is not None),
+            sample_picture(sources[0].path),
+            None if rpc is None else rpc.address,
+        )
 
-        if settings.metrics_port is not None:
-            expose(catalog, metrics, settings.host, settings.metrics_port)
-        allow_files(settings.max_connections)
-        loader = Loader(load, server)
+    if ports.metrics is not None:
+        expose(catalog, metrics.exposition, ports.metrics, "metrics-port", supervisor)
+    if worker is not None:
+        own = Exposition(registry, supervisor=supervisor)
+        expose(catalog, own, worker.peers.listen(worker.index), "peers", supervisor)
+    allow_files(settings.max_connections)
+    loader = Loader(load, server)
+    if worker is not None and worker.replaces:
+        loader.run()  # the others answer meanwhile
+    else:
         loader.start()
-        server.run(sockets=[listener])
-    flush_standard_streams()
+    if loader.error is None:
+        server.run(sockets=[ports.http])
     if loader.error is not None:
         raise loader.error
     if server.interrupted:
@@ -296,27 +247,3 @@ def sample_picture(artifact: Path) -> Path:
     """The picture that lies beside an artifact under its name, or else a name that stands for one's own."""
     picture = artifact.with_suffix(".png")
     return picture if picture.is_file() else Path("picture.jpg")
-
-
-def expose(catalog: Catalog, metrics: Metrics, host: str, port: int) -> socket.socket:
-    """Serve metrics and health from a loop and a port of their own; returns what listens there.
-
-    The process that ends takes them along. Raises `BadSetting` when there can be no such port.
-    """
-    listener = listen(host, port, option="--metrics-port")
-    config = uvicorn.Config(
-        Probe(catalog, metrics.exposition),
-        http=partial(HttpProtocol, limits=ConnectionLimits(METRICS_CONNECTIONS)),  # type: ignore[arg-type]
-        ws="none",
-        workers=1,
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-    )
-
-    def serve_metrics() -> None:
-        uvicorn.Server(config).run([listener.dup()])  # a server that ends closes what it was given
-
-    metrics.supervisor.start("metrics-port", serve_metrics)
-    return listener

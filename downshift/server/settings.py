@@ -42,6 +42,12 @@ class Settings(BaseSettings):
     executors: int = Field(
         default=1, ge=1, le=MOST_THREADS, description="batches that run at once, each on threads of its own"
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_THREADS,
+        description="processes that share the port, each on cores of its own",
+    )
     engines: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import listen
-from downshift.server.serve import Server
+from downshift.server.http_server import Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.server.doubles import ENGINE, MODEL, ScriptedBackend, tensor

@@ -21,10 +21,10 @@ from downshift.models.artifact import write
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import listen
+from downshift.server.http_server import Server
 from downshift.server.repository.loading import DeploymentLoad
 from downshift.server.repository.repository import Repository
 from downshift.server.repository.source import Source
-from downshift.server.serve import Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.models.tiny_artifact import tiny_artifact

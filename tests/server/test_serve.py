@@ -22,12 +22,12 @@ from prometheus_client import CollectorRegistry
 from downshift.models.artifact import write
 from downshift.models.materialize import materialize
 from downshift.server.catalog import Catalog
-from downshift.server.connection.listener import listen, url
+from downshift.server.connection.listener import Ports, listen, url
+from downshift.server.connection.probe import expose
 from downshift.server.errors import BadSetting
 from downshift.server.serve import (
     SWITCH_SECONDS,
     Loader,
-    expose,
     run,
     sample_picture,
     sinks,
@@ -165,23 +165,28 @@ def test_in_a_server_threads_take_turns_sooner_than_usual() -> None:
         sys.setswitchinterval(before)
 
 
-def test_metrics_can_have_a_port_of_their_own() -> None:
+def test_a_taken_port_of_the_metrics_is_said() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BadSetting, match=f"'127.0.0.1', port {port} .*another with --metrics-port"):
-            expose(Catalog(), Metrics(CollectorRegistry()), "127.0.0.1", port)
-    catalog, backend = Catalog([MODEL]), ScriptedBackend()
-    address = url(expose(catalog, Metrics(CollectorRegistry()), "127.0.0.1", 0))
-    with httpx2.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client:
-        wait_for(lambda: client.get("/metrics").status_code == 200)
-        assert "downshift_build_info{" in client.get("/metrics").text
-        assert client.get("/v2").status_code == 404
-        assert client.get("/v2/health/live").json() == {"live": True}
-        assert client.get("/v2/health/ready").status_code == 503
-        catalog.publish(MODEL, backend)
-        assert client.get("/v2/health/ready").json() == {"ready": True}
-        backend.scheduler.serving = False
-        assert client.get("/v2/health/live").status_code == 503
+        said = f"'127.0.0.1', port {port} .*another with --metrics-port"
+        with pytest.raises(BadSetting, match=said), Ports.open("127.0.0.1", 0, port, None):
+            pass
+
+
+def test_metrics_can_have_a_port_of_their_own() -> None:
+    catalog, backend, metrics = Catalog([MODEL]), ScriptedBackend(), Metrics(CollectorRegistry())
+    with listen("127.0.0.1", 0) as listener:
+        expose(catalog, metrics.exposition, listener, "metrics-port", metrics.supervisor)
+        with httpx2.Client(base_url=url(listener), trust_env=False, timeout=PATIENCE) as client:
+            wait_for(lambda: client.get("/metrics").status_code == 200)
+            assert "downshift_build_info{" in client.get("/metrics").text
+            assert client.get("/v2").status_code == 404
+            assert client.get("/v2/health/live").json() == {"live": True}
+            assert client.get("/v2/health/ready").status_code == 503
+            catalog.publish(MODEL, backend)
+            assert client.get("/v2/health/ready").json() == {"ready": True}
+            backend.scheduler.serving = False
+            assert client.get("/v2/health/live").status_code == 503
 
 
 def test_the_settings_say_where_requests_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

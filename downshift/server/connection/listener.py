@@ -1,12 +1,18 @@
-"""Listening sockets, their URL, and the limit of open files."""
+"""Listening sockets, their addresses, and the limit of open files."""
 
 from __future__ import annotations
 
 import errno
 import resource
 import socket
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from downshift.server.errors import BadSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BACKLOG = 2048
 _OTHER_FILES = 256  # artifacts, the cache, the metrics' port, the event loop's own
@@ -37,6 +43,31 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True)
+class Ports:
+    """The sockets of one server, however many processes serve on them.
+
+    http, metrics: listen. grpc: keeps its port, and does not listen.
+    """
+
+    http: socket.socket
+    metrics: socket.socket | None
+    grpc: socket.socket | None
+
+    @classmethod
+    @contextmanager
+    def open(cls, host: str, port: int, metrics_port: int | None, grpc_port: int | None) -> Iterator[Ports]:
+        """Take the ports, None for one that is not wanted; free on leaving. Raises `BadSetting`."""
+        with ExitStack() as stack:
+            http = stack.enter_context(closing(listen(host, port)))
+            metrics = grpc = None
+            if metrics_port is not None:
+                metrics = stack.enter_context(closing(listen(host, metrics_port, "--metrics-port")))
+            if grpc_port is not None:
+                grpc = stack.enter_context(closing(reserve(host, grpc_port, "--grpc-port")))
+            yield cls(http, metrics, grpc)
+
+
 def url(listener: socket.socket, tls: bool = False) -> str:
     """The URL of the server for a browser on this machine."""
     host, port = listener.getsockname()[:2]
@@ -47,3 +78,24 @@ def url(listener: socket.socket, tls: bool = False) -> str:
         host = "::1" if only else "localhost"
     scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def address(listener: socket.socket) -> str:
+    """Where it listens, as `host:port`."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reserve(host: str, port: int, option: str) -> socket.socket:
+    """Keeps a port on which several processes listen, and does not listen itself; raises `BadSetting`.
+
+    Sockets that share a port say so (SO_REUSEPORT), and would share one that another server listens on, too:
+    therefore it is taken alone first.
+    """
+    with listen(host, port, option) as alone:
+        family, taken = alone.family, alone.getsockname()
+    kept = socket.socket(family, socket.SOCK_STREAM)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    kept.bind(taken)
+    return kept

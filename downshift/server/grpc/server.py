@@ -186,7 +186,7 @@ class GrpcServer:
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),  # a port that is taken is an error
+        ("grpc.so_reuseport", 1),  # with whoever keeps the port, and with other workers
         ("grpc.max_receive_message_length", settings.max_body_bytes + FRAMING),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", settings.max_head_bytes),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
+from downshift.runtime.cpu import CpuMeter
 from downshift.runtime.deployment import Deployment
 from downshift.runtime.gpu.driver import DeviceChoice
 from downshift.runtime.json_cache import JsonCache, default_folder
@@ -14,6 +15,8 @@ from downshift.server.operator import NullOperator
 from downshift.server.statistics import Statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from downshift.runtime.profiling.profiler import Progress
     from downshift.server.catalog import Backend
     from downshift.server.operator import Operator
@@ -43,11 +46,15 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class DeploymentLoad:
-    """Loads artifacts as the settings want it; metrics and operator learn of every deployment it starts."""
+    """Loads artifacts as the settings want it; metrics and operator learn of every deployment it starts.
+
+    cpu: makes what reads a deployment's CPU utilisation.
+    """
 
     metrics: Metrics
     settings: Settings
     operator: Operator = field(default_factory=NullOperator)
+    cpu: Callable[[], CpuMeter] = CpuMeter
 
     @cached_property
     def cache(self) -> JsonCache:
@@ -79,6 +86,7 @@ class DeploymentLoad:
             observers=(statistics, events),
             improved=partial(self.operator.improved, source.name),
             supervisor=self.metrics.supervisor,
+            cpu=self.cpu,
         )
         self.operator.loaded(source.name, prepared)
         return Loaded(deployment, statistics)

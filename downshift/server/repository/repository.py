@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from downshift.server.repository.watching import file_changes, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from downshift.runtime.profiling.profiler import Progress
@@ -60,14 +61,19 @@ class Repository:
         *,
         folder: Folder | None = None,
         drain_seconds: float,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """folder: its artifacts may be loaded by name. drain_seconds: how long a retired version drains."""
+        """folder: its artifacts may be loaded by name. drain_seconds: how long a retired version drains.
+
+        turn: entered while an artifact is prepared; waits where other processes prepare theirs.
+        """
         self._catalog = catalog
         self._metrics = metrics
         self._sources = {source.name: source for source in sources}
         self._load = load
         self._folder = folder
         self._drain_seconds = drain_seconds
+        self._turn = turn
         self._measuring = threading.Lock()  # held while an artifact is prepared, since it is measured
         self._changing = asyncio.Lock()  # held while a load or unload is applied
         self._loading: set[str] = set()
@@ -100,7 +106,7 @@ class Repository:
         """
         for name, reason in (self._folder.refused() if self._folder is not None else {}).items():
             log.warning("model %s is not offered: %s", name, reason)
-        with self._measuring:
+        with self._measuring, self._turn():
             for source in self.sources:
                 self._fingerprints[source.name] = fingerprint(source.path)
                 loaded = self._load(source, report)
@@ -199,7 +205,7 @@ class Repository:
             if self._catalog.draining:  # the result would be discarded
                 raise Draining
 
-        with self._measuring:
+        with self._measuring, self._turn():
             return self._load(source, report)
 
     def _failed(self, source: Source, error: Exception) -> Exception:

@@ -20,7 +20,6 @@ from downshift.runtime.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
     from starlette.types import Receive, Scope, Send
 
@@ -48,7 +47,7 @@ def choose(accept: str) -> TextFormat:
 
 
 class Exposition:
-    """Renders a registry's metrics on a thread of its own, started by the first scrape.
+    """Renders metrics on a thread of its own, started by the first scrape.
 
     Coalescing: all scrapes that arrive during a rendering share the next one, so no response is older than
     its request. Rate limit: after a rendering the thread sleeps nine times as long as it took, so a storm of
@@ -57,13 +56,13 @@ class Exposition:
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        metrics: Collector,
         rest: Callable[[float], None] = time.sleep,
         supervisor: Supervisor | None = None,
     ) -> None:
         """rest: sleeps that many seconds. supervisor: runs the thread."""
         self._supervisor = supervisor or Supervisor()
-        self._metrics = _YieldingCollector(registry)
+        self._metrics = _YieldingCollector(metrics)
         self._rest = rest
         self._lock = threading.Lock()
         self._wanted: dict[TextFormat, Future[bytes]] = {}
@@ -114,14 +113,14 @@ class Exposition:
 
 
 class _YieldingCollector(Collector):
-    """Collects a registry's metric families and releases the GIL between them."""
+    """Collects the metric families of another collector and releases the GIL between them."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
 
     def collect(self) -> Iterable[Metric]:
         """Every family, one by one."""
-        for family in self._registry.collect():
+        for family in self._collector.collect():
             yield family
             time.sleep(PAUSE)
 

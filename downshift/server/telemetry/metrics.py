@@ -26,6 +26,8 @@ from downshift.server.telemetry.worker_metrics import WorkerMetrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from prometheus_client.registry import Collector
+
     from downshift.models.spec import Manifest
     from downshift.runtime.request import Request
     from downshift.runtime.scheduling.lifecycle import Batch, Settled
@@ -43,18 +45,22 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """All `downshift_…` metrics, in the given registry. supervisor: of the workers to report on."""
+    """All `downshift_…` metrics, in the given registry.
+
+    supervisor: of the workers to report on. exposed: what a scrape gets, by default the registry.
+    """
 
     def __init__(
         self,
         registry: CollectorRegistry,
         now: Callable[[], float] = time.monotonic,
         supervisor: Supervisor | None = None,
+        exposed: Collector | None = None,
     ) -> None:
         self.registry = registry
         self.supervisor = supervisor or Supervisor()
         registry.register(WorkerMetrics(self.supervisor))
-        self.exposition = Exposition(registry, supervisor=self.supervisor)
+        self.exposition = Exposition(exposed or registry, supervisor=self.supervisor)
         self.now = now
         self.history = History(now=now)
         self._backends: tuple[Backend, ...] = ()  # replaced, never changed: a scrape may be reading it

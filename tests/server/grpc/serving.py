@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
-from downshift.server.connection.listener import listen
+from downshift.server.connection.listener import Ports, address
 from downshift.server.grpc import inference_pb2 as pb
 from downshift.server.grpc.server import SERVICE, GrpcServer
-from downshift.server.serve import RpcListener, Server
+from downshift.server.http_server import RpcListener, Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from downshift.server.telemetry.request_log import RequestLog
@@ -164,14 +164,16 @@ def serving(
         keys=app.state.keys,
         version="1.2.3",
     )
-    rpc = RpcListener(over_grpc, listen("127.0.0.1", 0))
-    server = Server(app, catalog, chosen, rpc)
-    listener = listen("127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        yield Serving(server, thread, backend, catalog, metrics, log, listener.getsockname()[1], rpc.address)
-    finally:
-        server.should_exit = True
-        thread.join()
+    with Ports.open("127.0.0.1", 0, None, 0) as ports:
+        assert ports.grpc is not None
+        rpc = RpcListener(over_grpc, address(ports.grpc))
+        server = Server(app, catalog, chosen, rpc)
+        port = ports.http.getsockname()[1]
+        thread = threading.Thread(target=server.run, args=([ports.http],))
+        thread.start()
+        try:
+            wait_for(lambda: server.started)
+            yield Serving(server, thread, backend, catalog, metrics, log, port, rpc.address)
+        finally:
+            server.should_exit = True
+            thread.join()

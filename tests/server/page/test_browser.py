@@ -17,7 +17,7 @@ from downshift.runtime.request import Outcome
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import listen, url
-from downshift.server.serve import Server
+from downshift.server.http_server import Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from tests.models.images.pictures import encoded, noise, picture
