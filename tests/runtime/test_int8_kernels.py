@@ -251,6 +251,35 @@ def test_any_convolution_is_packed_right(graph: IntegerGraph) -> None:
     equals_reference(graph, normal(2, *graph.input_shape, seed=5))
 
 
+@pytest.mark.parametrize("size", [(16, 16), (32, 16), (13, 9)])
+@pytest.mark.parametrize("count", [0, 1])
+def test_averages_between_padded_convolutions_equal_the_reference(size: tuple[int, int], count: int) -> None:
+    """One thread writes every halo in place, also around the maps that averages read and write."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], pads=[1] * 4),
+        helper.make_node(
+            "AveragePool", ["a"], ["b"], kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=count
+        ),
+        helper.make_node("Conv", ["b", "w1"], ["c"], pads=[1] * 4),
+        helper.make_node("AveragePool", ["c"], ["d"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["d", "w1"], ["e"], pads=[1] * 4),
+        helper.make_node("Conv", ["d", "w2"], ["f"], strides=[2, 2]),
+        helper.make_node("Conv", ["f", "w1"], ["g"], pads=[1] * 4),
+        helper.make_node("Conv", ["e", "w2"], ["h"], strides=[2, 2]),
+        helper.make_node("Conv", ["h", "w3"], ["i"]),
+        helper.make_node("Add", ["g", "i"], ["j"]),
+        helper.make_node("Flatten", ["j"], ["y"]),
+    ]
+    constants = {
+        "w0": normal(6, 5, 3, 3, seed=1),
+        "w1": normal(6, 6, 3, 3, seed=2),
+        "w2": normal(6, 6, 2, 2, seed=3),
+        "w3": normal(6, 6, 1, 1, seed=4),
+    }
+    graph, images = lower(small_model(nodes, (5, *size), constants)), normal(2, 5, *size, seed=9)
+    equals_reference(integer(graph, ranges_of(graph, images)), images)
+
+
 @given(small_networks())
 @settings(deadline=None, max_examples=100, suppress_health_check=QUIET)
 def test_any_small_network_equals_the_reference(model: onnx.ModelProto) -> None:

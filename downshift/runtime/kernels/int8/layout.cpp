@@ -9,14 +9,15 @@ Expansion::Expansion(const Map& map, const Map& output, const Window& window, bo
     const std::int64_t height = output.block_height(), width = output.block_width(), stride = window.stride;
     inner_height_ = height * stride;
     inner_width_ = width * stride;
-    pixel_ = window.height == 1 && window.width == 1 && window.top == 0 && window.left == 0;
+    const bool pixel = window.height == 1 && window.width == 1 && window.top == 0 && window.left == 0;
     rows_ = window.top + std::max(inner_height_, (height - 1) * stride + window.height - window.top);
     columns_ = window.left + std::max(inner_width_, (width - 1) * stride + window.width - window.left);
     aligned_ = !foreign && inner_height_ == map.block_height() && inner_width_ == map.block_width() && window.top <= inner_height_ &&
                window.left <= inner_width_ && rows_ - window.top <= 2 * inner_height_ && columns_ - window.left <= 2 * inner_width_;
     resident_ = aligned_ && window.top <= map.margin && window.left <= map.margin &&
                 rows_ - window.top <= inner_height_ + map.margin && columns_ - window.left <= inner_width_ + map.margin;
-    step_ = pixel_ && !aligned_ ? window.stride : 1;
+    bare_ = resident_ && window.top == 0 && window.left == 0 && rows_ <= inner_height_ && columns_ <= inner_width_;
+    step_ = pixel && !aligned_ ? window.stride : 1;
     rows_ /= step_;
     columns_ /= step_;
     if (resident_) columns_ = map.block_width() + 2 * map.margin;

@@ -4,8 +4,8 @@
 // (a, b), and vector (y, x) holds pixel (y, x) of every block, 4 neighbouring channels of it. A kernel tap is then another
 // whole vector, also for strides: every load is aligned and nothing is moved between lanes. Lanes whose pixel lies outside
 // the map hold the zero point. The price is a halo. A program of one thread has room for a halo of one vector around a map
-// (`margin`); several threads each make a copy with halo for themselves (`Expansion`), because cache lines that another core
-// has read are slow to write.
+// (`margin`) unless one of its operations goes through whole rows at once, as additions and concatenations do; several threads
+// each make a copy with halo for themselves (`Expansion`), because cache lines that another core has read are slow to write.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -57,7 +57,7 @@ public:
 
     // Whether it lies in the map itself, and whether it then needs no halo.
     bool resident() const { return resident_; }
-    bool bare() const { return pixel_; }
+    bool bare() const { return bare_; }
     // Bytes from its first vector to the map's in a resident one.
     std::size_t origin() const { return std::size_t(window_.top) * row_bytes() + std::size_t(window_.left) * vector_bytes; }
     // In vectors, from what one output vector needs to what the next one does.
@@ -87,7 +87,7 @@ private:
     int groups_, block_height_, step_;
     std::int64_t inner_height_, inner_width_;  // of a block, without halo
     std::int64_t rows_, columns_;
-    bool pixel_, aligned_, resident_;
+    bool aligned_, resident_, bare_;
 };
 
 }  // namespace downshift::int8

@@ -237,8 +237,9 @@ void Network::make_margins() {
     // Other operations go through whole rows at once.
     const auto knows_margins = [](const auto& one) {
         using One = std::decay_t<decltype(one)>;
-        return std::is_same_v<One, Conv> || std::is_same_v<One, MaxPool> || std::is_same_v<One, Mean> ||
-               std::is_same_v<One, Dequantize> || std::is_same_v<One, Linear>;
+        return std::is_same_v<One, Conv> || std::is_same_v<One, MaxPool> || std::is_same_v<One, AveragePool> ||
+               std::is_same_v<One, Mean> || std::is_same_v<One, Dequantize> || std::is_same_v<One, Linear> ||
+               std::is_same_v<One, Activate>;
     };
     for (const Operation& operation : operations_)
         if (!std::visit(knows_margins, operation)) return;

@@ -134,7 +134,8 @@ public:
     void linear(Linear operation);
     void activate(Activate operation);
 
-    // Gives a margin to every map that a convolution can then read with its halo in place.
+    // Gives a margin to every map that a convolution can then read with its halo in place. Gives none where some operation
+    // goes through whole rows at once, or where a convolution's offsets would no longer reach.
     void make_margins();
 
     const std::vector<Tensor>& tensors() const { return tensors_; }

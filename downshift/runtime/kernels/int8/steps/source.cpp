@@ -5,14 +5,13 @@
 namespace downshift::int8 {
 
 const char* Source::rows(char* home, std::uint64_t run, int first, int last, Scratch& scratch) const {
-    const bool resident = expansion_.resident();
-    if (resident && expansion_.bare()) return home;
+    if (expansion_.bare()) return home;
     if (scratch.owner != this || scratch.run != run) {
         scratch.owner = this;
         scratch.run = run;
         std::fill(scratch.made.begin(), scratch.made.end(), 0);
     }
-    char* expanded = resident ? home - expansion_.origin() : scratch.rows.data();
+    char* expanded = expansion_.resident() ? home - expansion_.origin() : scratch.rows.data();
     for (int row = first; row <= last; ++row)
         if (!scratch.made[std::size_t(row)]) {
             scratch.made[std::size_t(row)] = 1;
