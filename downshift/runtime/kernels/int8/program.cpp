@@ -10,11 +10,61 @@
 namespace downshift::int8 {
 namespace {
 
+ScratchNeed needed(const std::vector<std::unique_ptr<Step>>& steps) {
+    ScratchNeed need;
+    for (const auto& step : steps) {
+        const ScratchNeed one = step->scratch();
+        need = {std::max(need.bytes, one.bytes), std::max(need.rows, one.rows), std::max(need.sums, one.sums),
+                std::max(need.quads, one.quads)};
+    }
+    return need;
+}
+
+// The step in the plan of that number, counted round, or else in the plan that is measured as the fastest.
+struct Choice {
+    std::optional<int> plan;
+    Workspace& space;
+    Workers& workers;
+
+    std::unique_ptr<Step> among(std::vector<std::unique_ptr<Step>> steps) const {
+        return std::move(steps[plan ? std::size_t(*plan) % steps.size() : fastest(steps)]);
+    }
+
+private:
+    // Rounds of all steps alternate, and a step counts by its fastest run.
+    std::size_t fastest(const std::vector<std::unique_ptr<Step>>& steps) const {
+        constexpr int rounds = 5, in_a_row = 3;
+        constexpr double enough = 0.02;  // seconds
+        if (steps.size() == 1) return 0;
+        Scratch scratch(needed(steps));
+        std::vector<double> least(steps.size(), std::numeric_limits<double>::infinity());
+        double spent = 0;
+        // One convolution at a time: programs that share the workers neither disturb its times nor wait for all of them.
+        const std::lock_guard lock(workers.exclusive);
+        for (int round = 0; round < rounds && spent < enough; ++round)
+            for (std::size_t s = 0; s < steps.size(); ++s)
+                for (int again = 0; again < in_a_row; ++again) {
+                    const double seconds = timed(*steps[s], scratch);
+                    least[s] = std::min(least[s], seconds);
+                    spent += seconds;
+                }
+        return std::size_t(std::min_element(least.begin(), least.end()) - least.begin());
+    }
+
+    double timed(const Step& step, Scratch& scratch) const {
+        const auto begin = std::chrono::steady_clock::now();
+        scratch.owner = scratch.quads_owner = nullptr;
+        for (int item = 0; item < step.items(); ++item) step.run(space, item, scratch);
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    }
+};
+
 struct MakeStep {
     const Target& target;
+    const Choice& choice;
     bool last;
 
-    std::unique_ptr<Step> operator()(const Conv& conv) const { return make_convolution(target, conv); }
+    std::unique_ptr<Step> operator()(const Conv& conv) const { return choice.among(make_convolutions(target, conv)); }
     std::unique_ptr<Step> operator()(const MaxPool& pool) const { return make_pooling(target, pool); }
     std::unique_ptr<Step> operator()(const AveragePool& pool) const { return make_average(target, pool); }
     std::unique_ptr<Step> operator()(const MeanMap& mean) const { return make_mean_map(target, mean); }
@@ -42,33 +92,13 @@ Program::Program(Network network, const Isa& isa, std::shared_ptr<Workers> worke
     input_ = network.tensors().front().map;
     buffers_ = assign_buffers(network);
     for (const Network::Tensor& tensor : network.tensors()) vectors_.push_back(tensor.floats);
+    workspaces_.resize(std::size_t(threads));
     const Target target = {isa, network, buffers_.of, threads};
+    const Choice choice = {plan, workspace(0), *workers_};
     steps_.push_back(make_load(target));
     for (const Operation& operation : operations)
-        steps_.push_back(std::visit(MakeStep{target, &operation == &operations.back()}, operation));
-    ScratchNeed need;
-    for (const auto& step : steps_) {
-        need.bytes = std::max(need.bytes, step->scratch().bytes);
-        need.rows = std::max(need.rows, step->scratch().rows);
-        need.sums = std::max(need.sums, step->scratch().sums);
-        need.quads = std::max(need.quads, step->scratch().quads);
-    }
-    for (int thread = 0; thread < threads; ++thread) {
-        scratch_.push_back(std::make_unique<Scratch>());
-        scratch_.back()->rows = Aligned<char>(need.bytes);
-        scratch_.back()->sums = Aligned<char>(need.sums);
-        scratch_.back()->quads = Aligned<char>(need.quads);
-        scratch_.back()->made.assign(std::size_t(need.rows), 0);
-        workspaces_.push_back(nullptr);
-    }
-    for (const auto& step : steps_) {
-        // One convolution at a time: programs that share the workers neither disturb its times nor wait for all of them.
-        const std::lock_guard lock(workers_->exclusive);
-        if (plan)
-            step->use_plan(*plan);
-        else
-            step->tune(workspace(0), *scratch_.front());
-    }
+        steps_.push_back(std::visit(MakeStep{target, choice, &operation == &operations.back()}, operation));
+    for (int thread = 0; thread < threads; ++thread) scratch_.push_back(std::make_unique<Scratch>(needed(steps_)));
     if (threads > 1 && !plan) together_ = faster_together();
 }
 

@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <chrono>
-#include <limits>
 
 #include "../../cache.hpp"
 #include "packing.hpp"
@@ -14,19 +12,49 @@ struct Plan {
     int height, width, blocks;
 };
 
+const ConvEntry* find_entry(const Isa& isa, int rows, int stride, int height, int width) {
+    for (int e = 0; e < isa.conv_count; ++e) {
+        const ConvEntry& one = isa.convs[e];
+        if (one.rows == rows && one.stride == stride && one.height == height && one.width == width) return &one;
+    }
+    return nullptr;
+}
+
+// Bytes of the L1 cache for pixels; the rest is for weights and sums.
+std::size_t room() { return l1_data_bytes() * 3 / 4; }
+
+// What may be fastest, the likeliest first. A tile whose pixels do not fit the L1 cache can go by blocks of input channels
+// that do, at the price of storing sums between them. `many_rows`: whether a tile may have two.
+std::vector<Plan> plans(const Isa& isa, const Conv& conv, const Map& input, const Map& output, int rows, int stride, bool many_rows) {
+    std::vector<Plan> found;
+    const int width = output.block_width(), most = isa.most_vectors[rows == 4];
+    const auto add = [&](int height, int columns) {
+        found.push_back({height, columns, 1});
+        const std::size_t pixels = std::size_t((height - 1) * stride + conv.window.height) *
+                                   std::size_t((columns - 1) * stride + conv.window.width) * std::size_t(input.groups()) * vector_bytes;
+        const int blocks = int(std::min<std::size_t>((pixels + room() - 1) / room(), std::size_t(input.groups())));
+        if (rows == 1 && blocks > 1) found.push_back({height, columns, blocks});
+    };
+    constexpr int narrow = 4;  // vectors of a tile that takes its weights by fours
+    if (width > narrow || most <= narrow) {
+        const int pieces = (width + most - 1) / most;
+        add(1, (width + pieces - 1) / pieces);
+    }
+    if (rows == 1 && most > narrow) add(1, std::min(width, narrow));
+    if (many_rows && output.block_height() % 2 == 0 && 2 * width <= most && find_entry(isa, rows, stride, 2, width)) add(2, width);
+    return found;
+}
+
 // Pixels: Source or Quads, and `conv` is over the map that it is or makes.
 template <class Pixels>
 class Convolution final : public Step {
 public:
-    Convolution(const Target& target, const Conv& conv, const Map& input, Pixels source)
+    Convolution(const Target& target, const Conv& conv, const Map& input, const Pixels& source, const Positions& positions, const Plan& plan)
         : isa_(target.isa),
-          threads_(target.threads),
           window_(conv.window),
-          input_(input),
           output_(target.tensor(conv.output).map),
-          source_(std::move(source)),
-          positions_(find_positions(conv, input_, output_, target.isa.narrow)),
-          rows_(positions_.rows),
+          source_(source),
+          rows_(positions.rows),
           from_(target.buffer(conv.input)),
           to_(target.buffer(conv.output)),
           residual_(conv.residual < 0 ? -1 : target.buffer(conv.residual)),
@@ -37,7 +65,11 @@ public:
         const auto padded = std::size_t(output_.groups()) * 4;
         scale_.resize(padded, 0.0f);
         bias_.resize(padded, float(target.tensor(conv.output).zero));
-        use(plans().front());
+        cut(plan);
+        constexpr int items_each = 4;  // at least, for every thread
+        const int tiles = int(tiles_.size());
+        const int parts = target.threads == 1 ? 1 : std::max(1, (items_each * target.threads + tiles - 1) / tiles);
+        packed_ = pack(positions, source_.expansion(), input, window_, parts, plan.blocks);
     }
 
     int items() const override { return int(tiles_.size() * packed_.parts.size()); }
@@ -48,34 +80,6 @@ public:
         ScratchNeed need = source_.scratch();
         need.sums = rows_ == 1 ? std::size_t(output_.groups()) * 4 * most_vectors * vector_bytes : 0;
         return need;
-    }
-
-    void use_plan(int number) override {
-        const std::vector<Plan> all = plans();
-        use(all[std::size_t(number) % all.size()]);
-        positions_ = {};
-    }
-
-    // Keeps the fastest plan: the rounds of all plans alternate, and a plan counts by its fastest one.
-    void tune(Workspace& space, Scratch& scratch) override {
-        constexpr int rounds = 5;
-        constexpr double enough = 0.02;  // seconds
-        const std::vector<Plan> all = plans();
-        if (all.size() > 1) {
-            std::vector<double> fastest(all.size(), std::numeric_limits<double>::infinity());
-            double spent = 0;
-            for (int round = 0; round < rounds && spent < enough; ++round)
-                for (std::size_t plan = 0; plan < all.size(); ++plan) {
-                    use(all[plan]);
-                    for (int again = 0; again < 3; ++again) {
-                        const double seconds = timed(space, scratch);
-                        fastest[plan] = std::min(fastest[plan], seconds);
-                        spent += seconds;
-                    }
-                }
-    use(all[std::size_t(std::min_element(fastest.begin(), fastest.end()) - fastest.begin())]);
-        }
-        positions_ = {};
     }
 
     void run(Workspace& space, int item, Scratch& scratch) const override {
@@ -121,49 +125,10 @@ private:
     };
 
     const ConvEntry* entry(int height, int width) const {
-        for (int e = 0; e < isa_.conv_count; ++e) {
-            const ConvEntry& one = isa_.convs[e];
-            if (one.rows == rows_ && one.stride == source_.expansion().stride() && one.height == height && one.width == width)
-                return &one;
-        }
-        return nullptr;
-    }
-
-    // What may be fastest, the likeliest first. A tile whose pixels do not fit the L1 cache can go by blocks of input
-    // channels that do, at the price of storing sums between them.
-    std::vector<Plan> plans() const {
-        std::vector<Plan> found;
-        const int width = output_.block_width(), most = isa_.most_vectors[rows_ == 4];
-        const auto add = [&](int height, int columns) {
-            found.push_back({height, columns, 1});
-            const int stride = source_.expansion().stride();
-            const std::size_t pixels = std::size_t((height - 1) * stride + window_.height) *
-                                       std::size_t((columns - 1) * stride + window_.width) * std::size_t(input_.groups()) * vector_bytes;
-            const int blocks = int(std::min<std::size_t>((pixels + room() - 1) / room(), std::size_t(input_.groups())));
-            if (rows_ == 1 && blocks > 1) found.push_back({height, columns, blocks});
-        };
-        if (width > 4 || most <= 4) {
-            const int pieces = (width + most - 1) / most;
-            add(1, (width + pieces - 1) / pieces);
-        }
-        if (rows_ == 1 && most > 4) add(1, std::min(width, 4));
-        if (Pixels::many_rows && output_.block_height() % 2 == 0 && 2 * width <= most && entry(2, width)) add(2, width);
-        return found;
-    }
-
-    // Bytes of the L1 cache for pixels; the rest is for weights and sums.
-    static std::size_t room() { return l1_data_bytes() * 3 / 4; }
-
-    void use(const Plan& plan) {
-        cut(plan);
-        const int tiles = int(tiles_.size());
-        const int parts = threads_ == 1 ? 1 : std::max(1, (4 * threads_ + tiles - 1) / tiles);
-        packed_ = pack(positions_, source_.expansion(), input_, window_, parts, plan.blocks);
+        return find_entry(isa_, rows_, source_.expansion().stride(), height, width);
     }
 
     void cut(const Plan& plan) {
-        tiles_.clear();
-        masks_.clear();
         const int width = output_.block_width();
         for (int y = 0; y < output_.block_height(); y += plan.height)
             for (int x = 0, piece; x < width; x += piece) {
@@ -176,19 +141,10 @@ private:
             }
     }
 
-    double timed(Workspace& space, Scratch& scratch) const {
-        const auto begin = std::chrono::steady_clock::now();
-        scratch.owner = scratch.quads_owner = nullptr;
-        for (int item = 0; item < items(); ++item) run(space, item, scratch);
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    }
-
     const Isa& isa_;
-    int threads_;
     Window window_;
-    Map input_, output_;
+    Map output_;
     Pixels source_;
-    Positions positions_;  // until the plan is final
     int rows_;
     int from_, to_, residual_;
     float residual_scale_;
@@ -199,18 +155,26 @@ private:
     std::vector<std::uint16_t> masks_;
 };
 
+template <class Pixels>
+std::vector<std::unique_ptr<Step>> in_every_plan(const Target& target, const Conv& conv, const Map& input, const Pixels& source) {
+    const Map& output = target.tensor(conv.output).map;
+    const Positions positions = find_positions(conv, input, output, target.isa.narrow);
+    std::vector<std::unique_ptr<Step>> steps;
+    for (const Plan& plan : plans(target.isa, conv, input, output, positions.rows, source.expansion().stride(), Pixels::many_rows))
+        steps.push_back(std::make_unique<Convolution<Pixels>>(target, conv, input, source, positions, plan));
+    return steps;
+}
+
 }  // namespace
 
-std::unique_ptr<Step> make_convolution(const Target& target, const Conv& conv) {
+std::vector<std::unique_ptr<Step>> make_convolutions(const Target& target, const Conv& conv) {
     const Network::Tensor& input = target.tensor(conv.input);
     const Map& output = target.tensor(conv.output).map;
     if (conv.groups == 1 && Quads::suit(input.map, output, conv.window)) {
-        Quads quads(target.isa, input.map, input.zero, output, conv.window);
-        const Map map = quads.map();
-        return std::make_unique<Convolution<Quads>>(target, Quads::over_quads(conv), map, std::move(quads));
+        const Quads quads(target.isa, input.map, input.zero, output, conv.window);
+        return in_every_plan(target, Quads::over_quads(conv), quads.map(), quads);
     }
-    return std::make_unique<Convolution<Source>>(target, conv, input.map,
-                                                 Source(target.isa, input.map, input.zero, input.zero, output, conv.window));
+    return in_every_plan(target, conv, input.map, Source(target.isa, input.map, input.zero, input.zero, output, conv.window));
 }
 
 }  // namespace downshift::int8

@@ -28,8 +28,18 @@ struct Workspace {
     std::uint64_t run = 0;                    // changes with every example
 };
 
+// How much of a thread's memory a step asks for.
+struct ScratchNeed {
+    std::size_t bytes = 0;
+    int rows = 0;
+    std::size_t sums = 0;   // bytes
+    std::size_t quads = 0;  // bytes
+};
+
 // A thread's own memory: the expanded rows it needs, and which source and example they belong to.
 struct Scratch {
+    explicit Scratch(const ScratchNeed& need) : rows(need.bytes), sums(need.sums), made(std::size_t(need.rows), 0), quads(need.quads) {}
+
     Aligned<char> rows;
     Aligned<char> sums;  // of a tile, between blocks of input channels
     std::vector<std::uint8_t> made;  // by row, 0 or 1
@@ -41,14 +51,6 @@ struct Scratch {
     int quads_row = 0;
 };
 
-// How much of a thread's memory a step asks for.
-struct ScratchNeed {
-    std::size_t bytes = 0;
-    int rows = 0;
-    std::size_t sums = 0;   // bytes
-    std::size_t quads = 0;  // bytes
-};
-
 // Items of a step are independent of each other; the next step needs all of them.
 struct Step {
     virtual ~Step() = default;
@@ -56,10 +58,6 @@ struct Step {
     virtual void run(Workspace& space, int item, Scratch& scratch) const = 0;
     virtual std::size_t bytes() const { return 0; }  // of weights
     virtual ScratchNeed scratch() const { return {}; }
-    // Chooses between plans for the same result by measuring, or the `number`-th of them, counted round. One of the two
-    // once, before the first run that counts.
-    virtual void tune(Workspace&, Scratch&) {}
-    virtual void use_plan(int) {}
 };
 
 // What steps are made for: the network's tensors, the buffer of each, the instruction set and the number of threads. It is
@@ -84,7 +82,8 @@ struct Target {
 };
 
 std::unique_ptr<Step> make_load(const Target& target);
-std::unique_ptr<Step> make_convolution(const Target& target, const Conv& conv);
+// The same convolution in every plan that may be fastest, the likeliest first.
+std::vector<std::unique_ptr<Step>> make_convolutions(const Target& target, const Conv& conv);
 std::unique_ptr<Step> make_pooling(const Target& target, const MaxPool& pool);
 std::unique_ptr<Step> make_average(const Target& target, const AveragePool& pool);
 std::unique_ptr<Step> make_mean_map(const Target& target, const MeanMap& mean);
