@@ -10,6 +10,8 @@
 #include <array>
 #include <stdexcept>
 
+#include "bindings_common.hpp"
+#include "isas.hpp"
 #include "program.hpp"
 
 namespace nb = nanobind;
@@ -23,8 +25,7 @@ namespace downshift {
 namespace {
 
 template <int N>
-using Floats = nb::ndarray<const float, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
-using Batch = nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Floats = Array<float, N>;
 using Pair = std::array<int, 2>;
 using Four = std::array<int, 4>;
 using Triple = std::array<int, 3>;
@@ -42,25 +43,8 @@ struct StepTime {
     double seconds;
 };
 
-template <class Array>
-std::vector<float> values(const Array& array) {
-    return {array.data(), array.data() + array.size()};
-}
-
 std::vector<float> values_or_none(const std::optional<Floats<1>>& array) {
     return array ? values(*array) : std::vector<float>{};
-}
-
-Activation activation_named(const std::string& name) {
-    constexpr std::pair<const char*, Activation> names[] = {
-        {"none", Activation::none},           {"relu", Activation::relu},
-        {"relu6", Activation::relu6},         {"silu", Activation::silu},
-        {"hard_swish", Activation::hard_swish}, {"hard_sigmoid", Activation::hard_sigmoid},
-        {"sigmoid", Activation::sigmoid},
-    };
-    for (const auto& [known, activation] : names)
-        if (name == known) return activation;
-    throw std::invalid_argument("activation " + name + " is unknown");
 }
 
 Window window(const Pair& kernel, const Pair& stride, const Four& padding) {
@@ -72,12 +56,7 @@ std::string text(const Tiling& t) {
            std::to_string(t.block) + ", split=" + (t.split ? "True" : "False") + ", parts=" + std::to_string(t.parts) + ")";
 }
 
-const Isa& isa_named(const std::optional<std::string>& name) {
-    if (!name) return chosen_isa();
-    for (const Isa* isa : supported_isas())
-        if (*name == isa->name) return *isa;
-    throw std::invalid_argument("instruction set " + *name + " is not supported on this machine");
-}
+const Isa& isa_for(const std::optional<std::string>& name) { return name ? isa_named(supported_isas(), *name) : chosen_isa(); }
 
 const Network& finished(const Network& network) {
     if (network.output() < 0) throw std::invalid_argument("network: no output was named");
@@ -87,24 +66,6 @@ const Network& finished(const Network& network) {
 std::shared_ptr<Workers> make_workers(int threads) {
     if (threads < 1 || threads > 256) throw std::invalid_argument(std::to_string(threads) + " threads: ask for 1 to 256");
     return std::make_shared<Workers>(threads);
-}
-
-nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Program& program, const Batch& batch) {
-    const Shape shape = program.input_shape();
-    const std::size_t examples = batch.shape(0);
-    if (batch.shape(1) != std::size_t(shape.channels) || batch.shape(2) != std::size_t(shape.height) ||
-        batch.shape(3) != std::size_t(shape.width) || examples < 1 || examples > (1u << 20))
-        throw std::invalid_argument("batch of shape (" + std::to_string(examples) + ", " + std::to_string(batch.shape(1)) +
-                                    ", " + std::to_string(batch.shape(2)) + ", " + std::to_string(batch.shape(3)) +
-                                    "): needs (1 or more, " + std::to_string(shape.channels) + ", " +
-                                    std::to_string(shape.height) + ", " + std::to_string(shape.width) + ")");
-    auto* output = new float[examples * std::size_t(program.classes())];
-    nb::capsule owner(output, [](void* values) noexcept { delete[] static_cast<float*>(values); });
-    {
-        const nb::gil_scoped_release release;
-        program.run(batch.data(), output, int(examples));
-    }
-    return {output, {examples, std::size_t(program.classes())}, owner};
 }
 
 }  // namespace
@@ -156,15 +117,12 @@ NB_MODULE(_kernels, module) {
         }, nb::kw_only(), "input"_a, "channels"_a, "output_channel"_a = 0, "input_channel"_a = 0, "channel_step"_a = 1,
            "stride_y"_a = 1, "stride_x"_a = 1, "top"_a = 0, "left"_a = 0);
 
-    module.def("isas", [] {
-        std::vector<std::string> names;
-        for (const Isa* isa : supported_isas()) names.emplace_back(isa->name);
-        return names;
-    }, "Instruction sets this machine runs, best first.");
+    module.def("isas", [] { return names_of(supported_isas()); },
+               "Instruction sets this machine runs, best first.");
     module.def("isa", [] { return std::string(chosen_isa().name); },
                "The instruction set programs are compiled for: DOWNSHIFT_FORCE_ISA, else the best.");
     module.def("conv_kernels", [](const std::string& name) {
-        const Isa& isa = isa_named(name);
+        const Isa& isa = isa_named(supported_isas(), name);
         constexpr const char* columns[] = {"none", "pitch4", "pitch8", "row1", "row2", "row4", "rows"};
         std::vector<KernelName> kernels;
         for (int k = 0; k < isa.conv_count; ++k)
@@ -219,14 +177,14 @@ NB_MODULE(_kernels, module) {
         .def("finish", &Network::finish, "output"_a, "Names the answer, a flat tensor; nothing is added afterwards.")
         .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, std::vector<Tiling> tilings,
                            const std::optional<std::string>& isa) {
-            const Isa& chosen = isa_named(isa);
+            const Isa& chosen = isa_for(isa);
             const nb::gil_scoped_release release;
             return std::make_shared<Program>(finished(self), chosen, std::move(workers), std::move(tilings));
         }, "workers"_a, "tilings"_a = std::vector<Tiling>{}, "isa"_a = nb::none(),
            nb::sig("def compile(self, workers: Workers, tilings: Sequence[Tiling] = ..., isa: str | None = None) -> Program"),
            "A program for `isa`, with one tiling for every convolution or with defaults. Releases the GIL.")
         .def("tuning", [](const Network& self, std::shared_ptr<Workers> workers, const std::optional<std::string>& isa) {
-            const Isa& chosen = isa_named(isa);
+            const Isa& chosen = isa_for(isa);
             const nb::gil_scoped_release release;
             return std::make_shared<Tuning>(finished(self), chosen, std::move(workers));
         }, "workers"_a, "isa"_a = nb::none(), nb::keep_alive<0, 1>(),
@@ -238,7 +196,7 @@ NB_MODULE(_kernels, module) {
         .def_prop_ro("best", &Tuning::best, "The best tilings so far; feed them to `compile`.");
 
     nb::class_<Program>(module, "Program", "A network compiled for one instruction set and its workers.")
-        .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
+        .def("run", &run<Program>, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
         .def_prop_ro("tilings", [](const Program& self) { return self.tilings(); }, "One for every convolution, in order.")
         .def_prop_ro("stream_bytes", &Program::stream_bytes, "Memory of the packed weights.")
         .def_prop_ro("workspace_bytes", &Program::workspace_bytes, "Memory of one example's values on their way through.")

@@ -7,9 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace downshift {
+#include "activation.hpp"
 
-enum class Activation : std::uint8_t { none, relu, relu6, silu, hard_swish, hard_sigmoid, sigmoid };
+namespace downshift {
 
 // Implementation of the horizontal shift of a result, by how rows lie in vectors.
 enum class Columns : std::uint8_t {

@@ -2,40 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <stdexcept>
 
 #include "planner.hpp"
 
 namespace downshift {
-
-std::vector<const Isa*> supported_isas() {
-    std::vector<const Isa*> isas;
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (avx512 && avx2) isas.push_back(&avx512_isa);
-    if (avx2) isas.push_back(&avx2_isa);
-#endif
-    isas.push_back(&portable_isa);
-    return isas;
-}
-
-const Isa& chosen_isa() {
-    const std::vector<const Isa*> isas = supported_isas();
-    const char* forced = std::getenv("DOWNSHIFT_FORCE_ISA");
-    if (!forced || !*forced) return *isas.front();
-    std::string names;
-    const std::string named = forced;
-    const std::string wanted = named == "avx512vnni" ? "avx512" : named == "avxvnni" ? "avx2" : named;  // of the int8 kernels
-    for (const Isa* isa : isas) {
-        if (wanted == isa->name) return *isa;
-        names += std::string(names.empty() ? "" : ", ") + isa->name;
-    }
-    throw std::invalid_argument("DOWNSHIFT_FORCE_ISA=" + std::string(forced) + ": this machine runs " + names);
-}
 
 Program::Program(const Network& network, const Isa& isa, std::shared_ptr<Workers> workers,
                  std::vector<Tiling> tilings)
@@ -77,8 +47,6 @@ void Program::run_alone(Workspace& workspace, int thread) {
         for (int item = 0; item < step->items(); ++item) step->run(workspace, item, scratch);
 }
 
-// Data parallelism over examples while they fill all threads: one example per thread through all steps, its activations
-// in cache. The remainder runs with parallelism within each step.
 void Program::run(const float* input, float* output, int examples) {
     const std::size_t input_floats =
         std::size_t(input_shape_.channels) * std::size_t(input_shape_.height) * std::size_t(input_shape_.width);
@@ -88,14 +56,11 @@ void Program::run(const float* input, float* output, int examples) {
         return workspace;
     };
     const std::lock_guard lock(workers_->exclusive);
-    const int threads = workers_->threads();
-    int done = 0;
-    if (threads > 1 && examples >= threads) {
-        for (int thread = 0; thread < threads; ++thread) workspace(thread);
-        done = examples / threads * threads;
-        workers_->run(done, [&](int item, int thread) { run_alone(aim(*workspaces_[std::size_t(thread)], item), thread); });
-    }
-    for (; done < examples; ++done) run_together(aim(workspace(0), done));
+    const int used = examples < workers_->threads() ? 1 : workers_->threads();
+    for (int thread = 0; thread < used; ++thread) workspace(thread);
+    workers_->run_batch(
+        examples, [&](int example, int thread) { run_alone(aim(*workspaces_[std::size_t(thread)], example), thread); },
+        [&](int example) { run_together(aim(*workspaces_.front(), example)); });
 }
 
 std::size_t Program::stream_bytes() const {

@@ -41,11 +41,6 @@ public:
     virtual std::string describe() const = 0;
 };
 
-// The instruction set to use: what DOWNSHIFT_FORCE_ISA names, else the best this machine has.
-// Throws std::invalid_argument for a name that is unknown or not supported here.
-const Isa& chosen_isa();
-std::vector<const Isa*> supported_isas();
-
 class Program {
 public:
     // One tiling for each convolution, in order; an empty list means defaults.

@@ -37,6 +37,15 @@ public:
         }
     }
 
+    // Data parallelism over examples while they fill all threads: alone(example, thread), so that an example's activations
+    // stay in a core's cache. The remainder one after the other: together(example), which may run steps in parallel.
+    template <class Alone, class Together>
+    void run_batch(int examples, const Alone& alone, const Together& together) {
+        const int even = threads_ == 1 ? 0 : examples / threads_ * threads_;
+        if (even > 0) run(even, alone);
+        for (int example = even; example < examples; ++example) together(example);
+    }
+
     std::mutex exclusive;
 
 private:

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <stdexcept>
-#include <type_traits>
 
+#include "../bindings_common.hpp"
 #include "isas.hpp"
 #include "program.hpp"
 
@@ -20,14 +20,6 @@ using namespace nb::literals;
 
 namespace downshift::int8 {
 namespace {
-
-template <class T, int N>
-using Array = nb::ndarray<const T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
-
-template <class Any>
-std::vector<std::remove_const_t<typename Any::Scalar>> values(const Any& array) {
-    return {array.data(), array.data() + array.size()};
-}
 
 Window window(const std::array<int, 2>& kernel, const std::array<int, 2>& stride, const std::array<int, 4>& padding) {
     if (stride[0] != stride[1]) throw std::invalid_argument("strides that differ in height and width are not known");
@@ -41,48 +33,17 @@ ByteTable byte_table(const std::uint8_t* from, std::size_t size) {
     return table;
 }
 
-Curve curve_named(const std::string& name) {
-    static constexpr std::array<const char*, 6> names = {"relu", "relu6", "silu", "hard_swish", "hard_sigmoid", "sigmoid"};
-    const auto found = std::find(names.begin(), names.end(), name);
-    if (found == names.end()) throw std::invalid_argument("activation " + name + " is not known");
-    return Curve(found - names.begin());
-}
-
-const Isa& isa_named(const std::optional<std::string>& name) {
-    if (!name) return chosen_isa();
-    for (const Isa* isa : supported_isas())
-        if (*name == isa->name) return *isa;
-    throw std::invalid_argument("instruction set " + *name + " is not supported on this machine");
-}
-
-nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Program& program, const Array<float, 4>& batch) {
-    const Map& map = program.input();
-    const std::size_t examples = batch.shape(0);
-    if (batch.shape(1) != std::size_t(map.channels) || batch.shape(2) != std::size_t(map.height) ||
-        batch.shape(3) != std::size_t(map.width) || examples < 1 || examples > (1u << 20))
-        throw std::invalid_argument("batch: needs shape (1 or more, " + std::to_string(map.channels) + ", " +
-                                    std::to_string(map.height) + ", " + std::to_string(map.width) + ")");
-    auto* output = new float[examples * std::size_t(program.classes())];
-    nb::capsule owner(output, [](void* values) noexcept { delete[] static_cast<float*>(values); });
-    {
-        const nb::gil_scoped_release release;
-        program.run(batch.data(), output, int(examples));
-    }
-    return {output, {examples, std::size_t(program.classes())}, owner};
-}
+const Isa& isa_for(const std::optional<std::string>& name) { return name ? isa_named(supported_isas(), *name) : chosen_isa(); }
 
 }  // namespace
 
 void bind(nb::module_& module) {
-    module.def("int8_isas", [] {
-        std::vector<std::string> names;
-        for (const Isa* isa : supported_isas()) names.emplace_back(isa->name);
-        return names;
-    }, "Instruction sets of the int8 kernels that this machine runs, best first.");
+    module.def("int8_isas", [] { return names_of(supported_isas()); },
+               "Instruction sets of the int8 kernels that this machine runs, best first.");
     module.def("int8_isa", [] { return std::string(chosen_isa().name); },
                "The instruction set int8 programs are compiled for: DOWNSHIFT_FORCE_ISA, else the best.");
     module.def("int8_kernels", [](const std::string& name) {
-        const Isa& isa = isa_named(name);
+        const Isa& isa = isa_named(supported_isas(), name);
         std::vector<std::array<int, 4>> kernels;
         for (int k = 0; k < isa.conv_count; ++k)
             kernels.push_back({isa.convs[k].rows, isa.convs[k].height, isa.convs[k].width, isa.convs[k].stride});
@@ -139,7 +100,7 @@ void bind(nb::module_& module) {
             self.concat({output, inputs, std::move(each)}, zero);
         }, nb::kw_only(), "output"_a, "inputs"_a, "tables"_a.noconvert(), "zero"_a, "tables[i][value] of each input, channel after channel.")
         .def("activate", [](Network& self, int output, int input, const std::string& activation) {
-            self.activate({output, input, curve_named(activation)});
+            self.activate({output, input, activation_named(activation)});
         }, nb::kw_only(), "output"_a, "input"_a, "activation"_a, "An activation of a vector of floats, by its name.")
         .def("mean", [](Network& self, int output, int input, float scale) { self.mean({output, input, scale}); },
              nb::kw_only(), "output"_a, "input"_a, "scale"_a)
@@ -152,7 +113,7 @@ void bind(nb::module_& module) {
         .def("compile", [](const Network& self, std::shared_ptr<Workers> workers, const std::optional<std::string>& isa,
                            std::optional<int> plan) {
             if (plan && *plan < 0) throw std::invalid_argument("plan " + std::to_string(*plan) + ": plans count from 0");
-            const Isa& chosen = isa_named(isa);
+            const Isa& chosen = isa_for(isa);
             Network still = self;  // another thread may add to `self` once the GIL is released
             const nb::gil_scoped_release release;
             return std::make_shared<Program>(std::move(still), chosen, std::move(workers), plan);
@@ -160,7 +121,7 @@ void bind(nb::module_& module) {
            "A program for `isa`. Measuring chooses every convolution's plan and whether threads share an image; `plan` numbers one for all.");
 
     nb::class_<Program>(module, "Int8Program", "A quantised network compiled for one instruction set and its workers.")
-        .def("run", &run, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
+        .def("run", &run<Program>, "batch"_a.noconvert(), "Logits [n, classes] of a batch [n, C, H, W]; releases the GIL; safe from any thread.")
         .def_prop_ro("stream_bytes", &Program::stream_bytes);
 }
 

@@ -1,8 +1,6 @@
 #include "isas.hpp"
 
-#include <cstdlib>
-#include <stdexcept>
-#include <string>
+#include "../isas.hpp"
 
 namespace downshift::int8 {
 
@@ -32,14 +30,11 @@ std::vector<const Isa*> supported_isas() {
 
 const Isa& chosen_isa() {
     const auto isas = supported_isas();
-    const char* forced = std::getenv("DOWNSHIFT_FORCE_ISA");
-    if (!forced || !*forced || std::string(forced) == "avx512") return *isas.front();
-    std::string names;
-    for (const Isa* isa : isas) {
-        if (std::string(forced) == isa->name) return *isa;
-        names += std::string(names.empty() ? "" : ", ") + isa->name;
-    }
-    throw std::invalid_argument("DOWNSHIFT_FORCE_ISA=" + std::string(forced) + ": this machine runs " + names);
+    return chosen_among(isas, [&](const std::string& name) -> std::string {
+        // Of the float kernels: a machine that runs it has AVX-512 VNNI as well, or does without here.
+        const bool avx512 = name == "avx512" && ::downshift::supported_isas().front()->name == name;
+        return avx512 ? isas.front()->name : name;
+    });
 }
 
 }  // namespace downshift::int8

@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "../activation.hpp"
 #include "isa.hpp"
 #include "layout.hpp"
 
@@ -96,12 +97,10 @@ struct Linear {
     bool relu;
 };
 
-enum class Curve { relu, relu6, silu, hard_swish, hard_sigmoid, sigmoid };
-
 // An activation of a vector of floats.
 struct Activate {
     int output, input;
-    Curve curve;
+    Activation activation;
 };
 
 using Operation = std::variant<Conv, MaxPool, AveragePool, MeanMap, Add, Affine, Scale, Lookup, Take, Concat, Mean,

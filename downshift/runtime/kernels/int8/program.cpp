@@ -89,7 +89,7 @@ Program::Program(Network network, const Isa& isa, std::shared_ptr<Workers> worke
         throw std::invalid_argument("network: its last tensor is no vector of floats");
     const int threads = workers_->threads();
     if (threads == 1) network.make_margins();
-    input_ = network.tensors().front().map;
+    input_shape_ = network.tensors().front().map;
     buffers_ = assign_buffers(network);
     for (const Network::Tensor& tensor : network.tensors()) vectors_.push_back(tensor.floats);
     workspaces_.resize(std::size_t(threads));
@@ -136,7 +136,7 @@ bool Program::faster_together() {
     constexpr int rounds = 10, in_a_row = 3;
     constexpr double surely_together = 1e-4;  // seconds; a busy machine shall not decide what a quiet one would not
     const std::lock_guard lock(workers_->exclusive);
-    const Map& map = input();
+    const Map& map = input_shape_;
     const std::vector<float> image(std::size_t(map.channels) * std::size_t(map.height) * std::size_t(map.width));
     std::vector<float> logits(static_cast<std::size_t>(classes()));
     Workspace& space = workspace(0);
@@ -163,7 +163,7 @@ bool Program::faster_together() {
 }
 
 void Program::run(const float* images, float* logits, int examples) {
-    const Map& map = input();
+    const Map& map = input_shape_;
     const std::size_t pixels = std::size_t(map.channels) * std::size_t(map.height) * std::size_t(map.width);
     const std::lock_guard lock(workers_->exclusive);
     const std::uint64_t first_run = runs_ + 1;
@@ -174,20 +174,17 @@ void Program::run(const float* images, float* logits, int examples) {
         space.run = first_run + std::uint64_t(example);
         return space;
     };
-    const int threads = workers_->threads();
-    int done = 0;
-    if (threads > 1 && examples >= threads) {
-        for (int thread = 0; thread < threads; ++thread) workspace(thread);
-        done = examples / threads * threads;
-        workers_->run(done, [&](int item, int thread) { run_alone(aim(*workspaces_[std::size_t(thread)], item), thread); });
-    }
-    for (; done < examples; ++done) {
-        aim(workspace(0), done);
-        if (together_)
-            run_together(workspace(0));
-        else
-            run_alone(workspace(0), 0);
-    }
+    const int used = examples < workers_->threads() ? 1 : workers_->threads();
+    for (int thread = 0; thread < used; ++thread) workspace(thread);
+    workers_->run_batch(
+        examples, [&](int example, int thread) { run_alone(aim(*workspaces_[std::size_t(thread)], example), thread); },
+        [&](int example) {
+            Workspace& space = aim(*workspaces_.front(), example);
+            if (together_)
+                run_together(space);
+            else
+                run_alone(space, 0);
+        });
 }
 
 }  // namespace downshift::int8

@@ -22,7 +22,7 @@ public:
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
 
-    const Map& input() const { return input_; }
+    const Map& input_shape() const { return input_shape_; }
     int classes() const { return vectors_.back(); }
     std::size_t stream_bytes() const;
     // Logits of `examples` images [C, H, W] each; safe from any thread.
@@ -34,7 +34,7 @@ private:
     void run_alone(Workspace& space, int thread);
     bool faster_together();
 
-    Map input_;
+    Map input_shape_;
     Buffers buffers_;
     std::vector<int> vectors_;  // by tensor: its floats
     std::shared_ptr<Workers> workers_;

@@ -108,31 +108,32 @@ private:
 
 class ActivateStep final : public VectorStep {
 public:
-    ActivateStep(const Activate& activate, bool last) : VectorStep(activate.output, last), from_(activate.input), curve_(activate.curve) {}
+    ActivateStep(const Activate& activate, bool last) : VectorStep(activate.output, last), from_(activate.input), activation_(activate.activation) {}
 
     void run(Workspace& space, int, Scratch&) const override {
         float* to = result(space);
-        for (const float value : space.vectors[std::size_t(from_)]) *to++ = curved(value);
+        for (const float value : space.vectors[std::size_t(from_)]) *to++ = activated(value);
     }
 
 private:
     static float gate(float value) { return std::clamp(value / 6.0f + 0.5f, 0.0f, 1.0f); }
     static float sigmoid(float value) { return 0.5f + 0.5f * std::tanh(0.5f * value); }
 
-    float curved(float value) const {
-        switch (curve_) {
-            case Curve::relu: return std::max(value, 0.0f);
-            case Curve::relu6: return std::clamp(value, 0.0f, 6.0f);
-            case Curve::silu: return value * sigmoid(value);
-            case Curve::hard_swish: return value * gate(value);
-            case Curve::hard_sigmoid: return gate(value);
-            case Curve::sigmoid: return sigmoid(value);
+    float activated(float value) const {
+        switch (activation_) {
+            case Activation::none: return value;
+            case Activation::relu: return std::max(value, 0.0f);
+            case Activation::relu6: return std::clamp(value, 0.0f, 6.0f);
+            case Activation::silu: return value * sigmoid(value);
+            case Activation::hard_swish: return value * gate(value);
+            case Activation::hard_sigmoid: return gate(value);
+            case Activation::sigmoid: return sigmoid(value);
         }
         return value;
     }
 
     int from_;
-    Curve curve_;
+    Activation activation_;
 };
 
 }  // namespace
