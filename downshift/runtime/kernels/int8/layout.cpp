@@ -32,10 +32,7 @@ std::vector<std::int32_t> Expansion::gather_table(const Map& map) const {
                 const int y = lane / side * int(inner_height_) + row * step_ - window_.top;
                 const int x = lane % side * int(inner_width_) + column * step_ - window_.left;
                 const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
-                const int a = y / map.block_height(), b = x / map.block_width();
-                const std::size_t at = std::size_t(y % map.block_height()) * map.row_bytes() +
-                                       std::size_t(x % map.block_width()) * vector_bytes + std::size_t(a * side + b) * 4;
-                table.push_back(inside ? std::int32_t(at) : -1);
+                table.push_back(inside ? std::int32_t(map.pixel(y, x)) : -1);
             }
     return table;
 }

@@ -31,6 +31,12 @@ struct Map {
     // Before vector (0, 0), and from it to the end.
     std::size_t margin_bytes() const { return std::size_t(margin) * (row_bytes() + vector_bytes); }
     std::size_t bytes() const { return std::size_t(block_height() + margin) * row_bytes(); }
+    // Bytes from vector (0, 0) to a pixel, and from a pixel to a channel of it.
+    std::size_t pixel(int row, int column) const {
+        return std::size_t(row % block_height()) * row_bytes() + std::size_t(column % block_width()) * vector_bytes +
+               std::size_t(row / block_height() * side + column / block_width()) * 4;
+    }
+    std::size_t channel(int number) const { return std::size_t(number / 4) * group_bytes() + std::size_t(number % 4); }
     bool ragged() const { return height % side != 0 || width % side != 0; }
 
     // Lanes of vector (y, x) whose pixel lies inside the map.

@@ -7,14 +7,6 @@
 namespace downshift::int8 {
 namespace {
 
-// Where a pixel, and where a channel of it, lies in a map.
-std::size_t pixel(const Map& map, int row, int column) {
-    return std::size_t(row % map.block_height()) * map.row_bytes() + std::size_t(column % map.block_width()) * vector_bytes +
-           std::size_t(row / map.block_height() * side + column / map.block_width()) * 4;
-}
-
-std::size_t channel(const Map& map, int number) { return std::size_t(number / 4) * map.group_bytes() + std::size_t(number % 4); }
-
 class TakeStep final : public Step {
 public:
     TakeStep(const Target& target, const Take& take)
@@ -36,12 +28,12 @@ public:
             for (int column = 0; column < output_.width; ++column) {
                 const int row_there = take_.start[1] + take_.step[1] * row, column_there = take_.start[2] + take_.step[2] * column;
                 if (row_there < 0 || row_there >= input_.height || column_there < 0 || column_there >= input_.width) continue;
-                const char* source = from + pixel(input_, row_there, column_there);
-                char* result = to + pixel(output_, row, column);
+                const char* source = from + input_.pixel(row_there, column_there);
+                char* result = to + output_.pixel(row, column);
                 for (int c = first; c < output_.channels; ++c) {
                     const int there = take_.start[0] + take_.step[0] * c;
                     if (there >= input_.channels) break;
-                    result[channel(output_, c)] = source[channel(input_, there)];
+                    result[output_.channel(c)] = source[input_.channel(there)];
                 }
             }
     }
@@ -93,8 +85,8 @@ private:
 
     void scatter(const Part& part, const char* from, char* row, const std::uint16_t* valid) const {
         for (int c = 0; c < part.map.channels; ++c) {
-            const char* source = from + channel(part.map, c);
-            char* result = row + channel(output_, part.first + c);
+            const char* source = from + part.map.channel(c);
+            char* result = row + output_.channel(part.first + c);
             for (int x = 0; x < output_.block_width(); ++x)
                 for (int lane = 0; lane < lanes; ++lane) {
                     const std::size_t at = std::size_t(x) * vector_bytes + std::size_t(lane) * 4;

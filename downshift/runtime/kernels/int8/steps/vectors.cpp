@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "step.hpp"
+#include "channel_sums.hpp"
 
 namespace downshift::int8 {
 namespace {
@@ -29,21 +29,16 @@ public:
           map_(target.tensor(mean.input).map),
           zero_(target.tensor(mean.input).zero),
           from_(target.buffer(mean.input)),
-          scale_(mean.scale) {
-        for (int y = 0; y < map_.block_height(); ++y)
-            for (int x = 0; x < map_.block_width(); ++x) valid_.push_back(map_.valid(y, x));
-    }
+          scale_(mean.scale),
+          valid_(target.valid(mean.input)) {}
 
     void run(Workspace& space, int, Scratch&) const override {
         const char* home = space.homes[std::size_t(from_)].data();
         float* to = result(space);
         for (int group = 0; group < map_.groups(); ++group) {
-            std::int32_t sums[4] = {};
-            for (int y = 0; y < map_.block_height(); ++y)
-                isa_.sum(home + std::size_t(y) * map_.row_bytes() + std::size_t(group) * map_.group_bytes(), vector_bytes,
-                         map_.block_width(), valid_.data() + y * map_.block_width(), sums);
+            const auto sums = channel_sums(isa_, map_, home, valid_, group);
             for (int c = 0; c < 4 && group * 4 + c < map_.channels; ++c)
-                to[group * 4 + c] = float(sums[c] - map_.height * map_.width * zero_) * scale_;
+                to[group * 4 + c] = float(sums[std::size_t(c)] - map_.height * map_.width * zero_) * scale_;
         }
     }
 
@@ -69,14 +64,8 @@ public:
         float* to = result(space);
         for (int c = 0; c < map_.channels; ++c)
             for (int row = 0; row < map_.height; ++row)
-                for (int column = 0; column < map_.width; ++column) {
-                    const int a = row / map_.block_height(), b = column / map_.block_width();
-                    const std::size_t at = std::size_t(row % map_.block_height()) * map_.row_bytes() +
-                                           std::size_t(c / 4) * map_.group_bytes() +
-                                           std::size_t(column % map_.block_width()) * vector_bytes +
-                                           std::size_t((a * side + b) * 4 + c % 4);
-                    *to++ = float(int(std::uint8_t(home[at])) - zero_) * scale_;
-                }
+                for (int column = 0; column < map_.width; ++column)
+                    *to++ = float(int(std::uint8_t(home[map_.pixel(row, column) + map_.channel(c)])) - zero_) * scale_;
     }
 
 private:
