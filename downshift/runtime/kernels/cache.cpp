@@ -12,4 +12,6 @@ std::size_t l1_data_bytes() {
     return 32 * 1024;
 }
 
+std::size_t l1_pixel_bytes() { return l1_data_bytes() / 4 * 3; }
+
 }  // namespace downshift

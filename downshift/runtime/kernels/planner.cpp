@@ -368,8 +368,7 @@ private:
         const int rows_between = reach.dy.back() - reach.dy.front();
         const int touched = reach.output.rows > 1 ? vectors * std::min(reach.output.rows, rows_between + 1)
                                                   : vectors + rows_between * reach.output.per_row;
-        // A quarter of the L1 cache is left for the weight stream, partial sums and outputs.
-        const int most = std::max(1, int(l1_data_bytes() / 4 * 3) / (touched * isa_.lanes * 4));
+        const int most = std::max(1, int(l1_pixel_bytes()) / (touched * isa_.lanes * 4));
         const int blocks = (planes + most - 1) / most;
         return (planes + blocks - 1) / blocks;
     }

@@ -9,7 +9,6 @@
 namespace downshift::int8::DOWNSHIFT_ISA {
 
 #define UNROLL _Pragma("GCC unroll 20")
-#define ALWAYS __attribute__((always_inline))
 
 template <bool V>
 struct Flag {
@@ -22,7 +21,7 @@ inline ALWAYS void finish(const ConvTask& task, int group, const Sums (&sums)[H 
     const Floats scale = floats(task.scale[group * 4 + C]), bias = floats(task.bias[group * 4 + C]);
     const auto each = [&](auto with_residual) ALWAYS {
         UNROLL for (int v = 0; v < H * W; ++v) {
-            const std::ptrdiff_t at = (v / W) * task.output_row + (v % W) * 64;
+            const std::ptrdiff_t at = (v / W) * task.output_row + (v % W) * vector_bytes;
             Floats value = multiply_add(to_floats(sums[v]), scale, bias);
             if constexpr (with_residual.value) {
                 const Sums bytes = load(task.residual + (output - task.output) + at);
@@ -46,10 +45,10 @@ inline ALWAYS void accumulate(Sums (&sums)[H * W], const std::int32_t* weights, 
     constexpr int V = H * W, K = V == 1 ? 4 : V == 2 ? 2 : 1;
     Sums chains[K][V];
     UNROLL for (int k = 0; k < K; ++k) UNROLL for (int v = 0; v < V; ++v) chains[k][v] = no_sums();
-    if (from_sums) UNROLL for (int v = 0; v < V; ++v) chains[0][v] = load(from_sums + v * 64);
+    if (from_sums) UNROLL for (int v = 0; v < V; ++v) chains[0][v] = load(from_sums + v * vector_bytes);
     const auto add = [&](Sums(&to)[V], Sums weight, std::size_t offset) ALWAYS {
         const char* from = source + offset * 8;
-        UNROLL for (int v = 0; v < V; ++v) dot(to[v], load(from + (v / W) * row + (v % W) * S * 64), weight);
+        UNROLL for (int v = 0; v < V; ++v) dot(to[v], load(from + (v / W) * row + (v % W) * S * vector_bytes), weight);
     };
     std::uint32_t i = 0;
     if constexpr (V <= 4) {
@@ -90,13 +89,13 @@ void separate(const ConvTask& task) {
         accumulate<H, W, S>(sums, weights, offsets, count, task.source, task.source_row * S, from_sums);
         weights += count;
         offsets += count;
-        if (from_sums) from_sums += V * 64;
+        if (from_sums) from_sums += V * vector_bytes;
     };
     if (to_sums) {
-        for (int channel = 0; channel < task.groups * 4; ++channel, to_sums += V * 64) {
+        for (int channel = 0; channel < task.groups * 4; ++channel, to_sums += V * vector_bytes) {
             Sums sums[V];
             accumulated(sums);
-            UNROLL for (int v = 0; v < V; ++v) store(to_sums + v * 64, sums[v]);
+            UNROLL for (int v = 0; v < V; ++v) store(to_sums + v * vector_bytes, sums[v]);
         }
         return;
     }
@@ -129,7 +128,7 @@ void shared(const ConvTask& task) {
             Sums weight[4];
             UNROLL for (int c = 0; c < 4; ++c) weight[c] = broadcast(weights[c]);
             UNROLL for (int v = 0; v < V; ++v) {
-                const Sums pixels = load(from + (v / W) * row + (v % W) * S * 64);
+                const Sums pixels = load(from + (v / W) * row + (v % W) * S * vector_bytes);
                 UNROLL for (int c = 0; c < 4; ++c) dot(to[c][v], pixels, weight[c]);
             }
             weights += 4;
@@ -153,7 +152,6 @@ void convolve(const ConvTask& task) {
     if constexpr (ROWS == 4) shared<H, W, S>(task);
 }
 
-#undef ALWAYS
 #undef UNROLL
 
 }  // namespace downshift::int8::DOWNSHIFT_ISA

@@ -6,8 +6,7 @@
 namespace downshift::int8::DOWNSHIFT_ISA {
 
 template <int C>
-inline __attribute__((always_inline)) void combine_channel(const CombineTask& task, int group, Sums left, const char* right,
-                                                           Packer& packer) {
+inline ALWAYS void combine_channel(const CombineTask& task, int group, Sums left, const char* right, Packer& packer) {
     const float scale = task.scale[group * 4 + C], bias = task.bias[group * 4 + C];
     Floats value = multiply_add(to_floats(byte_of<C>(left)), floats(scale), floats(bias));
     if (right) value = multiply_add(to_floats(byte_of<C>(load(right))), floats(task.right_scale), value);
@@ -17,7 +16,7 @@ inline __attribute__((always_inline)) void combine_channel(const CombineTask& ta
 static void combine(const CombineTask& task) {
     std::ptrdiff_t at = 0;
     for (int group = 0; group < task.groups; ++group)
-        for (int x = 0; x < task.width; ++x, at += 64) {
+        for (int x = 0; x < task.width; ++x, at += vector_bytes) {
             const Sums left = load(task.left + at);
             const char* right = task.right ? task.right + at : nullptr;
             Packer packer;
@@ -53,12 +52,12 @@ static void average(const char* source, const std::uint32_t* offsets, int taps, 
 // Ice Lake and Zen 4 look 128 bytes up at once.
 __attribute__((target("avx512vbmi"))) static void lookup_vbmi(const LookupTask& task) {
     __m512i table[4];
-    for (int i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(task.table + i * 64);
+    for (int i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(task.table + i * vector_bytes);
     const __m512i outside = _mm512_set1_epi32(std::int32_t(task.outside));
     const char* from = task.from;
     char* to = task.to;
     for (int group = 0; group < task.groups; ++group)
-        for (int x = 0; x < task.width; ++x, from += 64, to += 64) {
+        for (int x = 0; x < task.width; ++x, from += vector_bytes, to += vector_bytes) {
             const __m512i at = _mm512_load_si512(from);
             const __m512i low = _mm512_permutex2var_epi8(table[0], at, table[1]), high = _mm512_permutex2var_epi8(table[2], at, table[3]);
             const __m512i bytes = _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(at), high);
@@ -74,10 +73,10 @@ static void lookup(const LookupTask& task) {
     const auto* from = reinterpret_cast<const std::uint8_t*>(task.from);
     char* to = task.to;
     for (int group = 0; group < task.groups; ++group)
-        for (int x = 0; x < task.width; ++x, from += 64, to += 64) {
-            for (int i = 0; i < 64; ++i) to[i] = char(task.table[from[i]]);
+        for (int x = 0; x < task.width; ++x, from += vector_bytes, to += vector_bytes) {
+            for (int i = 0; i < vector_bytes; ++i) to[i] = char(task.table[from[i]]);
             if (task.valid[x] == 0xffff) continue;
-            for (int lane = 0; lane < 16; ++lane)
+            for (int lane = 0; lane < lanes; ++lane)
                 if (!(task.valid[x] >> lane & 1)) __builtin_memcpy(to + lane * 4, &task.outside, 4);
         }
 }

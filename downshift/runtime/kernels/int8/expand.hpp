@@ -11,10 +11,10 @@ static void expand_down(const ExpandTask& task) {
     const char* from = task.from;
     char* to = task.to;
     for (int group = 0; group < task.groups; ++group, from += task.from_group, to += task.to_group) {
-        for (int x = -task.left; x < 0; ++x) store(to + x * 64, moved<DY, 1>(load(from + (task.width + x) * 64), outside));
+        for (int x = -task.left; x < 0; ++x) store(to + x * vector_bytes, moved<DY, 1>(load(from + (task.width + x) * vector_bytes), outside));
         if (task.inside)
-            for (int x = 0; x < task.width; ++x) store(to + x * 64, moved<DY, 0>(load(from + x * 64), outside));
-        for (int x = 0; x < task.right; ++x) store(to + (task.width + x) * 64, moved<DY, -1>(load(from + x * 64), outside));
+            for (int x = 0; x < task.width; ++x) store(to + x * vector_bytes, moved<DY, 0>(load(from + x * vector_bytes), outside));
+        for (int x = 0; x < task.right; ++x) store(to + (task.width + x) * vector_bytes, moved<DY, -1>(load(from + x * vector_bytes), outside));
     }
 }
 

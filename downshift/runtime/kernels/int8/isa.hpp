@@ -9,6 +9,9 @@
 
 namespace downshift::int8 {
 
+constexpr int lanes = 16;
+constexpr int vector_bytes = lanes * 4;
+
 // One tile of output vectors times one part of the output channels and one block of the input channels.
 struct ConvTask {
     const std::uint32_t* counts;   // positions of every output channel (rows = 1) or of every group of four (rows = 4: one block)

@@ -11,11 +11,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "isa.hpp"
+
 namespace downshift::int8 {
 
 constexpr int side = 4;  // blocks of a map in each direction
-constexpr int lanes = side * side;
-constexpr std::size_t vector_bytes = 64;
+static_assert(side * side == lanes);
 constexpr std::size_t offset_unit = 8;  // bytes; the offsets of a convolution are 16 bits in this unit
 
 struct Map {

@@ -18,9 +18,11 @@ void in_range(int zero, const char* who) {
     if (zero < 0 || zero > 255) refuse(who, "its zero point is out of range");
 }
 
+constexpr double most_result = 2147483000.0;  // below 2^31, also once it is rounded to float32
+
 // Before saturation every result must fit 32 bits; NaN does not.
 void fits(double largest, const char* who) {
-    if (!(largest < 2147483000.0)) refuse(who, "its results do not fit 32 bits");
+    if (!(largest < most_result)) refuse(who, "its results do not fit 32 bits");
 }
 
 // A division for every product: any sizes can be asked for.
@@ -107,7 +109,7 @@ void Network::conv(Conv operation, int output_channels, int zero) {
         for (std::size_t i = 0; i < each; ++i) sum += std::abs(int(operation.weight[std::size_t(channel) * each + i]));
         const double scale = operation.scale[std::size_t(channel)], bias = operation.bias[std::size_t(channel)];
         const double largest = sum * 255.0 * std::fabs(scale) + std::fabs(bias) + largest_residual;
-        if (sum * 255.0 >= 2147483647.0 || !(largest < 2147483000.0))  // NaN included: a result must fit 32 bits
+        if (sum * 255.0 >= 2147483647.0 || !(largest < most_result))  // NaN included: a result must fit 32 bits
             refuse(who, "its sums do not fit 32 bits");
     }
     const int number = operation.output;

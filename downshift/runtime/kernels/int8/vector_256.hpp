@@ -10,8 +10,6 @@
 
 namespace downshift::int8::DOWNSHIFT_ISA {
 
-#define ALWAYS inline __attribute__((always_inline))
-
 struct Sums {
     __m256i low, high;
 };
@@ -19,50 +17,50 @@ struct Floats {
     __m256 low, high;
 };
 
-ALWAYS Sums no_sums() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-ALWAYS Sums load(const char* from) {
+inline ALWAYS Sums no_sums() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline ALWAYS Sums load(const char* from) {
     const auto* half = reinterpret_cast<const __m256i*>(from);
     return {_mm256_load_si256(half), _mm256_load_si256(half + 1)};
 }
-ALWAYS void store(char* to, Sums value) {
+inline ALWAYS void store(char* to, Sums value) {
     auto* half = reinterpret_cast<__m256i*>(to);
     _mm256_store_si256(half, value.low);
     _mm256_store_si256(half + 1, value.high);
 }
-ALWAYS Sums broadcast(std::int32_t value) { return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)}; }
+inline ALWAYS Sums broadcast(std::int32_t value) { return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)}; }
 // Weights of four positions, and the Kth of them in every lane.
 using Four = __m256i;
-ALWAYS Four four(const std::int32_t* weights) {
+inline ALWAYS Four four(const std::int32_t* weights) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights)));
 }
 template <int K>
-ALWAYS Sums splat(Four weights) {
+inline ALWAYS Sums splat(Four weights) {
     const __m256i one = _mm256_shuffle_epi32(weights, K * 0x55);
     return {one, one};
 }
-ALWAYS Sums added(Sums a, Sums b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
+inline ALWAYS Sums added(Sums a, Sums b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
 template <int BITS>
-ALWAYS Sums right(Sums a) { return {_mm256_srli_epi32(a.low, BITS), _mm256_srli_epi32(a.high, BITS)}; }
+inline ALWAYS Sums right(Sums a) { return {_mm256_srli_epi32(a.low, BITS), _mm256_srli_epi32(a.high, BITS)}; }
 template <int BITS>
-ALWAYS Sums left(Sums a) { return {_mm256_slli_epi32(a.low, BITS), _mm256_slli_epi32(a.high, BITS)}; }
+inline ALWAYS Sums left(Sums a) { return {_mm256_slli_epi32(a.low, BITS), _mm256_slli_epi32(a.high, BITS)}; }
 // Bits of `a` where MASK has ones, or-ed with `b`.
 template <std::uint32_t MASK>
-ALWAYS Sums blended(Sums a, Sums b) {
+inline ALWAYS Sums blended(Sums a, Sums b) {
     const __m256i mask = _mm256_set1_epi32(std::int32_t(MASK));
     return {_mm256_or_si256(_mm256_and_si256(a.low, mask), b.low), _mm256_or_si256(_mm256_and_si256(a.high, mask), b.high)};
 }
-ALWAYS Floats floats(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
-ALWAYS Floats multiply_add(Floats a, Floats b, Floats c) {
+inline ALWAYS Floats floats(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+inline ALWAYS Floats multiply_add(Floats a, Floats b, Floats c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-ALWAYS Floats to_floats(Sums sums) { return {_mm256_cvtepi32_ps(sums.low), _mm256_cvtepi32_ps(sums.high)}; }
+inline ALWAYS Floats to_floats(Sums sums) { return {_mm256_cvtepi32_ps(sums.low), _mm256_cvtepi32_ps(sums.high)}; }
 
 #if defined(DOWNSHIFT_EVEX)
 #define DOWNSHIFT_DOT "vpdpbusd %2, %1, %0"
 #else
 #define DOWNSHIFT_DOT "%{vex%} vpdpbusd %2, %1, %0"
 #endif
-ALWAYS void dot_half(__m256i& sums, __m256i pixels, __m256i weights) {
+inline ALWAYS void dot_half(__m256i& sums, __m256i pixels, __m256i weights) {
 #if defined(DOWNSHIFT_VNNI)
     asm(DOWNSHIFT_DOT : "+x"(sums) : "x"(pixels), "x"(weights));
 #else
@@ -72,33 +70,33 @@ ALWAYS void dot_half(__m256i& sums, __m256i pixels, __m256i weights) {
 }
 #undef DOWNSHIFT_DOT
 
-ALWAYS void dot(Sums& sums, Sums pixels, Sums weights) {
+inline ALWAYS void dot(Sums& sums, Sums pixels, Sums weights) {
     dot_half(sums.low, pixels.low, weights.low);
     dot_half(sums.high, pixels.high, weights.high);
 }
 
 template <int C>
-ALWAYS __m256i byte_of_half(__m256i pixels) {
+inline ALWAYS __m256i byte_of_half(__m256i pixels) {
     const __m256i moved = C == 0 ? pixels : _mm256_srli_epi32(pixels, 8 * C);
     return C == 3 ? moved : _mm256_and_si256(moved, _mm256_set1_epi32(255));
 }
 template <int C>
-ALWAYS Sums byte_of(Sums pixels) {
+inline ALWAYS Sums byte_of(Sums pixels) {
     return {byte_of_half<C>(pixels.low), byte_of_half<C>(pixels.high)};
 }
 
 // Swaps the pixels and channels of four lanes: 4 x 4 bytes.
-ALWAYS __m256i transposed(__m256i bytes) {
+inline ALWAYS __m256i transposed(__m256i bytes) {
     const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(order));
 }
 
 // All bits of the lanes that are set in the low 8 bits of `valid`.
-ALWAYS __m256i lanes_of(int valid) {
+inline ALWAYS __m256i lanes_of(int valid) {
     const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(valid), bits), bits);
 }
-ALWAYS Sums kept(Sums bytes, std::uint16_t valid, Sums outside) {
+inline ALWAYS Sums kept(Sums bytes, std::uint16_t valid, Sums outside) {
     return {_mm256_blendv_epi8(outside.low, bytes.low, lanes_of(valid)),
             _mm256_blendv_epi8(outside.high, bytes.high, lanes_of(valid >> 8))};
 }
@@ -107,7 +105,7 @@ ALWAYS Sums kept(Sums bytes, std::uint16_t valid, Sums outside) {
 struct Packer {
     Sums even, low;
     template <int C>
-    ALWAYS void put(Floats value) {
+    inline ALWAYS void put(Floats value) {
         const Sums rounded = {_mm256_cvtps_epi32(value.low), _mm256_cvtps_epi32(value.high)};
         if constexpr (C % 2 == 0) even = rounded;
         if constexpr (C == 1) low = words(even, rounded);
@@ -116,13 +114,13 @@ struct Packer {
             even = {_mm256_packus_epi16(low.low, high.low), _mm256_packus_epi16(low.high, high.high)};
         }
     }
-    ALWAYS void store(char* to, std::uint16_t valid, std::uint32_t outside) const {
+    inline ALWAYS void store(char* to, std::uint16_t valid, std::uint32_t outside) const {
         const Sums bytes = {transposed(even.low), transposed(even.high)};
         DOWNSHIFT_ISA::store(to, valid == 0xffff ? bytes : kept(bytes, valid, broadcast(std::int32_t(outside))));
     }
 
 private:
-    static ALWAYS Sums words(Sums a, Sums b) { return {_mm256_packs_epi32(a.low, b.low), _mm256_packs_epi32(a.high, b.high)}; }
+    static inline ALWAYS Sums words(Sums a, Sums b) { return {_mm256_packs_epi32(a.low, b.low), _mm256_packs_epi32(a.high, b.high)}; }
 };
 
 static void gather(const char* from, const std::int32_t* table, std::uint32_t outside, char* to, int count) {
@@ -135,7 +133,7 @@ static void gather(const char* from, const std::int32_t* table, std::uint32_t ou
 }
 
 template <int DX>
-ALWAYS __m256i sideways(__m256i x, __m256i outside) {
+inline ALWAYS __m256i sideways(__m256i x, __m256i outside) {
     if constexpr (DX > 0) return _mm256_blend_epi32(_mm256_slli_si256(x, 4), outside, 0x11);
     if constexpr (DX < 0) return _mm256_blend_epi32(_mm256_srli_si256(x, 4), outside, 0x88);
     return x;
@@ -143,7 +141,7 @@ ALWAYS __m256i sideways(__m256i x, __m256i outside) {
 
 // Lanes moved down DY and right DX blocks, `outside` entering.
 template <int DY, int DX>
-ALWAYS Sums moved(Sums x, Sums outside) {
+inline ALWAYS Sums moved(Sums x, Sums outside) {
     if constexpr (DY > 0)
         x = {_mm256_permute2x128_si256(x.low, outside.low, 0x02), _mm256_permute2x128_si256(x.low, x.high, 0x21)};
     if constexpr (DY < 0)
@@ -205,7 +203,5 @@ static float product(const float* a, const float* b, int count) {
     for (const float sum : sums) result += sum;
     return result;
 }
-
-#undef ALWAYS
 
 }  // namespace downshift::int8::DOWNSHIFT_ISA

@@ -20,9 +20,6 @@ const ConvEntry* find_entry(const Isa& isa, int rows, int stride, int height, in
     return nullptr;
 }
 
-// Bytes of the L1 cache for pixels; the rest is for weights and sums.
-std::size_t room() { return l1_data_bytes() * 3 / 4; }
-
 // What may be fastest, the likeliest first. A tile whose pixels do not fit the L1 cache can go by blocks of input channels
 // that do, at the price of storing sums between them. `many_rows`: whether a tile may have two.
 std::vector<Plan> plans(const Isa& isa, const Conv& conv, const Map& input, const Map& output, int rows, int stride, bool many_rows) {
@@ -32,7 +29,7 @@ std::vector<Plan> plans(const Isa& isa, const Conv& conv, const Map& input, cons
         found.push_back({height, columns, 1});
         const std::size_t pixels = std::size_t((height - 1) * stride + conv.window.height) *
                                    std::size_t((columns - 1) * stride + conv.window.width) * std::size_t(input.groups()) * vector_bytes;
-        const int blocks = int(std::min<std::size_t>((pixels + room() - 1) / room(), std::size_t(input.groups())));
+        const int blocks = int(std::min<std::size_t>((pixels + l1_pixel_bytes() - 1) / l1_pixel_bytes(), std::size_t(input.groups())));
         if (rows == 1 && blocks > 1) found.push_back({height, columns, blocks});
     };
     constexpr int narrow = 4;  // vectors of a tile that takes its weights by fours

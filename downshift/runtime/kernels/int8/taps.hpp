@@ -7,13 +7,13 @@ namespace downshift::int8::DOWNSHIFT_ISA {
 
 // Bytes R, R + 1, .. 2 of the pixels in `first`, then the first ones of those in `second`.
 template <int R>
-inline __attribute__((always_inline)) Sums joined(Sums first, Sums second) {
+inline ALWAYS Sums joined(Sums first, Sums second) {
     return blended<(0xffffffu >> (8 * R))>(right<8 * R>(first), left<8 * (3 - R)>(second));
 }
 
 template <int R>
 static void join(const char* first, const char* second, int count, std::ptrdiff_t step, char* to) {
-    for (int x = 0; x < count; ++x) store(to + x * 64, joined<R>(load(first + x * step), load(second + x * step)));
+    for (int x = 0; x < count; ++x) store(to + x * vector_bytes, joined<R>(load(first + x * step), load(second + x * step)));
 }
 
 static void quads(const QuadTask& task) {
