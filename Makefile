@@ -70,6 +70,7 @@ bench-swaps: ARGS = $(MODEL) ## hot swaps and a drain under load
 bench-replicas: ARGS = $(MODEL) ## two replicas behind Envoy and HAProxy, and faults: who loses requests
 bench-fuzz: ARGS = --schemathesis $(VENV)/.schemathesis/bin/schemathesis ## what the OpenAPI document provokes
 bench-sweep: ARGS = torchvision/resnet50 torchvision/resnet18 --torch ## sub-nets on a GPU, ten minutes
+bench-methods: ARGS = --data-dir data ## one run for all sub-nets beside a run for each: days
 bench-step: ARGS = ## what sparse training adds to a training step
 
 experiments := $(shell sed -n 's/^\(bench-[a-z-]*\): ARGS = .*/\1/p' $(firstword $(MAKEFILE_LIST)))

@@ -83,12 +83,14 @@ class MasksChoice:
 
 @dataclass(frozen=True)
 class StepChoice:
-    """One sub-net per step (`alternating`, as in the paper), or all sub-nets on parts of each batch.
+    """One sub-net per step (`alternating`, as in the paper), all on parts of each batch, or all on all of it.
+
+    The last, `joint`, costs as much as training every sub-net by itself.
 
     correction: gradient correction is applied, observed (only its firing rate is logged), or off.
     """
 
-    kind: Literal["alternating", "batch-split"] = "alternating"
+    kind: Literal["alternating", "batch-split", "joint"] = "alternating"
     correction: Literal["apply", "observe", "off"] = "apply"
 
 

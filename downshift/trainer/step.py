@@ -1,7 +1,8 @@
-"""One optimizer step of alternating sparse training, in its two forms.
+"""One optimizer step of alternating sparse training, in its forms.
 
 * `AlternatingStep`: step t trains sub-net t mod S on the whole batch, as in the paper; S steps form a group.
 * `BatchSplitStep`: every step trains all sub-nets, each on its part of the batch, from the same weights.
+* `JointStep`: every step trains all sub-nets, each on the whole batch, at S times the cost.
 
 No host synchronisation, except in steps with a mask update.
 """
@@ -63,7 +64,7 @@ class Tally:
 
 @dataclass
 class StepContext:
-    """State shared by both forms of the step; `average` all-reduces (mean) over data-parallel workers."""
+    """State shared by all forms of the step; `average` all-reduces (mean) over data-parallel workers."""
 
     supernet: Supernet
     masking: Masking
@@ -165,20 +166,24 @@ class BatchSplitStep:
 
     context: StepContext
 
+    def rows(self, index: int, step: int, size: int) -> slice:
+        """The rows of a batch of that size on which sub-net `index` is trained at `step`."""
+        count = self.context.supernet.count
+        part = (index + step) % count
+        return slice(round(size * part / count), round(size * (part + 1) / count))
+
     def __call__(self, step: int, lr: float, images: Tensor, labels: Tensor) -> None:
         """One optimizer step on the mean of the sub-nets' gradients, and the mask updates that are due."""
         context = self.context
         count = context.supernet.count
         layers = context.masking.layers
-        bounds = [round(len(labels) * i / count) for i in range(count + 1)]
         dense: dict[int, list[Tensor]] = {}
         total = [torch.zeros_like(layer.weight) for layer in layers]
         activity = [torch.zeros_like(layer.weight) for layer in layers]
         previous: list[Tensor] | None = None
         context.optimizer.zero_grad()
         for index in range(count):
-            part = (index + step) % count
-            rows = slice(bounds[part], bounds[part + 1])
+            rows = self.rows(index, step, len(labels))
             due = context.masking.due(step, index, 1)
             kept = context.backward(index, images[rows], labels[rows], dense=due)
             if due:
@@ -199,7 +204,15 @@ class BatchSplitStep:
             context.optimizer.forget(context.masking.update(step, index, gradients))
 
 
-STEPS = {"alternating": AlternatingStep, "batch-split": BatchSplitStep}
+class JointStep(BatchSplitStep):
+    """Trains every sub-net on the whole batch: what alternation is measured against, at S times the cost."""
+
+    def rows(self, index: int, step: int, size: int) -> slice:  # noqa: ARG002  the form's
+        """All."""
+        return slice(0, size)
+
+
+STEPS = {"alternating": AlternatingStep, "batch-split": BatchSplitStep, "joint": JointStep}
 """The forms of the step by their name in a recipe."""
 
 

@@ -38,7 +38,7 @@ def trainer(supernet: Supernet, **options: Any) -> AlternatingTrainer:
 
 
 @pytest.mark.parametrize("pattern", ["unstructured", "block 4x1", ("unstructured", "2:4")])
-@pytest.mark.parametrize("kind", ["alternating", "batch-split"])
+@pytest.mark.parametrize("kind", ["alternating", "batch-split", "joint"])
 def test_sub_nets_end_at_their_sparsity_and_are_handed_over(pattern: Any, kind: str, tmp_path: Path) -> None:
     targets = {"sparsities": (0.5, 0.75)} if isinstance(pattern, str) else {}
     supernet = Supernet(small_network(), pattern=pattern, **targets)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         ({"epochs": 3}, r"epochs=3: give a section's values, such as run=\{'epochs': 3\}"),
         ({"run": {"epoch": 3}}, "unknown recipe key 'run.epoch': did you mean 'epochs'"),
         ({"run": {"epochs": "many"}}, "run.epochs = 'many': a whole number is needed"),
-        ({"step": {"kind": "both"}}, "step.kind = 'both': choose one of alternating, batch-split"),
+        ({"step": {"kind": "both"}}, "step.kind = 'both': choose one of alternating, batch-split, joint"),
         ({"subnets": {"sparsities": (0.9, 0.5)}}, r"subnets.sparsities \[0.9, 0.5\]: each once"),
     ],
 )

@@ -63,7 +63,7 @@ def taken(run: TrainingRun, steps: int) -> TrainingRun:
     return run
 
 
-@pytest.mark.parametrize("kind", ["alternating", "batch-split"])
+@pytest.mark.parametrize("kind", ["alternating", "batch-split", "joint"])
 @pytest.mark.parametrize("form", ["nested", "independent"])
 @pytest.mark.parametrize("cut", [4, 5, 6])
 def test_resuming_at_any_step_of_a_group_restores_everything_bit_exactly(
@@ -115,7 +115,7 @@ def diverging(tmp_path: Path, **sections: dict[str, Any]) -> TrainingRun:
     return run
 
 
-@pytest.mark.parametrize("kind", ["alternating", "batch-split"])
+@pytest.mark.parametrize("kind", ["alternating", "batch-split", "joint"])
 def test_training_stops_at_the_first_loss_that_is_not_finite_and_keeps_the_checkpoint(
     tmp_path: Path, kind: str
 ) -> None:

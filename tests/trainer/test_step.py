@@ -12,7 +12,7 @@ from torch.nn import functional
 from downshift.trainer.gradient_correction import inner_product
 from downshift.trainer.masks.masking import Masking, MaskPlan
 from downshift.trainer.parallel import Workers
-from downshift.trainer.step import AlternatingStep, BatchSplitStep, StepContext
+from downshift.trainer.step import AlternatingStep, BatchSplitStep, JointStep, StepContext
 from tests.trainer.small import CHANNELS, CLASSES, SIDE, noise, small_recipe, small_supernet
 
 if TYPE_CHECKING:
@@ -149,6 +149,25 @@ def test_batch_split_gives_every_sub_net_its_part_of_every_batch() -> None:
         step(t, LR, *batch(t))
     assert step.context.tally.steps.tolist() == [2, 2, 2]
     assert step.context.tally.correction[0] == 4
+
+
+def test_joint_training_gives_every_sub_net_the_whole_of_every_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    real = StepContext.backward
+
+    def backward(self: StepContext, index: int, images: Any, labels: Any, *, dense: bool) -> Any:
+        seen.append(len(labels))
+        return real(self, index, images, labels, dense=dense)
+
+    monkeypatch.setattr(StepContext, "backward", backward)
+    for kind, sizes in ((BatchSplitStep, {2, 3}), (JointStep, {8})):
+        seen.clear()
+        images, labels = batch()
+        kind(context(3))(0, LR, images[:8], labels[:8])
+        assert len(seen) == 3
+        assert set(seen) == sizes
 
 
 def test_one_sub_net_alone_is_trained_alike_by_both_forms() -> None:
