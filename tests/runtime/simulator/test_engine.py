@@ -47,11 +47,11 @@ def test_what_waits_when_an_executor_frees_is_one_batch() -> None:
 
 def test_a_late_answer_does_not_count() -> None:
     """The scheduler expects 10 ms, and every other batch takes longer, up to 30 ms."""
-    scenario = Scenario(trace(*np.arange(100) / 2.0), two(tail=3.0), slo=0.030)
+    scenario = Scenario(trace(*np.arange(100) / 2.0), two(tail=3.0), slo=0.020)
     replay = simulate(scenario, FixedPolicy("s50"))
-    late = replay.batches[:, 3] > 0.030
+    late = replay.batches[:, 3] > 0.020
     assert (replay.answered_by == UNANSWERED).tolist() == late.tolist()
-    assert (replay.batches[:, 3] > 0.010).any()
+    assert 0 < late.sum() < 100
 
 
 def test_a_full_queue_refuses() -> None:
