@@ -25,12 +25,14 @@ IDLE = LoadSnapshot()
 NO_MARGIN = BudgetPolicy(margin=0.0)
 
 
-def view(*requests: Waiting, now: float = 0.0) -> QueueView:
-    return QueueView(now, requests, sum(request.examples for request in requests))
+def view(*requests: Waiting, now: float = 0.0, executors: int = 1) -> QueueView:
+    return QueueView(now, requests, sum(request.examples for request in requests), executors)
 
 
-def due(deadline: float, *, examples: int = 1, candidates: tuple[str, ...] = NAMES) -> Waiting:
-    return Waiting(0.0, deadline, examples, candidates)
+def due(
+    deadline: float, *, examples: int = 1, candidates: tuple[str, ...] = NAMES, arrival: float = 0.0
+) -> Waiting:
+    return Waiting(arrival, deadline, examples, candidates)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,22 @@ def test_the_head_takes_no_more_than_those_that_come_meanwhile_can_have_as_well(
     evenly = LoadSnapshot(arrival_rate=150.0, burstiness=0.0)
     assert NO_MARGIN.decide(view(due(0.0401)), evenly, profile()).subnet == "s50"
     assert NO_MARGIN.decide(view(due(0.0399)), evenly, profile()).subnet == "s90"
+
+
+def test_only_differences_of_times_count() -> None:
+    """The same two decisions an hour later."""
+    evenly, hour = LoadSnapshot(arrival_rate=150.0, burstiness=0.0), 3600.0
+    enough, short = (due(hour + budget, arrival=hour) for budget in (0.0401, 0.0399))
+    assert NO_MARGIN.decide(view(enough, now=hour), evenly, profile()).subnet == "s50"
+    assert NO_MARGIN.decide(view(short, now=hour), evenly, profile()).subnet == "s90"
+    three = [due(hour + 0.015, arrival=hour)] * 3
+    assert NO_MARGIN.decide(view(*three, now=hour), IDLE, profile()) == Decision("s90", 1, "queue")
+
+
+@pytest.mark.parametrize(("executors", "subnet"), [(1, "s98"), (2, "s90"), (4, "s90")])
+def test_more_executors_bear_more_of_a_burst(executors: int, subnet: str) -> None:
+    bursty = LoadSnapshot(arrival_rate=800.0, burstiness=8.0)
+    assert NO_MARGIN.decide(view(due(0.030), executors=executors), bursty, profile()).subnet == subnet
 
 
 def test_those_with_longer_budgets_do_not_hurry_the_head() -> None:
