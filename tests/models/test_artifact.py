@@ -113,7 +113,7 @@ def test_only_weights_that_some_sub_net_keeps_are_stored() -> None:
 
 
 @given(subnets=st.integers(1, 12), encoding=st.sampled_from(["levels", "bitmaps"]), seed=st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_masks_weights_and_norms_of_every_sub_net_come_back(
     subnets: int, encoding: MaskEncoding, seed: int
 ) -> None:

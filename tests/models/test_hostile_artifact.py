@@ -462,7 +462,7 @@ def test_every_inverted_byte_is_refused_or_harmless(original: bytes) -> None:
 
 
 @given(data=st.data(), original=st.sampled_from([LEVELS, BITMAPS]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_flipped_bits_and_moved_bytes_are_refused_or_harmless(
     data: st.DataObject, original: bytes
 ) -> None:

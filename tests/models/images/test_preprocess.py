@@ -69,7 +69,7 @@ def test_the_whole_picture_is_resized_linearly(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(found, expected, atol=1.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(6, 20), st.sampled_from(["bilinear", "bicubic"]))
 def test_resizing_the_visible_part_equals_resizing_all_and_cutting_out_the_centre(
     height: int, width: int, resize: int, interpolation: Interpolation

@@ -177,7 +177,7 @@ def test_exif_beyond_measure_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as in the server, where nobody reads them
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(KINDS),
     st.integers(0, 400),

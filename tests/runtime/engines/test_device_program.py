@@ -56,7 +56,7 @@ def programs() -> dict[str, DeviceProgram]:
     return {name: compiled(made, name) for name in NAMES}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(count=st.integers(1, 27), seed=st.integers(0, 99), name=st.sampled_from(NAMES))
 def test_any_number_of_examples_gets_its_own_answers(
     programs: dict[str, DeviceProgram], count: int, seed: int, name: str

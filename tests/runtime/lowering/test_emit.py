@@ -15,7 +15,7 @@ from tests.runtime.random_onnx import small_networks
 from tests.runtime.small_onnx import answer, normal, small_model
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(small_networks())
 def test_a_random_network_survives_the_way_there_and_back(model: onnx.ModelProto) -> None:
     graph = lower(model)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 node = helper.make_node
 IMAGE = (4, 6, 5)
-quiet = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+quiet = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 def base_model() -> onnx.ModelProto:

@@ -215,9 +215,7 @@ def test_every_network_runs_whole_in_int8_near_float_and_as_qdq_does(name: str) 
 
 
 @given(small_networks())
-@settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 def test_random_networks_are_quantised_as_qdq_is(model: onnx.ModelProto) -> None:
     graph = lower(model)
     images = normal(2, *graph.shapes[0])

@@ -192,7 +192,6 @@ def pruned(graph: Graph, seed: int) -> Graph:
 
 
 @settings(
-    deadline=None,
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

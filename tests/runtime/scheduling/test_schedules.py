@@ -218,4 +218,4 @@ def no_log_of_poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
+TestSchedules.settings = settings(max_examples=400, stateful_step_count=30)

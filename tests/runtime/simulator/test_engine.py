@@ -128,7 +128,7 @@ times = st.lists(st.floats(0.0, 0.2), min_size=1, max_size=30).map(sorted)
 
 
 @given(times, st.floats(0.0005, 0.06), st.sampled_from(names(two())), st.integers(1, 3))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_the_policy_an_executor_does_one_batch_at_a_time(
     arrivals: list[float], slo: float, name: str, executors: int
 ) -> None:

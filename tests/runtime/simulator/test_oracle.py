@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from downshift.runtime.simulator.engine import Scenario, simulate
@@ -52,7 +52,6 @@ names = st.sampled_from(["downshift", "slackfit", "max-batch", "max-accuracy", "
 
 
 @given(times, st.floats(0.0005, 0.06), st.floats(0.0, 0.9), names, st.integers(1, 3))
-@settings(deadline=None)
 def test_no_policy_exceeds_the_bound(
     arrivals: list[float], slo: float, fixed: float, name: str, executors: int
 ) -> None:

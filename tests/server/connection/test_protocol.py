@@ -291,7 +291,7 @@ def test_every_waiting_request_of_those_who_hang_up_is_cancelled() -> None:
         assert len(backend.requests) == 50
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mutilated_request_is_answered_twice_or_with_500(served: Listening, data: st.DataObject) -> None:
     whole = post(headers=CLOSE)

@@ -28,7 +28,7 @@ FILES = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(sorted(FILES)),
     st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 7)), max_size=12),

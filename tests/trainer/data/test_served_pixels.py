@@ -91,7 +91,7 @@ def dataset(file: Path, *, size: int, resize: int, copies: int = 1) -> FolderDat
     return FolderDataset("photos", ("one",), files, files, files, size=size, resize=resize)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.sampled_from(sorted(WAYS)),
     st.sampled_from(ORIENTATIONS),

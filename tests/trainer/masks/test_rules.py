@@ -27,7 +27,7 @@ def scores(shapes: list[tuple[int, ...]], seed: int) -> list[torch.Tensor]:
     return [torch.rand(shape, generator=generator) for shape in shapes]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shapes=SHAPES,
     block=st.sampled_from(BLOCKS),
@@ -48,7 +48,7 @@ def test_blocks_are_whole_nested_and_exact_to_half_a_block_also_with_smaller_one
         assert not any(bool((s & ~d).any()) for d, s in zip(denser, sparser, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes=SHAPES, block=st.sampled_from(BLOCKS), density=st.floats(0, 1), seed=st.integers(0, 99))
 def test_each_layer_keeps_its_own_density_to_half_a_block(
     shapes: list[tuple[int, ...]], block: Unstructured | Block, density: float, seed: int
@@ -59,7 +59,7 @@ def test_each_layer_keeps_its_own_density_to_half_a_block(
         assert abs(int(mask.sum()) - density * mask.numel()) <= block.rows * block.columns / 2 + 0.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes=SHAPES, block=st.sampled_from(BLOCKS), share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_whole_blocks_change_places_and_their_number_stays(
     shapes: list[tuple[int, ...]], block: Unstructured | Block, share: float, seed: int
