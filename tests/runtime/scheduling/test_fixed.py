@@ -7,8 +7,8 @@ from tests.runtime.doubles import profile
 IDLE = LoadSnapshot()
 
 
-def decide(*requests: Waiting) -> Decision:
-    queue = QueueView(0.0, requests, sum(request.examples for request in requests))
+def decide(*requests: Waiting, now: float = 0.0) -> Decision:
+    queue = QueueView(now, requests, sum(request.examples for request in requests))
     return FixedPolicy("s90").decide(queue, IDLE, profile())
 
 
@@ -25,6 +25,7 @@ def test_the_batch_is_the_largest_measured_one_that_fits_slack_and_queue() -> No
     assert decide(*[due(9.0)] * 5).batch_size == 4
     assert decide(*[due(9.0)] * 3).batch_size == 2
     assert decide(*[due(0.009)] * 5).batch_size == 2
+    assert decide(*[due(5.009)] * 5, now=5.0).batch_size == 2
 
 
 def test_a_request_that_rules_the_fixed_sub_net_out_gets_its_own_best() -> None:

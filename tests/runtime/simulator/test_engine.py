@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,10 @@ from downshift.runtime.simulator.service import Recorded
 from downshift.runtime.simulator.synthetic import synthetic_profile
 from downshift.runtime.simulator.trace import Trace
 from tests.runtime.simulator.sample import trace, two
+
+if TYPE_CHECKING:
+    from downshift.runtime.profiling.profile import Profile
+    from downshift.runtime.scheduling.policy import Decision, LoadSnapshot, QueueView
 
 S50, S90 = 0, 1
 
@@ -37,6 +43,18 @@ def test_batches_run_one_after_the_other_on_each_executor() -> None:
     pair = simulate(Scenario(scenario.trace, two(), slo=0.1, executors=2), FixedPolicy("s50")).batches
     assert pair[:, 0].tolist() == pytest.approx([0.0, 0.001, 0.5])
     assert pair[:, 1:].tolist() == [[S50, 1.0, 0.010]] * 3
+
+
+def test_a_policy_is_told_how_many_batches_run_and_how_many_requests_wait() -> None:
+    told: list[tuple[int, int]] = []
+
+    class Told(FixedPolicy):
+        def decide(self, queue: QueueView, load: LoadSnapshot, profile: Profile) -> Decision:
+            told.append((load.in_flight, load.queued))
+            return super().decide(queue, load, profile)
+
+    simulate(Scenario(trace(0.0, 0.005, 0.006, 0.007), two(), slo=0.1, executors=2), Told("s50"))
+    assert told == [(0, 1), (1, 1), (1, 2)], "the last two are one batch"
 
 
 def test_what_waits_when_an_executor_frees_is_one_batch() -> None:
@@ -69,6 +87,9 @@ def test_an_executor_may_need_time_between_two_batches_which_no_answer_waits_for
         Scenario(trace(0.0, 0.001), two(), slo=0.1, handover=0.002), FixedPolicy("s50")
     ).batches
     assert batches[:, 0].tolist() == pytest.approx([0.0, 0.012])
+    pair = Scenario(trace(0.0, 0.0, 0.001), two(), slo=0.1, handover=0.002, executors=2)
+    batches = simulate(pair, FixedPolicy("s50")).batches
+    assert batches[:, 0].tolist() == pytest.approx([0.0, 0.0, 0.012])
     assert answered(Scenario(trace(0.0), two(), slo=0.011, handover=0.002)) == [S50]
 
 
