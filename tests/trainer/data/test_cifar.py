@@ -186,10 +186,10 @@ def test_a_pickle_that_is_no_batch_is_refused_and_runs_nothing(
 
 
 def test_the_real_archive() -> None:
-    data_dir = Path(os.environ.get("DOWNSHIFT_DATA_DIR", "data"))
+    data_dir = Path(os.environ.get("TEST_DATA_DIR", "data"))
     source = cifar.read(CIFAR10, data_dir, test="batch5") if data_dir.is_dir() else None
     if source is None:
-        pytest.skip(f"no unpacked CIFAR-10 in {data_dir}; DOWNSHIFT_DATA_DIR names the folder that holds it")
+        pytest.skip(f"no unpacked CIFAR-10 in {data_dir}; TEST_DATA_DIR names the folder that holds it")
     assert (len(source.train), len(source.test)) == (40_000, 10_000)
     assert source.train.labels[:5].tolist() == [6, 9, 9, 4, 1]
     assert source.train.images[0, 0, 0].tolist() == [59, 62, 63]

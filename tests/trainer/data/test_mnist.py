@@ -84,10 +84,10 @@ def test_a_damaged_file_is_named(name: str, content: bytes, problem: str, tmp_pa
 
 
 def test_the_real_files() -> None:
-    data_dir = Path(os.environ.get("DOWNSHIFT_DATA_DIR", "data"))
+    data_dir = Path(os.environ.get("TEST_DATA_DIR", "data"))
     source = mnist.read(data_dir, test="official")
     if source is None:
-        pytest.skip(f"no MNIST in {data_dir}; DOWNSHIFT_DATA_DIR names the folder that holds it")
+        pytest.skip(f"no MNIST in {data_dir}; TEST_DATA_DIR names the folder that holds it")
     assert (len(source.train), len(source.test)) == (60_000, 10_000)
     assert source.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert source.train.images[0].long().sum() == 27_525
