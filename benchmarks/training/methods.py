@@ -5,13 +5,15 @@
 Every method trains the same network on the same batches with the same optimizer and as many epochs, and is
 asked on images that chose nothing. `gmp`, `granet` and `dense` train one network a run, all others every
 sub-net in one; `joint` pays for each sub-net, `joint-equal` gets so many fewer epochs; `oneshot` prunes the
-dense run. A run that is finished is read from the work folder, one that was interrupted goes on: the same
-command, started again, only adds what is missing. Two processes of one thread on the same folder share the
-work (`--share 0/2`, `--share 1/2`).
+dense run. Regrowth is 0.3 in all of them but those whose name says otherwise, `gmp` and `oneshot`, which have
+none, and `granet`, which has 0.5 as its authors do. A run that is finished is read from the work folder, one
+that was interrupted goes on: the same command, started again, only adds what is missing. Several processes of
+one thread share the training (`--share 0/2`, `--share 1/2`); the command without `--share` then reports.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -51,6 +53,7 @@ CONFIDENCE = 0.95
 RESULT = "result.json"
 REFERENCE = "gmp"
 DENSE, ONESHOT = "dense", "oneshot"
+PRUNING = ("masks.form=nested", "masks.initial_sparsity=0.0", "masks.regrow=0.0")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Method:
 METHODS = (
     Method("gmp", ("masks.regrow=0.0",), single=True),
     Method("granet", ("masks.regrow=0.5",), single=True),
+    Method("alternating, no regrowth", ("masks.regrow=0.0", "step.kind=alternating", "step.correction=off")),
     Method("alternating", ("step.kind=alternating", "step.correction=off")),
     Method("alternating, corrected", ("step.kind=alternating", "step.correction=apply")),
     Method(
@@ -87,8 +91,8 @@ METHODS = (
 class Row:
     """A sub-net of a finished run: its top-1 accuracy on the test split.
 
-    passes: sub-nets that were trained on an image, in epochs of the training split; 0 adds nothing to another
-    run.
+    passes: sub-nets that were trained on an image, in epochs of the training split; of one-shot pruning those
+    of the dense run.
     """
 
     method: str
@@ -131,7 +135,7 @@ class Job:
 def jobs(names: Sequence[str], sparsities: Sequence[float], seed: int, epochs: int) -> Iterator[Job]:
     """The runs of a seed, dense before what it is pruned to.
 
-    Raises `ExperimentError` for an unknown method, or too few epochs to divide.
+    Raises `ExperimentError` for an unknown method, or epochs that cannot be divided.
     """
     known = {method.name: method for method in METHODS}
     if unknown := [name for name in names if name not in (*known, DENSE, ONESHOT)]:
@@ -140,10 +144,12 @@ def jobs(names: Sequence[str], sparsities: Sequence[float], seed: int, epochs: i
     if DENSE in names or ONESHOT in names:
         yield Job(DENSE, seed, (0.0,), (), epochs, epochs)
     if ONESHOT in names:
-        yield Job(ONESHOT, seed, tuple(sparsities), (), 0, 0.0, epochs)
+        yield Job(ONESHOT, seed, tuple(sparsities), PRUNING, 0, epochs, epochs)
     for method in (known[name] for name in names if name in known):
-        if method.shared and epochs < count:
-            raise ExperimentError(f"--epochs {epochs}: {method.name} needs {count}, one for each sub-net")
+        if method.shared and epochs % count:
+            raise ExperimentError(
+                f"--epochs {epochs}: {method.name} divides them among {count} sub-nets: give a multiple"
+            )
         own = epochs // count if method.shared else epochs
         passes = own * (count if method.joint else 1)
         for several in [(each,) for each in sparsities] if method.single else [tuple(sparsities)]:
@@ -151,19 +157,23 @@ def jobs(names: Sequence[str], sparsities: Sequence[float], seed: int, epochs: i
 
 
 def accuracies(job: Job, recipe: Recipe, work: Path, data_dir: Path) -> dict[str, float]:
-    """Test accuracy of every sub-net of a job; trained, resumed or pruned now unless its result is there."""
+    """Test accuracy of every sub-net of a job; trained, resumed or pruned now unless its result is there.
+
+    Raises `ExperimentError` where the result is that of another recipe.
+    """
     folder = work / job.name
-    result = folder / RESULT
+    result, described = folder / RESULT, recipe.as_dict()
     if not result.exists():
-        run = TrainingRun(
-            recipe, training_data.load(recipe, data_dir, DEVICE, Workers()), DEVICE, resuming=False
-        )
-        outcome = _trained(run, folder) if job.epochs else _pruned(run, work / _dense(job).name)
+        run = TrainingRun(recipe, training_data.load(recipe, data_dir, DEVICE, Workers()), DEVICE)
+        outcome = _trained(run, folder) if job.epochs else pruned(run, work / _dense(job).name)
         folder.mkdir(parents=True, exist_ok=True)
         part = result.with_suffix(".part")
-        part.write_text(json.dumps(outcome.test), encoding="utf-8")
+        part.write_text(json.dumps({"recipe": described, "test": outcome.test}), encoding="utf-8")
         part.rename(result)
-    return dict(json.loads(result.read_text(encoding="utf-8")))
+    found = json.loads(result.read_text(encoding="utf-8"))
+    if found["recipe"] != described:
+        raise ExperimentError(f"{folder} holds a run of another recipe: name another folder with --work")
+    return dict(found["test"])
 
 
 def _trained(run: TrainingRun, folder: Path) -> TrainingResult:
@@ -174,8 +184,10 @@ def _trained(run: TrainingRun, folder: Path) -> TrainingResult:
         return run.train(folder, journal, NullReporter())
 
 
-def _pruned(run: TrainingRun, dense: Path) -> TrainingResult:
-    """All sub-nets cut out of the dense run's weights, and their BatchNorm statistics measured."""
+def pruned(run: TrainingRun, dense: Path) -> TrainingResult:
+    """All sub-nets cut out of a finished dense run's weights, and their BatchNorm statistics measured."""
+    if not (dense / RESULT).exists():
+        raise ExperimentError(f"{dense} holds no finished dense run to prune: train it first")
     weights = checkpoints.load(dense / CHECKPOINT).part("supernet")
     state = run.supernet.state_dict()
     for name in state:
@@ -215,7 +227,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
     """Accuracy of every method and sparsity, then by how much each differs from a run for each sub-net."""
     methods = list(dict.fromkeys(row.method for row in rows))
     sparsities = sorted({row.sparsity for row in rows})
-    head = ["", *(f"{sparsity:.0%}" for sparsity in sparsities)]
+    head = ["", *(f"{100 * sparsity:g}%" for sparsity in sparsities)]
     single = {method.name for method in METHODS if method.single}
     runs = {(row.method, row.seed, row.sparsity * (row.method in single)): row.passes for row in rows}
     cost = {each: sum(passes for (name, *_), passes in runs.items() if name == each) for each in methods}
@@ -252,7 +264,7 @@ def picture(rows: Sequence[Row]) -> Figure:
         sparsities = sorted({row.sparsity for row in rows if row.method == method})
         found = [interval([100.0 * v for v in of(rows, method, each).values()]) for each in sparsities]
         halves = [0.0 if math.isinf(half) else half for _, half in found]
-        places = [f"{each:.0%}" for each in sparsities]
+        places = [f"{100 * each:g}%" for each in sparsities]
         axes.errorbar(places, [mean for mean, _ in found], halves, marker="o", capsize=3, label=method)
     axes.set_xlabel("sparsity")
     axes.set_ylabel("accuracy on the test split, %")
@@ -270,28 +282,32 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--work", type=Path, default=Path("build/methods"), help="folder of the runs")
-    parser.add_argument("--share", default="0/1", help="k/n: every n-th run alone, from the k-th; no report")
+    parser.add_argument("--share", type=_share, help="k/n: train every n-th run from the k-th, no report")
+
+
+def _share(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: write k/n with k from 0 to n - 1, such as 0/2")
+    return int(found[1]), int(found[2])
 
 
 def measure(chosen: Namespace, report: Report) -> None:
     """Train what is missing, then write table, picture and rows."""
     torch.set_num_threads(1)
-    which, among = map(int, chosen.share.split("/"))
-    every = [
-        job for seed in chosen.seeds for job in jobs(chosen.methods, chosen.sparsities, seed, chosen.epochs)
-    ]
-    rows: list[Row] = []
-    for number, job in enumerate(every):
-        if number % among != which:
-            continue
-        print(f"{number + 1} of {len(every)}: {job.name}", flush=True)
-        try:
-            found = accuracies(job, job.recipe(chosen.recipe, chosen.set), chosen.work, chosen.data_dir)
-        except TrainerError as error:
-            raise ExperimentError(f"{job.name}: {error}") from error
-        for sparsity, accuracy in zip(job.sparsities, found.values(), strict=True):
-            rows.append(Row(job.method, sparsity, job.seed, accuracy, job.epochs, job.passes))
-    if among > 1:
+    try:
+        planned = [
+            (job, job.recipe(chosen.recipe, chosen.set))
+            for seed in chosen.seeds
+            for job in jobs(chosen.methods, chosen.sparsities, seed, chosen.epochs)
+        ]
+        if chosen.share is not None:
+            which, among = chosen.share
+            planned = [each for each in planned if each[0].epochs][which::among]  # pruning trains nothing
+        rows = [row for job, recipe in planned for row in _rows(job, recipe, chosen.work, chosen.data_dir)]
+    except TrainerError as error:
+        raise ExperimentError(str(error)) from error
+    if chosen.share is not None:
         return
     report.csv(rows, Row, lambda row: (row.method, row.sparsity, row.seed))
     settings = "".join(f" `{each}`" for each in chosen.set)
@@ -302,6 +318,15 @@ def measure(chosen: Namespace, report: Report) -> None:
     )
     report.markdown("One run for all sub-nets, beside a run for each", notes, lines(rows))
     report.figure(picture(rows))
+
+
+def _rows(job: Job, recipe: Recipe, work: Path, data_dir: Path) -> list[Row]:
+    print(job.name, flush=True)
+    found = accuracies(job, recipe, work, data_dir)
+    return [
+        Row(job.method, sparsity, job.seed, accuracy, job.epochs, job.passes)
+        for sparsity, accuracy in zip(job.sparsities, found.values(), strict=True)
+    ]
 
 
 main = experiment(__doc__, options, measure)
