@@ -42,9 +42,19 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: FastAPI, catalog: Catalog, settings: Settings, rpc: RpcListener | None = None
+        self,
+        app: FastAPI,
+        catalog: Catalog,
+        settings: Settings,
+        rpc: RpcListener | None = None,
+        *,
+        managed: bool = False,
     ) -> None:
-        """rpc: serves the same models over gRPC."""
+        """rpc: serves the same models over gRPC.
+
+        managed: SIGTERM may come twice, from the manager and from whoever ends all processes of a service;
+        only SIGINT ends a drain.
+        """
         if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
             raise BadSetting(
                 f"--ssl-keyfile {settings.ssl_keyfile} has no certificate: name it with --ssl-certfile"
@@ -73,12 +83,16 @@ class Server(uvicorn.Server):
         self.server_state: ConcurrencyState = ConcurrencyState()
         self._catalog = catalog
         self._drain_seconds = settings.drain_seconds
+        self._managed = managed
         self.interrupted = False
+        self.answering = threading.Event()
         self._give_up_at: float | None = None
         self._leave_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
         """Begin to drain; asked again, end now."""
+        if self._give_up_at is not None and self._managed and sig == signal.SIGTERM:
+            return
         if self._give_up_at is None:
             self.interrupted = sig == signal.SIGINT
             self._catalog.drain()
@@ -105,6 +119,7 @@ class Server(uvicorn.Server):
         if self._rpc is not None:
             await self._rpc.start(self.server_state)
         await super().startup(sockets)
+        self.answering.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End as uvicorn does, then close what is left below TLS: silent clients, and late close_notify."""

@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry, values
 from downshift.errors import DownshiftError
 from downshift.models.images.reader import warm_up
 from downshift.runtime.cpu import CpuMeter
+from downshift.runtime.errors import Draining
 from downshift.runtime.machine import usable_cores
 from downshift.runtime.supervisor import Supervisor
 from downshift.server.app import create_app
 from downshift.server.catalog import Catalog
-from downshift.server.connection.listener import Ports, address, allow_files, url
+from downshift.server.connection.listener import Ports, address, allow_files, listen_beside, url
 from downshift.server.connection.probe import expose
 from downshift.server.errors import BadSetting
 from downshift.server.http_server import RpcListener, Server
@@ -43,16 +44,19 @@ from downshift.server.telemetry.request_log import RequestLog
 from downshift.server.telemetry.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
+    from downshift.runtime.profiling.profiler import Progress
     from downshift.server.grpc.server import GrpcServer
+    from downshift.server.repository.source import Source
     from downshift.server.settings import Settings
     from downshift.server.telemetry.request_log import Sink
 
 log = logging.getLogger("downshift.server")
 
+LOADER_SECONDS = 10.0  # for what is being prepared when a server ends
 SWITCH_SECONDS = 5e-4
 """How long a thread may keep another from Python, a tenth of what is usual: the event loop would make a batch
 that has ended, and whoever starts the next one, wait that long."""
@@ -61,16 +65,17 @@ that has ended, and whoever starts the next one, wait that long."""
 class Loader(threading.Thread):
     """Prepares the artifact while the server already listens; a failure stops the server."""
 
-    def __init__(self, load: Callable[[], None], server: Server) -> None:
+    def __init__(self, steps: Iterable[Callable[[], None]], server: Server) -> None:
         super().__init__(name="downshift-load-model", daemon=True)
-        self._load = load
+        self._steps = tuple(steps)
         self._server = server
         self.error: Exception | None = None
 
     def run(self) -> None:
         """Load, or keep the error for whoever started the server."""
         try:
-            self._load()
+            for step in self._steps:
+                step()
         except Exception as error:  # noqa: BLE001  raised again on the main thread
             self.error = error
             self._server.should_exit = True
@@ -82,15 +87,19 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     models: `PATH`, to be called like the file, or `NAME=PATH`; the first answers where none is named. Without
     any, every artifact in the repository's folder. operator: told of progress, the URL and tuning; by default
     nobody is; one of several workers is sent a pickled copy. overrides: fields of `Settings` (host, port,
-    threads...), before those of the environment; None counts as not given.
+    threads...), before those of the environment; None counts as not given. Several workers are spawned: a
+    script that calls this does so below `if __name__ == "__main__":`.
 
     Raises `BadSetting` (for a port in use, too), whatever `downshift.runtime.preparation.prepare` raises, and
     `KeyboardInterrupt` after Ctrl-C has drained it, so that a shell sees what ended it.
     """
     open_standard_streams()
     settings, operator = read_settings(**overrides), Unfailing(operator or NullOperator())
-    with Ports.open(settings.host, settings.port, settings.metrics_port, settings.grpc_port) as ports:
-        if settings.workers == 1:
+    alone = settings.workers == 1
+    with Ports.open(
+        settings.host, settings.port, settings.metrics_port, settings.grpc_port, shared=not alone
+    ) as ports:
+        if alone:
             serve(models, settings, operator, ports)
         else:
             serve_by_workers(models, settings, operator, ports)
@@ -101,6 +110,10 @@ def serve_by_workers(
     models: Sequence[str | Path], settings: Settings, operator: Operator, ports: Ports
 ) -> None:
     """Serve by several processes, of which this one is the manager; see `run`."""
+    if threading.current_thread() is not threading.main_thread():
+        raise BadSetting(
+            f"--workers {settings.workers}: their manager takes signals, so run it on the main thread"
+        )
     if settings.admins:
         raise BadSetting(
             f"--workers {settings.workers} with administrators' keys: a model that a client loads would be "
@@ -113,8 +126,10 @@ def serve_by_workers(
     with peers_folder() as folder:
         peers = Peers(folder, settings.workers)
 
-        def make(index: int, reports: Connection, *, replaces: bool) -> BaseProcess:
-            worker = Worker(index=index, peers=peers, ports=ports, replaces=replaces, reports=reports)
+        def make(index: int, reports: Connection, *, joins: bool) -> BaseProcess:
+            worker = Worker(
+                index=index, peers=peers, ports=ports, pinned=cores is not None, joins=joins, reports=reports
+            )
             told = operator if index == 0 else Unfailing(NullOperator())
             return spawn.Process(target=work, args=(worker, models, settings, told))
 
@@ -125,7 +140,7 @@ def serve_by_workers(
 
 def work(worker: Worker, models: Sequence[str | Path], settings: Settings, operator: Operator) -> None:
     """All that a worker process does."""
-    worker.settle()
+    worker.detach()
     try:
         serve(models, settings, operator, worker.ports, worker)
     except Exception as error:
@@ -146,19 +161,14 @@ def serve(
     """Serve in this process, alone or as that worker; see `run`."""
     sys.setswitchinterval(SWITCH_SECONDS)
     values.ValueClass = values.MutexValue  # one process: PROMETHEUS_MULTIPROC_DIR is not for it
-    folder = None if settings.repository is None else Folder(settings.repository)
-    if folder is not None and not folder.path.is_dir():
-        raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
-    sources = read_sources(models) or (() if folder is None else folder.sources())
-    if not sources:
-        remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
-        raise BadSetting(f"no model to serve: {remedy}")
+    folder, sources = _models(models, settings)
     supervisor, registry = Supervisor(), CollectorRegistry()
-    exposed = None if worker is None else Totals(registry, worker.index, worker.others)
+    exposed = None if worker is None else Totals(worker.peers.told)
     metrics = Metrics(registry, supervisor=supervisor, exposed=exposed)
     catalog = Catalog((source.name for source in sources), supervisor)
-    # A worker has cores of its own: what the others use of their group's time says nothing about it.
-    cpu = CpuMeter if worker is None else partial(CpuMeter, own=time.process_time)
+    # What other workers use of the cgroup's time says nothing about cores that this one has for itself.
+    pinned = worker is not None and worker.pinned
+    cpu = partial(CpuMeter, own=time.process_time) if pinned else CpuMeter
     repository = Repository(
         catalog,
         metrics,
@@ -166,7 +176,7 @@ def serve(
         DeploymentLoad(metrics, settings, operator, cpu),
         folder=folder,
         drain_seconds=settings.drain_seconds,
-        turn=nullcontext if worker is None else worker.turn,
+        exclusive=nullcontext if worker is None else worker.preparing,
     )
     request_log = RequestLog(sinks(settings), supervisor=supervisor)
     if settings.log_json:
@@ -185,12 +195,17 @@ def serve(
             version=software_version(),
         )
         rpc = RpcListener(over_grpc, address(ports.grpc))
-    server = Server(app, catalog, settings, rpc)
+    server = Server(app, catalog, settings, rpc, managed=worker is not None)
 
-    def load() -> None:
+    def prepare() -> None:
         warm_up()
-        with operator.loading() as report:
-            repository.start(report)
+        with operator.loading() as report, suppress(Draining):
+            repository.start(partial(_unless_draining, catalog, report))
+
+    def announce() -> None:
+        server.answering.wait()
+        if catalog.draining or server.should_exit:
+            return
         if worker is not None:
             worker.ready()
         operator.ready(
@@ -199,23 +214,44 @@ def serve(
             None if rpc is None else rpc.address,
         )
 
-    if ports.metrics is not None:
-        expose(catalog, metrics.exposition, ports.metrics, "metrics-port", supervisor)
     if worker is not None:
-        own = Exposition(registry, supervisor=supervisor)
+        own = Exposition(registry, rest=lambda _: None, supervisor=supervisor)
         expose(catalog, own, worker.peers.listen(worker.index), "peers", supervisor)
+    joins = worker is not None and worker.joins
+    if joins:
+        prepare()  # the others answer meanwhile
+    listening = (lambda each: each) if worker is None else listen_beside
+    if ports.metrics is not None:
+        expose(catalog, metrics.exposition, listening(ports.metrics), "metrics-port", supervisor)
     allow_files(settings.max_connections)
-    loader = Loader(load, server)
-    if worker is not None and worker.replaces:
-        loader.run()  # the others answer meanwhile
-    else:
-        loader.start()
-    if loader.error is None:
-        server.run(sockets=[ports.http])
+    loader = Loader([announce] if joins else [prepare, announce], server)
+    loader.start()
+    server.run(sockets=[listening(ports.http)])
+    server.answering.set()
+    loader.join(LOADER_SECONDS)  # a thread that computes while Python ends takes the process down
     if loader.error is not None:
         raise loader.error
     if server.interrupted:
         raise KeyboardInterrupt
+
+
+def _models(models: Sequence[str | Path], settings: Settings) -> tuple[Folder | None, tuple[Source, ...]]:
+    """The repository's folder, if there is one, and what to serve at first; raises `BadSetting`."""
+    folder = None if settings.repository is None else Folder(settings.repository)
+    if folder is not None and not folder.path.is_dir():
+        raise BadSetting(f"--repository {folder.path} is no folder: create it, or name another")
+    sources = read_sources(models) or (() if folder is None else folder.sources())
+    if not sources:
+        remedy = "name a file" if folder is None else f"name a file or put one into {folder.path}"
+        raise BadSetting(f"no model to serve: {remedy}")
+    return folder, tuple(sources)
+
+
+def _unless_draining(catalog: Catalog, report: Progress, fraction: float, text: str) -> None:
+    """Pass progress on; raises `Draining` when nobody waits for what is loaded."""
+    if catalog.draining:
+        raise Draining
+    report(fraction, text)
 
 
 def grpc_server(**arguments: Any) -> GrpcServer:

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from downshift.models.artifact import write
 from downshift.models.materialize import materialize
 from downshift.server.catalog import Catalog
-from downshift.server.connection.listener import Ports, listen, url
+from downshift.server.connection.listener import Ports, listen, listen_beside, reserve, url
 from downshift.server.connection.probe import expose
 from downshift.server.errors import BadSetting
 from downshift.server.serve import (
@@ -38,6 +38,7 @@ from tests.models.images.pictures import encoded, noise, picture
 from tests.models.tiny_artifact import tiny_artifact
 from tests.server.doubles import MODEL, ScriptedBackend, tensor
 from tests.server.listening import INFER, Listening, listening, post, wait_for
+from tests.server.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,7 @@ def test_a_model_that_cannot_be_loaded_stops_the_server() -> None:
         raise ValueError("no such artifact")
 
     with listening() as served:
-        loader = Loader(fail, served.server)
+        loader = Loader([fail], served.server)
         loader.run()
         served.thread.join()
     assert isinstance(loader.error, ValueError)
@@ -134,7 +135,7 @@ def test_a_port_in_use_is_named() -> None:
             run("never-read.onnx", port=port)
 
 
-@pytest.mark.parametrize("host", ["nowhere.invalid", "", "203.0.113.7"])
+@pytest.mark.parametrize("host", ["nowhere.invalid", "", "203.0.113.7", "a..b", "x" * 80])
 def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
     with pytest.raises(BadSetting, match=rf"cannot listen on '{host}', .* give --host an address of this"):
         listen(host, 0)
@@ -163,6 +164,45 @@ def test_in_a_server_threads_take_turns_sooner_than_usual() -> None:
         assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_a_port_that_is_kept_for_several_processes_is_taken_for_everybody_else() -> None:
+    with reserve("127.0.0.1", 0, "--grpc-port") as kept:
+        port = kept.getsockname()[1]
+        for take in (listen, reserve):
+            with pytest.raises(BadSetting, match=f"port {port} .*choose another with --grpc-port"):
+                take("127.0.0.1", port, "--grpc-port")
+        with listen_beside(kept) as one, listen_beside(kept) as other:
+            assert one.getsockname() == other.getsockname() == kept.getsockname()
+            with pytest.raises(BadSetting, match=f"port {port}"):
+                reserve("127.0.0.1", port, "--grpc-port")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_processes_that_share_all_addresses_take_both_families() -> None:
+    with reserve("::", 0, "--port") as kept, listen_beside(kept) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=60).close()
+
+
+SLOW_TO_LOAD = """
+import time
+from downshift.server.repository import loading
+real = loading.prepare
+def slow(path, setup, report):
+    print("Open:  somewhere", flush=True)
+    while True:
+        time.sleep(0.05)
+        report(0.5, "measuring")
+loading.prepare = slow
+"""
+
+
+def test_a_server_that_is_asked_to_end_while_it_loads_does(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.onnx", tiny_artifact())
+    with ServerProcess(tmp_path / "tiny.onnx", {}, SLOW_TO_LOAD) as server:
+        log = server.stop()
+        assert (server.process.returncode, log) == (0, "")
 
 
 def test_a_taken_port_of_the_metrics_is_said() -> None:

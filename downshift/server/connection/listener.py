@@ -34,9 +34,10 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         both = address[0] == "::" and socket.has_dualstack_ipv6()  # dual-stack, as other servers treat ::
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    except OSError as error:
-        why, remedy = error.strerror or error, f"choose another with {option}"
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    except (OSError, UnicodeError) as error:
+        foreign = isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL
+        why, remedy = getattr(error, "strerror", None) or error, f"choose another with {option}"
+        if foreign:
             remedy = "give --host an address of this machine, such as 127.0.0.1"
         raise BadSetting(f"cannot listen on {host!r}, port {port} ({why}): {remedy}") from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,7 +48,8 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
 class Ports:
     """The sockets of one server, however many processes serve on them.
 
-    http, metrics: listen. grpc: keeps its port, and does not listen.
+    grpc keeps its port and does not listen, as its library does that. So do http and metrics of a server of
+    several processes, each of which listens beside them.
     """
 
     http: socket.socket
@@ -56,13 +58,19 @@ class Ports:
 
     @classmethod
     @contextmanager
-    def open(cls, host: str, port: int, metrics_port: int | None, grpc_port: int | None) -> Iterator[Ports]:
-        """Take the ports, None for one that is not wanted; free on leaving. Raises `BadSetting`."""
+    def open(
+        cls, host: str, port: int, metrics_port: int | None, grpc_port: int | None, *, shared: bool = False
+    ) -> Iterator[Ports]:
+        """Take the ports, None for one that is not wanted; free on leaving. Raises `BadSetting`.
+
+        shared: several processes will listen.
+        """
+        take = reserve if shared else listen
         with ExitStack() as stack:
-            http = stack.enter_context(closing(listen(host, port)))
+            http = stack.enter_context(closing(take(host, port, "--port")))
             metrics = grpc = None
             if metrics_port is not None:
-                metrics = stack.enter_context(closing(listen(host, metrics_port, "--metrics-port")))
+                metrics = stack.enter_context(closing(take(host, metrics_port, "--metrics-port")))
             if grpc_port is not None:
                 grpc = stack.enter_context(closing(reserve(host, grpc_port, "--grpc-port")))
             yield cls(http, metrics, grpc)
@@ -93,9 +101,37 @@ def reserve(host: str, port: int, option: str) -> socket.socket:
     therefore it is taken alone first.
     """
     with listen(host, port, option) as alone:
-        family, taken = alone.family, alone.getsockname()
-    kept = socket.socket(family, socket.SOCK_STREAM)
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    kept.bind(taken)
-    return kept
+        like = _Bound.of(alone)
+    return like.again()
+
+
+def listen_beside(reserved: socket.socket) -> socket.socket:
+    """A listening socket on a reserved port; the kernel deals connections to all that listen there."""
+    listener = _Bound.of(reserved).again()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """What a socket is bound to. v6_only: it takes no IPv4."""
+
+    family: int
+    address: tuple[str, int]
+    v6_only: int | None
+
+    @classmethod
+    def of(cls, other: socket.socket) -> _Bound:
+        v6 = other.family == socket.AF_INET6
+        only = other.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) if v6 else None
+        return cls(other.family, other.getsockname(), only)
+
+    def again(self) -> socket.socket:
+        """Another socket, bound to the same and to be shared."""
+        made = socket.socket(self.family, socket.SOCK_STREAM)
+        if self.v6_only is not None:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.v6_only)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(self.address)
+        return made

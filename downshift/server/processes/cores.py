@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 
 import psutil
@@ -12,10 +12,11 @@ from downshift.server.errors import BadSetting
 
 
 def shares(workers: int, root: Path = Path("/")) -> tuple[frozenset[int], ...] | None:
-    """Disjoint sets of logical cores, one for each worker; hyper-threads and neighbours stay together.
+    """Disjoint sets of neighbouring logical cores, one for each worker.
 
-    None where a cgroup's quota allows less than the affinity: such a process is no owner of certain cores,
-    and others with a quota would choose the same. root: below which /proc and /sys are looked for. Raises
+    Hyper-threads of one physical core stay together unless there are more workers than physical cores. None
+    where a cgroup's quota allows less than the affinity: such a process is no owner of certain cores, and
+    others with a quota would choose the same. root: below which /proc and /sys are looked for. Raises
     `BadSetting` for more workers than cores.
     """
     usable = usable_cores(root)
@@ -24,17 +25,20 @@ def shares(workers: int, root: Path = Path("/")) -> tuple[frozenset[int], ...] |
             f"--workers {workers}: this process may use {usable} cores, and each worker needs one: "
             f"give at most {usable}"
         )
-    cores = sorted(psutil.Process().cpu_affinity() or [0], key=lambda core: (*_place(core, root), core))
-    if available_cores(root) < len(cores):
+    places = {core: _place(core, root) for core in psutil.Process().cpu_affinity() or [0]}
+    if available_cores(root) < len(places):
         return None
-    ends = [len(cores) * index // workers for index in range(workers + 1)]
-    return tuple(frozenset(cores[begin:end]) for begin, end in pairwise(ends))
+    cores = sorted(places, key=lambda core: (places[core], core))
+    physical = [list(same) for _, same in groupby(cores, key=places.__getitem__)]
+    units = physical if workers <= len(physical) else [[core] for core in cores]
+    ends = [len(units) * index // workers for index in range(workers + 1)]
+    return tuple(frozenset(chain(*units[begin:end])) for begin, end in pairwise(ends))
 
 
 def _place(core: int, root: Path) -> tuple[int, int]:
-    """Package and physical core; zeros where the machine does not tell."""
+    """Package and physical core; each core its own where the machine does not tell."""
     topology = root / f"sys/devices/system/cpu/cpu{core}/topology"
     try:
         return int((topology / "physical_package_id").read_text()), int((topology / "core_id").read_text())
     except (OSError, ValueError):
-        return 0, 0
+        return 0, core

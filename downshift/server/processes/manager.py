@@ -16,6 +16,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Protocol
 
+from downshift.errors import first_line
 from downshift.server.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -26,21 +27,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("downshift.server")
 
 TICK_SECONDS = 0.1
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds from a worker's death to its next start; doubled each time
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds until a dead worker starts again; doubled each time
 STEADY_SECONDS = 60.0  # a worker that has answered for so long has not died at start
 DEATHS = 3  # in a row, of one worker while no other has ever answered: the server ends
 CHECK_SECONDS = 2.0  # between two questions whether a worker is alive
 DEAD_CHECKS = 3  # questions in a row without an answer, after which a worker is killed
+START_SECONDS = 60.0  # for a process's imports, before it is asked whether it is alive
 KILL_SECONDS = 10.0  # after the time to drain
 
 
 class Make(Protocol):
     """Makes a worker's process, which is not started yet."""
 
-    def __call__(self, index: int, reports: Connection, *, replaces: bool) -> BaseProcess:
+    def __call__(self, index: int, reports: Connection, *, joins: bool) -> BaseProcess:
         """reports: where the worker sends None once it answers, or a sentence that says why it cannot.
 
-        replaces: others answer meanwhile.
+        joins: others answer already.
         """
         ...
 
@@ -49,9 +51,9 @@ class Make(Protocol):
 class _Place:
     """Where one worker runs, one process after the other.
 
-    ready_at: since when this process answers. deaths: of processes in a row that did not answer for
-    `STEADY_SECONDS`. start_at, check_at: when the next may start, and is asked next. missed: questions in a
-    row that it did not answer.
+    ready_at: since when this process answers. reload: SIGHUP came before that. deaths: of processes in a row
+    that did not answer for `STEADY_SECONDS`. start_at, check_at: when the next may start, and is asked next.
+    missed: questions in a row that it did not answer.
     """
 
     index: int
@@ -59,6 +61,7 @@ class _Place:
     reports: Connection | None = None
     ready_at: float | None = None
     error: str | None = None
+    reload: bool = False
     deaths: int = 0
     start_at: float = 0.0
     check_at: float = 0.0
@@ -83,7 +86,7 @@ class ProcessManager:
         drain_seconds: float,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """alive: asks a worker that has answered whether it lives. cores: those of each worker, or None.
+        """alive: asks a worker whether it lives. cores: those of each worker, or None.
 
         drain_seconds: how long a worker may take to answer what it has accepted.
         """
@@ -125,27 +128,34 @@ class ProcessManager:
         while self._signals:
             self._pass_on(self._signals.pop(0))
         for place in self._places:
-            self._hear(place, now)
+            self._receive(place, now)
             if place.dead:
-                self._bury(place, now)
+                self._ended(place, now)
             elif self._kill_at is not None:
                 if place.process is not None and now >= self._kill_at:
                     place.process.kill()
             elif place.process is None:
-                if now >= place.start_at:
-                    self._start(place)
-            elif place.ready_at is not None and now >= place.check_at:
+                if now >= place.start_at and (self._served or place.index == 0):  # the rest join the first
+                    self._start(place, now)
+            elif now >= place.check_at:
                 self._check(place, now)
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: _Place, now: float) -> None:
+        place.ready_at, place.error, place.missed, place.reload = None, None, 0, False
         reports, theirs = Pipe(duplex=False)
-        process = self._make(place.index, theirs, replaces=self._served)
-        with _inherited(None if self._cores is None else self._cores[place.index]), theirs:
-            process.start()
-        place.process, place.reports = process, reports
-        place.ready_at, place.error, place.missed = None, None, 0
+        try:
+            process = self._make(place.index, theirs, joins=self._served)
+            with _inherited(None if self._cores is None else self._cores[place.index]):
+                process.start()
+        except OSError as error:
+            reports.close()
+            self._again(place, now, f"worker process {place.index} cannot be started ({first_line(error)})")
+        else:
+            place.process, place.reports, place.check_at = process, reports, now + START_SECONDS
+        finally:
+            theirs.close()
 
-    def _hear(self, place: _Place, now: float) -> None:
+    def _receive(self, place: _Place, now: float) -> None:
         """Take what the worker reports."""
         while place.reports is not None and place.reports.poll():
             try:
@@ -156,23 +166,29 @@ class ProcessManager:
             else:
                 if place.error is None:
                     place.ready_at, place.check_at, self._served = now, now + CHECK_SECONDS, True
+                    if place.reload:
+                        self._send([place], signal.SIGHUP)
 
-    def _bury(self, place: _Place, now: float) -> None:
-        """Decide what follows a worker's end: its next start, or the end of all."""
+    def _ended(self, place: _Place, now: float) -> None:
+        """Decide what follows a worker's end."""
+        self._receive(place, now)
         process, place.process = place.process, None
         assert process is not None  # noqa: S101  it has ended
         process.join()
-        if self._kill_at is not None:
-            return
+        if self._kill_at is None:
+            why = f"worker process {place.index} (process {process.pid}) {_status(process.exitcode)}"
+            self._again(place, now, why)
+
+    def _again(self, place: _Place, now: float, why: str) -> None:
+        """Start that worker again after its backoff, unless none has ever answered and none ever will."""
         steady = place.ready_at is not None and now - place.ready_at >= STEADY_SECONDS
         place.deaths = 1 if steady else place.deaths + 1
-        why = f"worker process {place.index} (process {process.pid}) {_end(process.exitcode)}"
         if place.error is not None and not self._served:
-            self._give_up(place.error)
+            self._fail(place.error)
         elif place.deaths >= DEATHS and not self._served:
-            self._give_up(f"{why}, the third time before it answered: see what it wrote above")
+            self._fail(f"{why}, the third time before it answered: see what it wrote above")
         else:
-            seconds = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (place.deaths - 1))
+            seconds = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (place.deaths - 1))
             place.start_at = now + seconds
             log.error(
                 "%s, and starts again in %.1f s%s", why, seconds, f": {place.error}" if place.error else ""
@@ -186,25 +202,31 @@ class ProcessManager:
             log.error("worker process %d does not answer and is killed", place.index)
             place.process.kill()
 
-    def _give_up(self, why: str) -> None:
+    def _fail(self, why: str) -> None:
         self._error = BadSetting(why)
         self._end()
 
     def _pass_on(self, signum: int) -> None:
-        if signum == signal.SIGHUP:
-            self._tell([place for place in self._places if place.ready_at is not None], signum)
+        if signum != signal.SIGHUP:
+            self._interrupted |= signum == signal.SIGINT
+            self._end()
             return
-        self._interrupted |= signum == signal.SIGINT
-        self._end()
+        for place in self._places:
+            if place.ready_at is None:  # it may have read the old files already, and no handler stands yet
+                place.reload = True
+            else:
+                self._send([place], signal.SIGHUP)
 
     def _end(self) -> None:
-        """Ask all to drain; asked again, they end at once."""
+        """Ask all to drain with SIGTERM; asked again, end them at once with SIGINT."""
         if self._kill_at is None:
             self._kill_at = self._now() + self._drain_seconds + KILL_SECONDS
-        self._tell(self._places, signal.SIGTERM)
+            self._send(self._places, signal.SIGTERM)
+        else:
+            self._send(self._places, signal.SIGINT)
 
     @staticmethod
-    def _tell(places: Iterable[_Place], signum: int) -> None:
+    def _send(places: Iterable[_Place], signum: int) -> None:
         for place in places:
             if place.process is not None and place.process.pid is not None:
                 with suppress(ProcessLookupError):
@@ -238,5 +260,5 @@ def _inherited(cores: frozenset[int] | None) -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _end(code: int | None) -> str:
+def _status(code: int | None) -> str:
     return f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
 from downshift.server.connection.probe import LIVE
 from downshift.server.errors import BadSetting
+from downshift.server.processes.last_told import LastTold, parsed
 from downshift.server.telemetry.exposition import OPENMETRICS
+from downshift.server.telemetry.totals import Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 2.0  # of a question to a worker on this machine
 LONGEST_FOLDER = 90  # bytes; Linux has 108 for a socket's path
+_CREDENTIALS = struct.Struct("3i")  # process, user, group: SO_PEERCRED of unix(7)
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,38 @@ class Peers:
         """It says that it lives."""
         return self._get(index, LIVE) is not None
 
-    def metrics(self, without: int) -> Iterator[tuple[int, list[Metric] | None]]:
-        """Each worker but that one, and its own metrics; None where it does not answer."""
-        for index in range(self.workers):
-            if index != without:
-                text = self._get(index, "/metrics")
-                yield index, None if text is None else _families(text)
+    def told(self) -> Told:
+        """The metrics of every worker now, and the counters of processes that do not answer any more."""
+        with self.exclusive("metrics"):
+            now: dict[int, list[Metric] | None] = {}
+            last, answering = LastTold(Path(self.folder)), set()
+            for index in range(self.workers):
+                answer = self._get(index, "/metrics")
+                if answer is not None:
+                    process, text = answer
+                    last.keep(process, text)
+                    answering.add(process)
+                now[index] = None if answer is None else parsed(answer[1])
+            return Told(now, last.of_others(answering))
+
+    @contextmanager
+    def exclusive(self, purpose: str) -> Iterator[None]:
+        """Within, no other worker is, for the same purpose; one that dies leaves."""
+        with Path(self.folder, f"{purpose}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _path(self, index: int) -> Path:
         return Path(self.folder, f"{index}.sock")
 
-    def _get(self, index: int, resource: str) -> str | None:
+    def _get(self, index: int, resource: str) -> tuple[int, str] | None:
+        """The process that answers, and its answer; None without one."""
         connection = _UnixConnection(self._path(index))
         try:
             connection.request("GET", resource, headers={"Accept": OPENMETRICS.media_type})
+            process = connection.process
             response = connection.getresponse()
-            return response.read().decode() if response.status == HTTPStatus.OK else None
+            return (process, response.read().decode()) if response.status == HTTPStatus.OK else None
         except (OSError, HTTPException):
             return None
         finally:
@@ -75,7 +94,7 @@ def peers_folder() -> Iterator[str]:
     Raises `BadSetting` where there can be none.
     """
     try:
-        folder = TemporaryDirectory(prefix="downshift-")
+        folder = TemporaryDirectory(prefix="downshift-", ignore_cleanup_errors=True)
     except OSError as error:
         raise BadSetting(
             f"the workers' sockets need a folder, and there can be none ({error.strerror or error}): "
@@ -87,11 +106,9 @@ def peers_folder() -> Iterator[str]:
         yield path
 
 
-def _families(text: str) -> list[Metric]:
-    return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
-
-
 class _UnixConnection(HTTPConnection):
+    """process: who listens at its other end."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("worker", timeout=TIMEOUT_SECONDS)
         self._path = path
@@ -100,3 +117,8 @@ class _UnixConnection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+    @property
+    def process(self) -> int:
+        packed = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(packed)[0])

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from downshift.errors import DownshiftError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
-
-    from prometheus_client.metrics_core import Metric
 
     from downshift.server.connection.listener import Ports
     from downshift.server.processes.peers import Peers
@@ -29,31 +25,27 @@ if TYPE_CHECKING:
 class Worker:
     """What one worker process is given.
 
-    index: counts the workers from 0. peers: all of them. ports: shared by all. replaces: another has died,
-    and the rest answer meanwhile. reports: to the manager; None once it answers, or a sentence that says why
-    it cannot.
+    index: counts the workers from 0. peers: all of them. ports: shared by all. pinned: it has cores of its
+    own. joins: others answer already. reports: to the manager; None once it answers, or a sentence that says
+    why it cannot.
     """
 
     index: int
     peers: Peers
     ports: Ports
-    replaces: bool
+    pinned: bool
+    joins: bool
     reports: Connection
 
-    def others(self) -> Iterator[tuple[int, list[Metric] | None]]:
-        """The metrics of the other workers; None of one that does not answer."""
-        return self.peers.metrics(without=self.index)
-
-    def settle(self) -> None:
+    def detach(self) -> None:
         """Leave the terminal's process group, and end when the manager ends.
 
-        Ctrl-C reaches the manager, which asks its workers to drain; sent to all of them, it would be the
-        second signal, which ends a worker at once.
+        Ctrl-C reaches the manager alone, which asks its workers to drain.
         """
         os.setpgid(0, 0)
         parent = multiprocessing.parent_process()
         if parent is not None:
-            threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+            threading.Thread(target=self._end_after, args=(parent.sentinel,), daemon=True).start()
 
     def ready(self) -> None:
         """Report that it answers."""
@@ -64,14 +56,11 @@ class Worker:
         ours = isinstance(error, DownshiftError | OSError)
         self.reports.send(str(error) if ours else f"{type(error).__name__}: {first_line(error)}")
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Within, no other worker prepares an artifact; one that dies gives its turn back."""
-        with Path(self.peers.folder, "turn").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def preparing(self) -> AbstractContextManager[None]:
+        """Within, no other worker prepares an artifact."""
+        return self.peers.exclusive("preparing")
 
-
-def _follow(sentinel: int) -> None:
-    wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
+    def _end_after(self, sentinel: int) -> None:
+        wait([sentinel])
+        shutil.rmtree(self.peers.folder, ignore_errors=True)  # nobody else is left to remove it
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -61,11 +61,11 @@ class Repository:
         *,
         folder: Folder | None = None,
         drain_seconds: float,
-        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """folder: its artifacts may be loaded by name. drain_seconds: how long a retired version drains.
 
-        turn: entered while an artifact is prepared; waits where other processes prepare theirs.
+        exclusive: entered while an artifact is prepared; waits where other processes prepare theirs.
         """
         self._catalog = catalog
         self._metrics = metrics
@@ -73,7 +73,7 @@ class Repository:
         self._load = load
         self._folder = folder
         self._drain_seconds = drain_seconds
-        self._turn = turn
+        self._exclusive = exclusive
         self._measuring = threading.Lock()  # held while an artifact is prepared, since it is measured
         self._changing = asyncio.Lock()  # held while a load or unload is applied
         self._loading: set[str] = set()
@@ -106,7 +106,7 @@ class Repository:
         """
         for name, reason in (self._folder.refused() if self._folder is not None else {}).items():
             log.warning("model %s is not offered: %s", name, reason)
-        with self._measuring, self._turn():
+        with self._measuring, self._exclusive():
             for source in self.sources:
                 self._fingerprints[source.name] = fingerprint(source.path)
                 loaded = self._load(source, report)
@@ -205,7 +205,7 @@ class Repository:
             if self._catalog.draining:  # the result would be discarded
                 raise Draining
 
-        with self._measuring, self._turn():
+        with self._measuring, self._exclusive():
             return self._load(source, report)
 
     def _failed(self, source: Source, error: Exception) -> Exception:

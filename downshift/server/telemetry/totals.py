@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Combine = Callable[[Sequence[float]], float]
 
@@ -31,32 +32,36 @@ LEAST = frozenset({"downshift_background_healthy", "downshift_ready", "downshift
 and the slowest process is what a client may meet."""
 
 
-class Totals(Collector):
-    """This process's metrics and those of its peers as one; counters and histograms are sums.
+@dataclass(frozen=True)
+class Told:
+    """What processes tell of their metrics. now: by worker, None of one that does not answer.
 
-    `downshift_worker_up` tells which processes answered.
+    before: counters and histograms of processes that do not answer any more.
     """
 
-    def __init__(
-        self,
-        own: Collector,
-        index: int,
-        peers: Callable[[], Iterable[tuple[int, list[Metric] | None]]],
-    ) -> None:
-        """peers: the other processes' indices and metrics; None for one that does not answer."""
-        self._own, self._index, self._peers = own, index, peers
+    now: Mapping[int, Sequence[Metric] | None]
+    before: Sequence[Metric] = ()
+
+
+class Totals(Collector):
+    """The metrics of all worker processes as one; counters and histograms are sums, and never fall.
+
+    `downshift_worker_up` tells which workers answered.
+    """
+
+    def __init__(self, ask: Callable[[], Told]) -> None:
+        """ask: all processes, this one too."""
+        self._ask = ask
 
     def collect(self) -> Iterator[Metric]:
         """Every family that any of the processes has."""
+        told = self._ask()
         up = GaugeMetricFamily(
             "downshift_worker_up", "1: the worker process answers; 0: it does not", labels=["process"]
         )
-        up.add_metric([str(self._index)], 1.0)
-        parts = [list(self._own.collect())]
-        for index, families in self._peers():
+        for index, families in told.now.items():
             up.add_metric([str(index)], float(families is not None))
-            parts.append(families or [])
-        yield from added(parts)
+        yield from added([*(families or () for families in told.now.values()), told.before])
         yield up
 
 

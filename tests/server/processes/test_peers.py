@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,11 +39,12 @@ def start(peers: Peers, index: int) -> tuple[Metrics, ScriptedBackend]:
 def test_a_worker_tells_its_metrics_and_whether_it_lives(peers: Peers) -> None:
     _, backend = start(peers, 1)
     wait_for(lambda: peers.alive(1))
-    told = dict(peers.metrics(without=0))
-    assert told.keys() == {1, 2}
-    assert told[2] is None
-    assert told[1] is not None
-    assert "downshift_build" in {family.name.removesuffix("_info") for family in told[1]}
+    told = peers.told()
+    assert told.now.keys() == {0, 1, 2}
+    assert told.now[0] is None
+    assert told.now[1] is not None
+    assert "downshift_build_info" in {family.name for family in told.now[1]}
+    assert not told.before
     backend.scheduler.serving = False
     wait_for(lambda: not peers.alive(1))
 
@@ -60,6 +62,22 @@ def test_a_worker_that_accepts_and_says_nothing_is_not_waited_for(
     monkeypatch.setattr("downshift.server.processes.peers.TIMEOUT_SECONDS", 0.05)
     with peers.listen(2):
         assert not peers.alive(2)
+
+
+def test_one_after_the_other_is_exclusive(peers: Peers) -> None:
+    entered: list[str] = []
+
+    def second() -> None:
+        with peers.exclusive("preparing"):
+            entered.append("second")
+
+    thread = threading.Thread(target=second)
+    with peers.exclusive("preparing"):
+        thread.start()
+        with peers.exclusive("metrics"):  # another purpose
+            entered.append("first")
+    thread.join()
+    assert entered == ["first", "second"]
 
 
 def test_the_folder_is_ours_alone_and_goes() -> None:

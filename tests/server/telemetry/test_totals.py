@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from downshift.runtime.request import Outcome
 from downshift.server.telemetry.exposition import OPENMETRICS, PLAIN
 from downshift.server.telemetry.metrics import Metrics
-from downshift.server.telemetry.totals import AVERAGED, LEAST, SUMMED, Totals, added
+from downshift.server.telemetry.totals import AVERAGED, LEAST, SUMMED, Told, Totals, added
 from tests.server.doubles import serving
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
-
-NOBODY: tuple[tuple[int, list[Metric] | None], ...] = ()
 
 
 def sent(collector: Collector) -> list[Metric]:
@@ -45,7 +43,8 @@ def test_counters_and_histograms_are_sums() -> None:
         for _ in range(times):
             metrics.refused(Outcome.SHED)
             metrics.duration.labels("s90").observe(0.004)
-    found = values(Totals(registries[0], 0, lambda: [(1, sent(registries[1]))]).collect())
+    told = Told({0: sent(registries[0]), 1: sent(registries[1])})
+    found = values(Totals(lambda: told).collect())
     assert found["downshift_requests_total", (("outcome", "shed"), ("subnet", "none"))] == 3
     assert found["downshift_request_duration_seconds_count", (("subnet", "s90"),)] == 3
     assert found["downshift_request_duration_seconds_sum", (("subnet", "s90"),)] == pytest.approx(0.012)
@@ -96,7 +95,7 @@ def test_an_exemplar_of_any_process_is_kept() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     for registry, exemplar in ((ours, None), (theirs, {"trace_id": "abc"})):
         Histogram("seconds", "text", buckets=(1.0,), registry=registry).observe(0.5, exemplar)
-    text = OPENMETRICS.write(Totals(ours, 0, lambda: [(1, sent(theirs))])).decode()
+    text = OPENMETRICS.write(Totals(lambda: Told({0: sent(ours), 1: sent(theirs)}))).decode()
     assert 'seconds_bucket{le="1.0"} 2.0 # {trace_id="abc"} 0.5' in text
 
 
@@ -109,17 +108,24 @@ def test_the_first_start_of_a_series_is_its_start() -> None:
 
 
 def test_which_processes_answer_is_told() -> None:
-    text = PLAIN.write(Totals(CollectorRegistry(), 1, lambda: [(0, None), (2, [])])).decode()
+    text = PLAIN.write(Totals(lambda: Told({0: None, 1: []}))).decode()
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
-        'downshift_worker_up{process="1"} 1.0',
         'downshift_worker_up{process="0"} 0.0',
-        'downshift_worker_up{process="2"} 1.0',
+        'downshift_worker_up{process="1"} 1.0',
     ]
+
+
+def test_what_a_process_told_before_it_ended_still_counts() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    for registry in (ours, theirs):
+        Counter("answers", "text", registry=registry).inc(3)
+    told = Told({0: sent(ours), 1: None}, sent(theirs))
+    assert values(Totals(lambda: told).collect())["answers_total", ()] == 6
 
 
 async def test_alone_a_process_tells_what_it_measures() -> None:
     async with serving() as served:
         before = values(served.metrics.registry.collect())
-        after = values(Totals(served.metrics.registry, 0, lambda: NOBODY).collect())
+        after = values(Totals(lambda: Told({0: sent(served.metrics.registry)})).collect())
     assert after.keys() - before.keys() == {("downshift_worker_up", (("process", "0"),))}
     assert before.keys() <= after.keys()
