@@ -10,8 +10,9 @@ import pytest
 from benchmarks.harness.client import Record
 from benchmarks.harness.proxies import PROXIES, envoy_program, haproxy_program
 from benchmarks.harness.settings import prepare
-from benchmarks.server.replicas import FAULTS, ONE, fronts, row_of, strike, wait_until_all_serve
+from benchmarks.server.replicas import FAULTS, ONE, WORKERS, fronts, row_of, strike, wait_until_all_serve
 from downshift.models.artifact import write
+from downshift.runtime.machine import usable_cores
 from tests.models.tiny_artifact import tiny_artifact
 
 if TYPE_CHECKING:
@@ -39,6 +40,18 @@ def test_no_fault_of_a_replica_loses_a_request(front: str, setting: Setting, tmp
             row = strike(setting, replicas, port, front, fault, rate=RATE, seconds=SECONDS, budget=BUDGET)
             assert (row.fault, row.requests, row.lost) == (fault, int(RATE * SECONDS), 0)
             assert replicas.revive() is (fault in ("kill -9", "SIGTERM"))
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
+def test_of_two_workers_one_is_struck_and_both_serve_again(setting: Setting, tmp_path: Path) -> None:
+    with fronts(setting, WORKERS, tmp_path) as (group, port):
+        for fault in ("hot swap", "SIGSTOP 1 s", "SIGTERM", "kill -9"):
+            wait_until_all_serve(setting, group, port)
+            struck = group.struck
+            row = strike(setting, group, port, WORKERS, fault, rate=RATE, seconds=SECONDS, budget=BUDGET)
+            assert (row.fault, row.requests) == (fault, int(RATE * SECONDS))
+            assert row.lost < row.requests / 2
+            assert (group.struck == struck) is (fault in ("hot swap", "SIGSTOP 1 s"))
 
 
 def test_without_a_proxy_a_killed_server_loses_requests(setting: Setting, tmp_path: Path) -> None:
