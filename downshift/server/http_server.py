@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
             lifespan="on",
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=CLOSING_SECONDS,
+            log_config=None,  # whoever runs the server has its own
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import signal
 import socket
@@ -203,6 +204,24 @@ def test_a_server_that_is_asked_to_end_while_it_loads_does(tmp_path: Path) -> No
     with ServerProcess(tmp_path / "tiny.onnx", {}, SLOW_TO_LOAD) as server:
         log = server.stop()
         assert (server.process.returncode, log) == (0, "")
+
+
+class ClosableHandler(logging.Handler):
+    """Notes that it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
+
+
+def test_whoever_runs_a_server_keeps_the_handlers_of_its_log() -> None:
+    """`logging.config.dictConfig`, which uvicorn calls by default, closes all that there are."""
+    handler = ClosableHandler()
+    with listening():
+        pass
+    assert not handler.closed
 
 
 def test_a_taken_port_of_the_metrics_is_said() -> None:

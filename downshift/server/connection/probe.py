@@ -72,6 +72,7 @@ def expose(
         ws="none",
         workers=1,
         lifespan="off",
+        log_config=None,  # whoever runs the server has its own
         log_level="warning",
         access_log=False,
         server_header=False,

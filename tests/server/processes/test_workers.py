@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(usable_cores() < 2, reason="two workers need two cores")
 
-REFUSED = 0  # the status of a request that finds nobody listening
+REFUSED = 0  # the status of a request that finds nobody listening, or nobody who will accept it any more
 BODY = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 3, 5, 5], "data": [0.5] * 75}]}
 
 
@@ -56,7 +56,7 @@ class Workers(ServerProcess):
         with httpx2.Client(base_url=self.url, trust_env=False, timeout=120) as client:
             try:
                 return client.post("/v2/models/tiny/infer", json=BODY).status_code
-            except httpx2.ConnectError:
+            except httpx2.NetworkError:
                 return REFUSED
 
     def metric(self, name: str) -> float:
