@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -139,16 +140,21 @@ def serve_by_workers(
 
 
 def work(worker: Worker, models: Sequence[str | Path], settings: Settings, operator: Operator) -> None:
-    """All that a worker process does."""
+    """All that a worker process does.
+
+    It ends without Python's finalisation: gRPC's threads call Python, and crash where that is gone.
+    """
     worker.detach()
+    status = 0
     try:
         serve(models, settings, operator, worker.ports, worker)
     except Exception as error:
         if not isinstance(error, DownshiftError | OSError):
             log.exception("worker process %d ends", worker.index)
         worker.failed(error)
-        raise SystemExit(1) from None
+        status = 1
     flush_standard_streams()
+    os._exit(status)
 
 
 def serve(

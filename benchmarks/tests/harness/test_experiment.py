@@ -72,7 +72,7 @@ def test_every_experiment_asks_a_question_and_its_help_shows_its_own_command(
 
 def test_every_experiment_has_a_make_target_and_a_line_in_the_index() -> None:
     makefile, index = ((ROOT / path).read_text() for path in ("Makefile", "benchmarks/README.md"))
-    assert len(EXPERIMENTS) == 19
+    assert len(EXPERIMENTS) == 20
     for name in EXPERIMENTS:
         target = "bench-" + name.rpartition(".")[2].replace("_", "-")
         assert f"\n{target}:" in makefile

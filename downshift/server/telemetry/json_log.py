@@ -35,4 +35,7 @@ def log_as_json() -> logging.Handler:
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # another server may have set them up
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
     return handler
