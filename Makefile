@@ -43,7 +43,7 @@ bench: bench-policy-decision bench-step ## measure what takes minutes: a decisio
 proto: $(VENV)/.everything ## generate the gRPC messages from their definition
 	@$(bin)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. downshift/server/grpc/inference.proto
 
-bench-engines: bench-matrix ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
+bench-engines: $(VENV)/.openvino bench-matrix ## race the sparse engine against others, half an hour (RACES="cifar-resnet18 uniform")
 	@for masks in uniform erk; do $(MAKE) bench-switching ARGS="cifar-resnet18 --threads 2 --masks $$masks"; done
 
 bench-server: $(rivals) ## what serving costs, beside LitServe, MLServer, BentoML, Ray Serve, Mosec; 20 minutes
@@ -96,6 +96,10 @@ $(VENV)/bin/python:
 	@command -v $${CXX:-c++} >/dev/null \
 	  || { echo "error: no C++ compiler: install g++ or clang, or name one in CXX" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.openvino: $(VENV)/.everything
+	@$(install) --editable '.[openvino]'
+	@touch $@
 
 $(VENV)/.deepsparse: | $(VENV)/bin/python
 	@echo "Installing DeepSparse into an environment of its own (once) ..."

@@ -104,7 +104,7 @@ def test_quantize_static_takes_it_with_and_without_preprocessing(subnets: list[P
 
 
 def test_openvino_computes_the_same(subnets: list[Path]) -> None:
-    openvino = pytest.importorskip("openvino", reason="pip install -e '.[dev]'")
+    openvino = pytest.importorskip("openvino", reason="pip install -e '.[openvino]'")
     for path in subnets:
         # By default it computes in bfloat16 on processors that do.
         compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -113,7 +113,7 @@ def test_openvino_computes_the_same(subnets: list[Path]) -> None:
 
 
 def test_onnxsim_simplifies_it(subnets: list[Path], tmp_path: Path) -> None:
-    onnxsim = pytest.importorskip("onnxsim", reason="pip install -e '.[dev]'")
+    onnxsim = pytest.importorskip("onnxsim", reason="pip install onnxsim")
     for path in subnets:
         simplified, right = onnxsim.simplify(onnx.load(path))
         assert right

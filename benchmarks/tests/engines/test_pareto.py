@@ -44,7 +44,7 @@ def test_as_accurate_as_a_peer_is_not_lost() -> None:
 
 
 def test_programs_of_both_kinds_are_raced_and_counted(tmp_path: Path) -> None:
-    pytest.importorskip("openvino", reason="pip install -e '.[dev]'")
+    pytest.importorskip("openvino", reason="pip install -e '.[openvino]'")
     write(tmp_path / "tiny.onnx", tiny_artifact())
     entry = pareto.Entry("tiny", quantized(tiny_artifact(), tmp_path), ours=True)
     programs = entry.programs(pareto.COUNTED, 1, 0.0, tmp_path)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def test_everybody_in_the_line_up_computes_the_logits(tmp_path: Path) -> None:
-    pytest.importorskip("openvino", reason="pip install -e '.[dev]'")
+    pytest.importorskip("openvino", reason="pip install -e '.[openvino]'")
     artifact = tasks.quantized(tiny_artifact(), tmp_path)
     programs = tasks.tuned(artifact, 1, 0.01, tmp_path)
     given = tasks.tasks_of(artifact, 2, 1)

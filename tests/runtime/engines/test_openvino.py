@@ -20,7 +20,7 @@ from tests.runtime.small_onnx import answer, normal
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest.importorskip("openvino", reason="pip install -e '.[dev]'")
+pytest.importorskip("openvino", reason="pip install -e '.[openvino]'")
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("openvino", 1e-4), ("openvino-bf16", 5e-2)])
