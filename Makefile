@@ -97,14 +97,14 @@ $(VENV)/bin/python:
 	  || { echo "error: no C++ compiler: install g++ or clang, or name one in CXX" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.openvino: $(VENV)/.everything
-	@$(install) --editable '.[openvino]'
-	@touch $@
-
 $(VENV)/.deepsparse: | $(VENV)/bin/python
 	@echo "Installing DeepSparse into an environment of its own (once) ..."
 	@$(PYTHON) -m venv $@
 	@$@/bin/python -m pip install --quiet --disable-pip-version-check 'deepsparse==1.8.0' 'numpy<2'
+
+$(VENV)/.openvino: $(VENV)/.everything
+	@$(install) --editable '.[openvino]'
+	@touch $@
 
 $(VENV)/.schemathesis: | $(VENV)/bin/python
 	@echo "Installing schemathesis into an environment of its own (once) ..."

@@ -53,6 +53,7 @@ CONFIDENCE = 0.95
 RESULT = "result.json"
 REFERENCE = "gmp"
 DENSE, ONESHOT = "dense", "oneshot"
+JOINT = "step.kind=joint"
 PRUNING = ("masks.form=nested", "masks.initial_sparsity=0.0", "masks.regrow=0.0")
 
 
@@ -60,15 +61,19 @@ PRUNING = ("masks.form=nested", "masks.initial_sparsity=0.0", "masks.regrow=0.0"
 class Method:
     """How sub-nets come about.
 
-    changes: of the recipe. single: a run for every sparsity, or all in one. joint: every sub-net sees every
-    image. shared: the epochs are divided among the sub-nets.
+    changes: of the recipe. single: a run for every sparsity, or all in one. shared: the epochs are divided
+    among the sub-nets.
     """
 
     name: str
     changes: tuple[str, ...]
     single: bool = False
-    joint: bool = False
     shared: bool = False
+
+    @property
+    def joint(self) -> bool:
+        """Every sub-net sees every image."""
+        return JOINT in self.changes
 
 
 METHODS = (
@@ -82,8 +87,8 @@ METHODS = (
         ("step.kind=alternating", "step.correction=apply", "masks.form=independent"),
     ),
     Method("batch-split", ("step.kind=batch-split", "step.correction=off")),
-    Method("joint-equal", ("step.kind=joint", "step.correction=off"), joint=True, shared=True),
-    Method("joint", ("step.kind=joint", "step.correction=off"), joint=True),
+    Method("joint-equal", (JOINT, "step.correction=off"), shared=True),
+    Method("joint", (JOINT, "step.correction=off")),
 )
 
 
@@ -105,7 +110,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Job:
-    """One training run; without epochs, one-shot pruning of the dense run of `after` epochs."""
+    """One training run, or one-shot pruning of the dense run of as many epochs."""
 
     method: str
     seed: int
@@ -113,20 +118,24 @@ class Job:
     changes: tuple[str, ...]
     epochs: int
     passes: float
-    after: int = 0
+
+    @property
+    def trains(self) -> bool:
+        """It is no pruning of what another has trained."""
+        return self.method != ONESHOT
 
     @property
     def name(self) -> str:
         """Of its folder."""
         method = re.sub("[^a-z]+", "-", self.method)
         sparsities = "-".join(f"{sparsity * 100:g}" for sparsity in self.sparsities)
-        return f"{method}-{sparsities}-{self.epochs or self.after}-seed{self.seed}"
+        return f"{method}-{sparsities}-{self.epochs}-seed{self.seed}"
 
     def recipe(self, name: str, settings: Sequence[str]) -> Recipe:
         """That recipe with these settings, and with what the method changes."""
         own = (
             f"subnets.sparsities={list(self.sparsities)}",
-            f"run.epochs={self.epochs or self.after}",
+            f"run.epochs={self.epochs}",
             f"run.seed={self.seed}",
         )
         return load(name, [*settings, *self.changes, *own])
@@ -144,7 +153,7 @@ def jobs(names: Sequence[str], sparsities: Sequence[float], seed: int, epochs: i
     if DENSE in names or ONESHOT in names:
         yield Job(DENSE, seed, (0.0,), (), epochs, epochs)
     if ONESHOT in names:
-        yield Job(ONESHOT, seed, tuple(sparsities), PRUNING, 0, epochs, epochs)
+        yield Job(ONESHOT, seed, tuple(sparsities), PRUNING, epochs, epochs)
     for method in (known[name] for name in names if name in known):
         if method.shared and epochs % count:
             raise ExperimentError(
@@ -165,7 +174,7 @@ def accuracies(job: Job, recipe: Recipe, work: Path, data_dir: Path) -> dict[str
     result, described = folder / RESULT, recipe.as_dict()
     if not result.exists():
         run = TrainingRun(recipe, training_data.load(recipe, data_dir, DEVICE, Workers()), DEVICE)
-        outcome = _trained(run, folder) if job.epochs else pruned(run, work / _dense(job).name)
+        outcome = _trained(run, folder) if job.trains else pruned(run, work / _dense(job).name)
         folder.mkdir(parents=True, exist_ok=True)
         part = result.with_suffix(".part")
         part.write_text(json.dumps({"recipe": described, "test": outcome.test}), encoding="utf-8")
@@ -200,7 +209,7 @@ def pruned(run: TrainingRun, dense: Path) -> TrainingResult:
 
 
 def _dense(job: Job) -> Job:
-    return Job(DENSE, job.seed, (0.0,), (), job.after, job.after)
+    return Job(DENSE, job.seed, (0.0,), (), job.epochs, job.epochs)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -303,7 +312,7 @@ def measure(chosen: Namespace, report: Report) -> None:
         ]
         if chosen.share is not None:
             which, among = chosen.share
-            planned = [each for each in planned if each[0].epochs][which::among]  # pruning trains nothing
+            planned = [each for each in planned if each[0].trains][which::among]  # pruning trains nothing
         rows = [row for job, recipe in planned for row in _rows(job, recipe, chosen.work, chosen.data_dir)]
     except TrainerError as error:
         raise ExperimentError(str(error)) from error

@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
         app: FastAPI,
         catalog: Catalog,
         settings: Settings,
-        rpc: RpcListener | None = None,
+        rpc: GrpcServer | None = None,
         *,
         managed: bool = False,
     ) -> None:
@@ -145,19 +145,3 @@ class Server(uvicorn.Server):
             alone = self._leave_at is not None and not self.server_state.connections
             self.should_exit |= alone or now > min(self._leave_at or math.inf, self._give_up_at)
         return await super().on_tick(counter)
-
-
-class RpcListener:
-    """A gRPC server, and the address that is kept for it; its library listens by itself."""
-
-    def __init__(self, server: GrpcServer, address: str) -> None:
-        self.address = address
-        self._server = server
-
-    async def start(self, state: ConcurrencyState) -> None:
-        """Listen; raises `BadSetting` when that cannot be."""
-        await self._server.start(self.address, state)
-
-    async def stop(self, grace: float) -> None:
-        """Take no new calls, and end those in progress within that many seconds."""
-        await self._server.stop(grace)

@@ -26,7 +26,7 @@ from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import Ports, address, allow_files, listen_beside, url
 from downshift.server.connection.probe import expose
 from downshift.server.errors import BadSetting
-from downshift.server.http_server import RpcListener, Server
+from downshift.server.http_server import Server
 from downshift.server.operator import NullOperator, Operator, Unfailing
 from downshift.server.processes.cores import shares
 from downshift.server.processes.manager import ProcessManager
@@ -97,14 +97,16 @@ def run(*models: str | Path, operator: Operator | None = None, **overrides: Any)
     open_standard_streams()
     settings, operator = read_settings(**overrides), Unfailing(operator or NullOperator())
     alone = settings.workers == 1
-    with Ports.open(
-        settings.host, settings.port, settings.metrics_port, settings.grpc_port, shared=not alone
-    ) as ports:
-        if alone:
-            serve(models, settings, operator, ports)
-        else:
-            serve_by_workers(models, settings, operator, ports)
-    flush_standard_streams()
+    try:
+        with Ports.open(
+            settings.host, settings.port, settings.metrics_port, settings.grpc_port, shared=not alone
+        ) as ports:
+            if alone:
+                serve(models, settings, operator, ports)
+            else:
+                serve_by_workers(models, settings, operator, ports)
+    finally:
+        flush_standard_streams()
 
 
 def serve_by_workers(
@@ -190,7 +192,8 @@ def serve(
     app = create_app(catalog, metrics, settings, repository, request_log)
     rpc = None
     if ports.grpc is not None:
-        over_grpc = grpc_server(
+        rpc = grpc_server(
+            address(ports.grpc),
             catalog=catalog,
             metrics=metrics,
             settings=settings,
@@ -200,7 +203,6 @@ def serve(
             keys=app.state.keys,
             version=software_version(),
         )
-        rpc = RpcListener(over_grpc, address(ports.grpc))
     server = Server(app, catalog, settings, rpc, managed=worker is not None)
 
     def prepare() -> None:
@@ -260,13 +262,13 @@ def _unless_draining(catalog: Catalog, report: Progress, fraction: float, text: 
     report(fraction, text)
 
 
-def grpc_server(**arguments: Any) -> GrpcServer:
+def grpc_server(address: str, **arguments: Any) -> GrpcServer:
     """See `GrpcServer`; raises `BadSetting` where gRPC is not installed."""
     try:
         from downshift.server.grpc.server import GrpcServer  # noqa: PLC0415  an extra
     except ImportError as error:
         raise BadSetting(f"gRPC is not installed ({error.name}): pip install 'downshift[grpc]'") from None
-    return GrpcServer(**arguments)
+    return GrpcServer(address, **arguments)
 
 
 def sinks(settings: Settings) -> list[Sink]:

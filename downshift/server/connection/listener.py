@@ -35,11 +35,7 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         both = address[0] == "::" and socket.has_dualstack_ipv6()  # dual-stack, as other servers treat ::
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
-        foreign = isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL
-        why, remedy = getattr(error, "strerror", None) or error, f"choose another with {option}"
-        if foreign:
-            remedy = "give --host an address of this machine, such as 127.0.0.1"
-        raise BadSetting(f"cannot listen on {host!r}, port {port} ({why}): {remedy}") from None
+        raise _refused(host, port, option, error) from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -85,13 +81,12 @@ def url(listener: socket.socket, tls: bool = False) -> str:
         only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         host = "::1" if only else "localhost"
     scheme = "https" if tls else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return f"{scheme}://{_joined(host, port)}"
 
 
 def address(listener: socket.socket) -> str:
     """Where it listens, as `host:port`."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return _joined(*listener.getsockname()[:2])
 
 
 def reserve(host: str, port: int, option: str) -> socket.socket:
@@ -102,7 +97,10 @@ def reserve(host: str, port: int, option: str) -> socket.socket:
     """
     with listen(host, port, option) as alone:
         like = _Bound.of(alone)
-    return like.again()
+    try:
+        return like.again()
+    except OSError as error:  # somebody was quicker
+        raise _refused(host, port, option, error) from None
 
 
 def listen_beside(reserved: socket.socket) -> socket.socket:
@@ -129,9 +127,23 @@ class _Bound:
 
     def again(self) -> socket.socket:
         """Another socket, bound to the same and to be shared."""
-        made = socket.socket(self.family, socket.SOCK_STREAM)
-        if self.v6_only is not None:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.v6_only)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(self.address)
-        return made
+        with ExitStack() as stack:
+            made = stack.enter_context(socket.socket(self.family, socket.SOCK_STREAM))
+            if self.v6_only is not None:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.v6_only)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            made.bind(self.address)
+            stack.pop_all()
+            return made
+
+
+def _refused(host: str, port: int, option: str, error: OSError | UnicodeError) -> BadSetting:
+    why, remedy = getattr(error, "strerror", None) or error, f"choose another with {option}"
+    name = isinstance(error, socket.gaierror | UnicodeError)
+    if name or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        remedy = "give --host an address of this machine, such as 127.0.0.1"
+    return BadSetting(f"cannot listen on {host!r}, port {port} ({why}): {remedy}")
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -114,10 +114,14 @@ class ReloadedCertificate:
 
 
 class GrpcServer:
-    """Starts and stops with the HTTP server, whose catalog, limits, keys and request log it shares."""
+    """Starts and stops with the HTTP server, whose catalog, limits, keys and request log it shares.
+
+    address: where it listens, as `host:port`.
+    """
 
     def __init__(  # noqa: PLR0913 - what it connects
         self,
+        address: str,
         *,
         catalog: Catalog,
         metrics: Metrics,
@@ -128,6 +132,7 @@ class GrpcServer:
         keys: AccessKeys,
         version: str,
     ) -> None:
+        self.address = address
         self._catalog, self._settings, self._request_log = catalog, settings, request_log
         self._service = InferenceService(catalog, metrics, settings, version)
         self._methods = dict(self._service.methods)
@@ -141,8 +146,8 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()
         self._following: asyncio.Task[None] | None = None
 
-    async def start(self, address: str, state: ConcurrencyState) -> None:
-        """Listen at that address; raises `BadSetting` where that cannot be."""
+    async def start(self, state: ConcurrencyState) -> None:
+        """Listen; raises `BadSetting` where that cannot be."""
         server = grpc.aio.server(
             options=_options(self._settings), maximum_concurrent_rpcs=self._settings.max_connections
         )
@@ -152,12 +157,12 @@ class GrpcServer:
         add_ServerReflectionServicer_to_server(KeyedReflection(calls), server)
         try:
             if self._certificate is None:
-                server.add_insecure_port(address)
+                server.add_insecure_port(self.address)
             else:
-                server.add_secure_port(address, self._certificate.credentials)
+                server.add_secure_port(self.address, self._certificate.credentials)
         except RuntimeError:
             raise BadSetting(
-                f"cannot listen on {address} for gRPC: choose another with --grpc-port"
+                f"cannot listen on {self.address} for gRPC: choose another with --grpc-port"
             ) from None
         await self._tell_health()
         await server.start()

@@ -55,12 +55,12 @@ class Peers:
             now: dict[int, list[Metric] | None] = {}
             last, answering = LastTold(Path(self.folder)), set()
             for index in range(self.workers):
-                answer = self._get(index, "/metrics")
+                answer, now[index] = self._get(index, "/metrics"), None
                 if answer is not None:
                     process, text = answer
                     last.keep(process, text)
                     answering.add(process)
-                now[index] = None if answer is None else parsed(answer[1])
+                    now[index] = parsed(text)
             return Told(now, last.of_others(answering))
 
     @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from downshift.errors import DownshiftError, first_line
+from downshift.errors import DownshiftError, kind_and_first_line
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -54,7 +54,7 @@ class Worker:
     def failed(self, error: Exception) -> None:
         """Report why it cannot start, in a sentence: not every error survives the way to another process."""
         ours = isinstance(error, DownshiftError | OSError)
-        self.reports.send(str(error) if ours else f"{type(error).__name__}: {first_line(error)}")
+        self.reports.send(str(error) if ours else kind_and_first_line(error))
 
     def preparing(self) -> AbstractContextManager[None]:
         """Within, no other worker prepares an artifact."""

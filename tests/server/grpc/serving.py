@@ -15,7 +15,7 @@ from downshift.server.catalog import Catalog
 from downshift.server.connection.listener import Ports, address
 from downshift.server.grpc import inference_pb2 as pb
 from downshift.server.grpc.server import SERVICE, GrpcServer
-from downshift.server.http_server import RpcListener, Server
+from downshift.server.http_server import Server
 from downshift.server.settings import Settings
 from downshift.server.telemetry.metrics import Metrics
 from downshift.server.telemetry.request_log import RequestLog
@@ -154,19 +154,19 @@ def serving(
     catalog.publish(MODEL, backend)
     request_log = RequestLog([log])
     app = create_app(catalog, metrics, chosen, repository, request_log)
-    over_grpc = GrpcServer(
-        catalog=catalog,
-        metrics=metrics,
-        settings=chosen,
-        repository=repository,
-        request_log=request_log,
-        reloader=app.state.reloader,
-        keys=app.state.keys,
-        version="1.2.3",
-    )
     with Ports.open("127.0.0.1", 0, None, 0) as ports:
         assert ports.grpc is not None
-        rpc = RpcListener(over_grpc, address(ports.grpc))
+        rpc = GrpcServer(
+            address(ports.grpc),
+            catalog=catalog,
+            metrics=metrics,
+            settings=chosen,
+            repository=repository,
+            request_log=request_log,
+            reloader=app.state.reloader,
+            keys=app.state.keys,
+            version="1.2.3",
+        )
         server = Server(app, catalog, chosen, rpc)
         port = ports.http.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([ports.http],))

@@ -213,4 +213,4 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> 
 def test_without_the_extra_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "downshift.server.grpc.server", None)
     with pytest.raises(BadSetting, match=r"pip install 'downshift\[grpc\]'"):
-        grpc_server()
+        grpc_server("127.0.0.1:0")

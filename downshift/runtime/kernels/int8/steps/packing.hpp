@@ -25,7 +25,8 @@ struct PackedWeights {
     std::size_t bytes() const { return (counts.size() + weights.size()) * 4 + offsets.size() * 2; }
 };
 
-// Throws std::logic_error unless the expansion's offsets fit. At most `parts` parts of about equal work, each in `blocks` blocks of about equally many input channels.
+// At most `parts` parts of about equal work, each in `blocks` blocks of about equally many input channels. Throws
+// std::logic_error unless 16 bits hold every offset of the expansion.
 PackedWeights pack(const Positions& positions, const Expansion& expansion, const Map& input, const Window& window, int parts,
                    int blocks);
 
